@@ -1,0 +1,295 @@
+"""Descriptors: a few numbers for every unit, from its fitted Gabor and from its map alone.
+
+The model-free ones exist for every unit, also for blobs and noise, and are computed in the same way for kernels and for
+recordings: the map's surround is its zero, a window of twice the field's radius keeps what lies far from the field out,
+and the spectrum of what is left is summed up. Definitions and units stand in `rfcompare.quantities.QUANTITIES`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import xarray as xr
+from scipy.ndimage import gaussian_filter1d
+
+from rfcompare.bank import bad_units, check, inherit, pitch
+from rfcompare.errors import InputError
+from rfcompare.quantities import FEW_CYCLES, KAPPA, MODEL_FREE, QUANTITIES
+
+SURROUND_MIN_SIZE = 7
+"""Maps smaller than this have no surround to call zero: a 3×3 kernel's border is most of the kernel."""
+
+SMOOTHING = 0.06
+"""SD of the smoothing of the energy that finds the field, as a share of the map's size."""
+
+WINDOW_RADII = 2.0
+"""SD of the Gaussian window, in field radii."""
+
+LOW_PASS_CYCLES = 0.2
+"""Power below this many cycles per field radius counts as low-pass: about nine tenths of a Gaussian blob's."""
+
+CHUNK_VALUES = 2**22
+"""Spectra are computed for as many maps at a time as have this many values (about 64 MB)."""
+
+SCALED = ("frequency", "peak_frequency", "sigma_x", "sigma_y", "field_radius", "x0", "y0")
+_CARRIED = ("cortex_x", "cortex_y", "field_of_view")
+_FIT_NAMES = ("frequency", "sigma_x", "sigma_y", "x0", "y0", "orientation")
+
+
+def describe(fits: xr.Dataset) -> xr.Dataset:
+    """Describe every unit of fitted Gabors.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        What `rfcompare.fit` gave, with one channel; its maps travel with it, so nothing else is needed.
+
+    Returns
+    -------
+    xarray.Dataset
+        Schema ``rfcompare-descriptors/1``: dims (unit,), a variable per name of `rfcompare.quantities.QUANTITIES`
+        (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, and ``low_pass`` (nx ≤ κ: no octave
+        bandwidth). On a parametric bank, quantities that rendering fixes hold the value stored for the original map, or NaN
+        where none is; ``attrs["fixed_by_construction"]`` names them.
+
+    Raises
+    ------
+    InputError
+        When the fits have several channels or no map.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-7, 8.0)
+    >>> stripes = np.exp(-(x**2 + x[:, None] ** 2) / 18) * np.cos(2 * np.pi * 0.15 * x)  # vertical, ON center
+    >>> fits = rfc.fit(rfc.make_bank(stripes[None, None], channel=("signed",), kind="analytic"), "gabor", seed=0)
+    >>> table = rfc.describe(fits)
+    >>> round(float(table.nx[0]), 3), round(float(table.orientation[0]), 1)
+    (0.45, 90.0)
+    """
+    check(fits)
+    if "rf" not in fits:
+        raise InputError("expected fits that carry their maps, got none; fit again with rfcompare.fit")
+    if fits.sizes["channel"] != 1:
+        raise InputError(
+            f"expected fits of one channel, got {fits.sizes['channel']}; reduce the bank with to_signed before fitting"
+        )
+    one = fits.isel(channel=0, drop=True)
+    values: dict[str, npt.NDArray[Any]] = {
+        name: one[name].values.astype(float) for name in _FIT_NAMES if name in one and one[name].dims == ("unit",)
+    }
+    if {"frequency", "sigma_x", "sigma_y"} <= values.keys():
+        values |= _gabor_form(values, one)
+    values["r2"] = one["r2"].values.astype(float)
+    return _assemble(fits, values, status=one["status"].values, maps=_model_free(fits))
+
+
+def describe_maps(bank: xr.Dataset) -> xr.Dataset:
+    """The model-free descriptors of a signed bank, without fitting anything.
+
+    Parameters
+    ----------
+    bank : xarray.Dataset
+        One channel, ``signed`` or ``luminance``.
+
+    Returns
+    -------
+    xarray.Dataset
+        As from `describe`, with the map and color quantities only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfcompare.bank import make_bank
+    >>> from rfcompare.descriptors import describe_maps
+    >>> x = np.arange(-10, 11.0)
+    >>> blob = np.exp(-(x**2 + x[:, None] ** 2) / 18)
+    >>> table = describe_maps(make_bank(blob[None, None], channel=("signed",), kind="analytic"))
+    >>> round(float(table.low_pass_share[0]), 1), abs(round(float(table.spectral_anisotropy[0]), 2))
+    (0.9, 0.0)
+    """
+    check(bank)
+    if bank.sizes["channel"] != 1 or "lag" in bank.dims:
+        raise InputError(f"expected a signed bank, got channels {tuple(bank.channel.values)}; call to_signed first")
+    problems = bad_units(bank)
+    return _assemble(
+        bank, {}, status=np.array([p or "converged" for p in problems], dtype=object), maps=_model_free(bank)
+    )
+
+
+def _gabor_form(values: dict[str, npt.NDArray[Any]], one: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
+    nx = values["sigma_x"] * values["frequency"]
+    ny = values["sigma_y"] * values["frequency"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        form = {
+            "nx": nx,
+            "ny": ny,
+            "aspect": ny / nx,
+            "bandwidth_octaves": np.where(
+                nx > KAPPA, np.log2((nx + KAPPA) / np.where(nx > KAPPA, nx - KAPPA, np.nan)), np.nan
+            ),
+            "orientation_half_width": np.degrees(np.arctan(KAPPA / ny)),
+        }
+    if "phase" in one and one["phase"].dims == ("unit",):
+        polarity = np.degrees(np.arccos(np.cos(np.radians(one["phase"].values.astype(float)))))
+        polarity = np.where(nx >= FEW_CYCLES, polarity, np.nan)
+        form["folded_phase"] = np.minimum(polarity, 180 - polarity)
+        known = one["polarity_known"].values.astype(bool) if "polarity_known" in one else np.ones(nx.shape, bool)
+        form["polarity_phase"] = np.where(known, polarity, np.nan)
+    return form
+
+
+def _assemble(
+    source: xr.Dataset,
+    values: dict[str, npt.NDArray[Any]],
+    *,
+    status: npt.NDArray[Any],
+    maps: dict[str, npt.NDArray[Any]],
+) -> xr.Dataset:
+    values = {**values, **maps}
+    for name in ("rank_one_share", "luminance_share"):
+        if name in source:
+            values[name] = source[name].values.astype(float)
+    if "polarity_known" in source:
+        # The sign of such a map is arbitrary, so its ON/OFF balance is too.
+        values["on_off_balance"] = np.where(
+            source["polarity_known"].values.astype(bool), values["on_off_balance"], np.nan
+        )
+    fixed: list[str] = []
+    if source.attrs["kind"] == "parametric":
+        for name in [name for name in values if QUANTITIES[name].fixed_by_rendering]:
+            original = f"{name}_original"
+            values[name] = (
+                source[original].values.astype(float) if original in source else np.full(values[name].shape, np.nan)
+            )
+            fixed.append(name)
+    table = xr.Dataset(
+        {name: ("unit", values[name]) for name in QUANTITIES if name in values},
+        coords={
+            name: ("unit", source[name].values)
+            for name in ("unit", "subject", "source", *_CARRIED)
+            if name in source.coords
+        },
+        attrs=inherit(source, "descriptors", **({"fixed_by_construction": json.dumps(fixed)} if fixed else {})),
+    )
+    for scaled in SCALED:
+        if scaled in table:
+            table[scaled].attrs["units"] = QUANTITIES[scaled].units(str(source.attrs["units"]))
+    table["status"] = ("unit", np.asarray(status, dtype=object))
+    if "nx" in values:
+        table["low_pass"] = ("unit", values["nx"] <= KAPPA)
+    return check(table)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the map alone
+
+
+def _model_free(dataset: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
+    """All map descriptors, NaN where a unit's map cannot be used."""
+    maps = dataset["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+    names = (*MODEL_FREE, "peak_frequency", "field_radius")
+    result = {name: np.full(len(maps), np.nan) for name in names}
+    usable = np.flatnonzero([problem == "" for problem in bad_units(dataset)])
+    dx, dy = pitch(dataset)
+    padded = scipy.fft.next_fast_len(4 * max(maps.shape[1:]), real=True)
+    step = max(1, CHUNK_VALUES // padded**2)
+    for start in range(0, usable.size, step):
+        chosen = usable[start : start + step]
+        for name, numbers in describe_arrays(maps[chosen], dx=dx, dy=dy, padded=padded).items():
+            result[name][chosen] = numbers
+    return result
+
+
+def describe_arrays(
+    maps: npt.NDArray[np.float64], *, dx: float = 1.0, dy: float = 1.0, padded: int | None = None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Model-free descriptors of plain arrays.
+
+    Parameters
+    ----------
+    maps : array (n, y, x)
+        Signed maps; NaN counts as the map's surround.
+    dx, dy : float
+        Pixel size.
+    padded : int, optional
+        Length of the zero-padded transform, at least four times the map for a smooth spectrum.
+
+    Returns
+    -------
+    dict of str to array (n,)
+        The names of `rfcompare.quantities.MODEL_FREE`, ``peak_frequency`` (cycles per unit of dx) and ``field_radius``.
+
+    Notes
+    -----
+    The field is found in the smoothed energy above a quarter of its maximum (and above its median, so that noise spread
+    over the map does not widen it); ``field_radius`` is the RMS distance from its centroid there. The map is windowed by a
+    Gaussian of two radii before the transform.
+    """
+    n, height, width = maps.shape
+    x = dx * (np.arange(width) - (width - 1) / 2)
+    y = dy * (np.arange(height) - (height - 1) / 2)
+    clean = _zero_surround(maps)
+    energy = gaussian_filter1d(clean**2, SMOOTHING * height, axis=1, mode="constant")
+    energy = gaussian_filter1d(energy, SMOOTHING * width, axis=2, mode="constant")
+    floor = np.maximum(energy.max((1, 2)) / 4, np.median(energy, (1, 2)))
+    weight = np.clip(energy - floor[:, None, None], 0, None)
+    weight /= weight.sum((1, 2), keepdims=True)
+    cx, cy = weight.sum(1) @ x, weight.sum(2) @ y
+    radius = np.sqrt((weight.sum(1) * (x - cx[:, None]) ** 2).sum(1) + (weight.sum(2) * (y - cy[:, None]) ** 2).sum(1))
+    radius = np.maximum(radius, 0.5 * min(dx, dy))
+    spread = 2 * (WINDOW_RADII * radius[:, None]) ** 2
+    window_x, window_y = np.exp(-((x - cx[:, None]) ** 2) / spread), np.exp(-((y - cy[:, None]) ** 2) / spread)
+    seen = clean * window_y[:, :, None] * window_x[:, None, :]
+
+    size = padded or scipy.fft.next_fast_len(4 * max(height, width), real=True)
+    transform = scipy.fft.rfft2(seen, (size, size))
+    fx, fy = scipy.fft.rfftfreq(size, dx), scipy.fft.fftfreq(size, dy)
+    # Columns of the half plane stand for two, except fx = 0 and the Nyquist column.
+    count = np.full(fx.size, 2.0)
+    count[0] = 1.0
+    if size % 2 == 0:
+        count[-1] = 1.0
+    power = (transform.real**2 + transform.imag**2) * count
+    total = power.sum((1, 2))
+    radial = np.hypot(fx, fy[:, None])
+    flat = power.reshape(n, -1)
+    centroid = flat @ radial.ravel() / total
+    second = flat @ (radial**2).ravel() / total
+    xx, yy = power.sum(1) @ fx**2 / total, power.sum(2) @ fy**2 / total
+    xy = flat @ (fx * fy[:, None]).ravel() / total
+    # Seen from the field's centroid, the transform's real part is the even half of the map and the imaginary the odd half.
+    turn_x = np.exp(2j * np.pi * fx * (cx - x[0])[:, None])
+    turn_y = np.exp(2j * np.pi * fy * (cy - y[0])[:, None])
+    centered = transform * turn_y[:, :, None] * turn_x[:, None, :]
+    even = ((centered.real**2 - centered.imag**2) * count).sum((1, 2)) / total
+    below = np.less(radial.ravel()[None], LOW_PASS_CYCLES / radius[:, None])
+    peak = (power / count).reshape(n, -1).argmax(1)
+    return {
+        "centroid_cycles": centroid * radius,
+        "spectral_bandwidth": np.sqrt(np.maximum(second - centroid**2, 0)) / centroid,
+        "spectral_anisotropy": np.hypot(xx - yy, 2 * xy) / (xx + yy),
+        "even_symmetry": even,
+        "on_off_balance": seen.sum((1, 2)) / np.abs(seen).sum((1, 2)),
+        "low_pass_share": np.where(below, flat, 0.0).sum(1) / total,
+        "peak_frequency": radial.ravel()[peak],
+        "field_radius": radius,
+    }
+
+
+def _zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Maps about the median of their outermost pixels, with 0 where nothing was measured."""
+    n, height, width = maps.shape
+    if min(height, width) >= SURROUND_MIN_SIZE:
+        border = np.zeros((height, width), bool)
+        border[[0, -1]] = border[:, [0, -1]] = True
+        ring = maps[:, border]
+        seen = np.isfinite(ring).any(1)
+        level = np.where(seen, np.nanmedian(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
+    else:
+        level = np.zeros(n)
+    return np.nan_to_num(maps - level[:, None, None], nan=0.0)
