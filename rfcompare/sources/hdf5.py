@@ -1,0 +1,383 @@
+"""Reading HDF5 that others wrote: bounded before anything is read, lazily when large, and never outside the file."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from rfcompare.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+LAZY_BYTES = 2**27
+"""Maps of more bytes than this (128 MiB) stay in their file until they are computed."""
+
+CHUNK_BYTES = "16MiB"
+
+MAX_ELEMENTS = 2**36
+"""More elements than this (6.9·10¹⁰) in one array is a damaged or a mistaken file."""
+
+MAX_LABELS = 10**7
+"""Coordinates and labels are read whole, so they are bounded more tightly."""
+
+_MAX_SOFT_LINKS = 16
+
+_FILTER_PACKAGE = "hdf5plugin"
+
+
+def signature_offset(path: Path) -> int | None:
+    """Byte at which a file's HDF5 content begins (0, or behind a user block such as MATLAB's at 512), else None."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 0
+        while offset + len(SIGNATURE) <= size and offset <= 2**20:
+            file.seek(offset)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return offset
+            offset = max(512, offset * 2)
+    return None
+
+
+class StoredArray:
+    """A dataset in a file, opened only while some of it is read; what a lazy bank keeps instead of an open file."""
+
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self.ndim = len(shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        try:
+            with h5py.File(self.path, "r", locking="best-effort") as file:
+                return np.asarray(file[self.name][index])
+        except (OSError, KeyError) as error:
+            raise InputError(
+                f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or changed "
+                "after it was opened?"
+            ) from None
+
+
+class Reader:
+    """An open HDF5 file of foreign origin, addressed by paths.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        An existing file.
+
+    Raises
+    ------
+    InputError
+        Not HDF5, or truncated or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        if signature_offset(path) is None:
+            raise InputError(f"expected an HDF5 file, but {path} is not one; is it text or another format renamed?")
+        try:
+            self.file = h5py.File(path, "r", locking="best-effort")
+        except OSError as error:
+            raise InputError(
+                f"cannot open {path}: it begins as HDF5 but is truncated or damaged ({_first_line(error)}); copy or "
+                "download it again"
+            ) from None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+    # Finding -------------------------------------------------------------------------------------------------------
+
+    def find(self, path: str) -> h5py.Group | h5py.Dataset:
+        """The object at `path`, reached without leaving the file.
+
+        Raises
+        ------
+        InputError
+            Nothing is there, or the way leads into another file or in a circle.
+        """
+        found = self._walk(path, soft_links=0)
+        if found is None:
+            raise InputError(self._missing(path))
+        return found
+
+    def _walk(self, path: str, soft_links: int) -> h5py.Group | h5py.Dataset | None:
+        if soft_links > _MAX_SOFT_LINKS:
+            raise InputError(
+                f"the path {path} in {self.name} is a link that leads in a circle; name the dataset itself"
+            )
+        node: Any = self.file["/"]
+        trail = ""
+        for part in [piece for piece in path.split("/") if piece]:
+            if not isinstance(node, h5py.Group):
+                return None
+            link = self._link(node, part)
+            if link is None:
+                return None
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(
+                    f"{trail}/{part} in {self.name} is a link to another file ({link.filename}), which is not followed; "
+                    "open that file itself"
+                )
+            if isinstance(link, h5py.SoftLink):
+                target = link.path if link.path.startswith("/") else f"{trail}/{link.path}"
+                node = self._walk(target, soft_links + 1)
+                if node is None:
+                    return None
+            else:
+                try:
+                    node = node[part]
+                except (KeyError, OSError, RuntimeError) as error:
+                    raise InputError(f"{trail}/{part} in {self.name} is damaged ({_first_line(error)})") from None
+            trail = f"{trail}/{part}"
+        return node  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _link(group: h5py.Group, name: str) -> Any:
+        try:
+            return group.get(name, getlink=True)
+        except (KeyError, OSError, RuntimeError, UnicodeError):
+            return None
+
+    def _missing(self, path: str) -> str:
+        """One sentence for a path that leads nowhere, with what there is instead."""
+        import difflib
+
+        parent, _, last = path.rstrip("/").rpartition("/")
+        while parent and not self.is_group(parent):
+            parent, _, last = parent.rpartition("/")
+        there = self.children(parent or "/")
+        near = difflib.get_close_matches(last, there, n=3) or there[:8]
+        more = "…" if len(there) > len(near) else ""
+        return (
+            f"there is no {path} in {self.name}; {parent or '/'} holds {', '.join(near) or 'nothing'}{more} "
+            "(rfcompare inspect FILE shows all)"
+        )
+
+    def is_dataset(self, path: str) -> bool:
+        """Whether a dataset is at `path` inside this file."""
+        return isinstance(self._walk_quietly(path), h5py.Dataset)
+
+    def is_group(self, path: str) -> bool:
+        """Whether a group is at `path` inside this file."""
+        return isinstance(self._walk_quietly(path), h5py.Group)
+
+    def _walk_quietly(self, path: str) -> h5py.Group | h5py.Dataset | None:
+        try:
+            return self._walk(path, soft_links=0)
+        except InputError:
+            return None
+
+    def children(self, path: str) -> list[str]:
+        """Names in a group, in the order of the file."""
+        node = self._walk_quietly(path)
+        return [str(name) for name in node] if isinstance(node, h5py.Group) else []
+
+    def expand(self, pattern: str) -> list[tuple[str, str]]:
+        """Datasets whose path matches `pattern`, in natural order, each with what the first ``*`` stood for.
+
+        A pattern without ``*`` is its own only match.
+        """
+        if "*" not in pattern:
+            self.find(pattern)
+            return [("", pattern)]
+        found = list(self._expand("", [part for part in pattern.split("/") if part], ""))
+        if not found:
+            raise InputError(f"no dataset in {self.name} has a path like {pattern} (rfcompare inspect FILE shows all)")
+        return sorted(found, key=lambda item: natural(item[1]))
+
+    def _expand(self, base: str, parts: list[str], label: str) -> Iterator[tuple[str, str]]:
+        if not parts:
+            if self.is_dataset(base):
+                yield label, base
+            return
+        for child in self.children(base or "/"):
+            if child == parts[0] or ("*" in parts[0] and fnmatch.fnmatchcase(child, parts[0])):
+                own = label or (child if "*" in parts[0] else "")
+                yield from self._expand(f"{base}/{child}", parts[1:], own)
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def dataset(self, path: str) -> h5py.Dataset:
+        """The dataset at `path`, checked to be readable: inside this file, of sane size, with its filters at hand."""
+        found = self.find(path)
+        if not isinstance(found, h5py.Dataset):
+            inside = ", ".join(self.children(path)[:6])
+            raise InputError(
+                f"expected a dataset at {path} in {self.name}, got a group that holds {inside or 'nothing'}"
+            )
+        if found.shape is None:
+            raise InputError(f"expected values at {path} in {self.name}, the dataset is empty")
+        if found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources())):
+            raise InputError(f"{path} in {self.name} keeps its values in another file, which is not followed")
+        if found.size > MAX_ELEMENTS:
+            raise InputError(
+                f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got {found.size:.1e} "
+                f"({' × '.join(map(str, found.shape))}); it is not read"
+            )
+        missing = _missing_filters(found)
+        if missing:
+            raise InputError(
+                f"{path} in {self.name} is compressed with {missing}, which HDF5 here cannot read; install the package "
+                f"{_FILTER_PACKAGE} (pip install {_FILTER_PACKAGE}) and open the file again"
+            )
+        return found
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        """Shape of the dataset at `path`."""
+        return tuple(int(size) for size in self.dataset(path).shape)
+
+    def attrs(self, path: str) -> dict[str, Any]:
+        """Attributes at `path` as Python values: text, numbers, lists; references and empty ones are left out."""
+        node = self._walk_quietly(path)
+        return {} if node is None else read_attributes(node)
+
+    def values(self, path: str) -> NDArray[Any]:
+        """A small dataset, whole: numbers as they are, text as Python strings."""
+        dataset = self.dataset(path)
+        if dataset.size > MAX_LABELS:
+            raise InputError(
+                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it is not read"
+            )
+        raw = np.asarray(self._read(dataset, ()))
+        return _text(raw) if raw.dtype.kind in "OSU" else raw
+
+    def array(self, path: str, chunks: Any) -> Any:
+        """The dataset at `path`: in memory when small and `chunks` is None, else a dask array that reads when computed."""
+        dataset = self.dataset(path)
+        if dataset.dtype.kind not in "fiub":
+            raise InputError(f"expected real numbers at {path} in {self.name}, got {describe_type(dataset)}")
+        if chunks is None and dataset.size * dataset.dtype.itemsize <= LAZY_BYTES:
+            return np.asarray(self._read(dataset, ()))
+        if dataset.size:
+            self._read(dataset, (0,) * dataset.ndim)  # a damaged file speaks up now, not when the bank is computed
+        return lazy(StoredArray(self.path, dataset.name, tuple(dataset.shape), dataset.dtype), dataset.chunks)
+
+    def _read(self, dataset: h5py.Dataset, index: Any) -> Any:
+        try:
+            return dataset[index]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"cannot read {dataset.name} in {self.name} ({_first_line(error)}); the file is damaged: copy or download "
+                "it again"
+            ) from None
+
+
+def lazy(stored: StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
+    """A dask array over `stored` whose pieces are of `CHUNK_BYTES` and follow the file's own chunks."""
+    import dask
+    import dask.array
+
+    with dask.config.set({"array.chunk-size": CHUNK_BYTES}):
+        chunks = dask.array.core.normalize_chunks(
+            "auto", stored.shape, dtype=stored.dtype, previous_chunks=storage_chunks
+        )
+    return dask.array.from_array(stored, chunks=chunks, lock=True, asarray=True)
+
+
+def stack(arrays: list[Any], axis: int = 0) -> Any:
+    """Stack arrays of one shape, lazily when they are lazy."""
+    if any(hasattr(array, "dask") for array in arrays):
+        import dask.array
+
+        return dask.array.stack(arrays, axis=axis)
+    return np.stack(arrays, axis=axis)
+
+
+def read_attributes(node: h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """Attributes of an HDF5 object as plain Python values."""
+    result: dict[str, Any] = {}
+    for name in node.attrs:
+        try:
+            value = node.attrs[name]
+        except (OSError, TypeError, RuntimeError, KeyError, ValueError):
+            continue  # a type that h5py cannot represent says nothing that is used here
+        plain = _plain(value)
+        if plain is not None:
+            result[str(name)] = plain
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, h5py.Empty | h5py.Reference | h5py.RegionReference):
+        return None
+    if isinstance(value, np.generic) and not isinstance(value, np.void):
+        return _plain(value.item())
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiubOSU" and value.size <= 1000:
+        items = [_plain(item) for item in value.ravel()]
+        if any(item is None for item in items):
+            return None
+        return items[0] if len(items) == 1 else items
+    return None
+
+
+def _text(raw: NDArray[Any]) -> NDArray[Any]:
+    items = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in raw.ravel()]
+    return np.array(items, dtype=object).reshape(raw.shape)
+
+
+def describe_type(dataset: h5py.Dataset) -> str:
+    """What a dataset's elements are, in words."""
+    if h5py.check_string_dtype(dataset.dtype) is not None or dataset.dtype.kind == "S":
+        return "text"
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        return "references"
+    if dataset.dtype.names:
+        return f"records ({', '.join(dataset.dtype.names)})"
+    return str(dataset.dtype)
+
+
+def _missing_filters(dataset: h5py.Dataset) -> str:
+    """Names of the compression filters without which the dataset cannot be read, "" when all are at hand."""
+    plist = dataset.id.get_create_plist()
+    needed = [plist.get_filter(index) for index in range(plist.get_nfilters())]
+    if all(h5py.h5z.filter_avail(code) for code, *_ in needed):
+        return ""
+    try:
+        __import__(_FILTER_PACKAGE)  # registers its filters with HDF5
+    except ImportError:
+        pass
+    names = [
+        f"{name.decode('utf-8', 'replace') or 'a filter'} (HDF5 filter {code})"
+        for code, _, _, name in needed
+        if not h5py.h5z.filter_avail(code)
+    ]
+    return " and ".join(names)
+
+
+def natural(text: str) -> list[Any]:
+    """A sorting key by which cell 10 comes after cell 9.
+
+    Examples
+    --------
+    >>> sorted(["cell10", "cell9"], key=natural)
+    ['cell9', 'cell10']
+    """
+    import re
+
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

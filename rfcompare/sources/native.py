@@ -1,0 +1,167 @@
+"""rfcompare's own HDF5: as `rfcompare.save` writes it, or as a person writes it with plain h5py.
+
+A file by hand needs ``/rf`` and, by the same names as in a bank, whatever coordinates and variables it has. ``x`` and
+``y`` (or the attribute ``deg_per_px``) give the scale; attributes lie on the file or on ``/rf``. Nothing needs HDF5
+dimension scales: the order of ``/rf`` is that of its attribute ``dims``, by default unit, channel, y, x.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfcompare.bank import CHANNELS, add_history, canonical, check, make_bank
+from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from rfcompare.sources.hdf5 import Reader
+
+ORDER = ("unit", "channel", "lag", "y", "x")
+_TEXT = ("unit", "subject", "source", "field_of_view")
+_NUMBERS = ("cortex_x", "cortex_y", "noise_sd", "noise_acf")
+_HANDLED = ("dims", "deg_per_px", "units", "rows", "kind", "schema", "channel", *_TEXT)
+
+
+def is_native(reader: Reader) -> bool:
+    """Whether the file has rfcompare's schema, or maps under the name that rfcompare gives them."""
+    return reader.attrs("/").get("schema") == SCHEMAS["bank"].name or reader.is_dataset("/rf")
+
+
+def open_saved(path: Path, chunks: Any) -> xr.Dataset:
+    """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given."""
+    import xarray as xr
+
+    dataset = xr.open_dataset(path, engine="h5netcdf", chunks=chunks)
+    return check(canonical(dataset if chunks is not None else dataset.load()))
+
+
+def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
+    """A bank from ``/rf`` and the coordinates beside it.
+
+    Raises
+    ------
+    InputError
+        The dims cannot be told, or what lies beside ``/rf`` does not fit it.
+    """
+    attrs = {**reader.attrs("/"), **reader.attrs("/rf")}
+    shape = reader.shape("/rf")
+    dims = str(attrs.get("dims") or _default_dims(reader, shape)).replace(",", " ").split()
+    if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(ORDER) or len(set(dims)) != len(dims):
+        raise InputError(
+            f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), got the "
+            f"shape {shape} and dims {' '.join(dims)!r}"
+        )
+    array = reader.array("/rf", chunks)
+    array = array.transpose([dims.index(name) for name in ORDER if name in dims])
+    if "channel" not in dims:
+        array = array[:, None]
+    channel = _channel(reader, attrs, array.shape[1])
+    n = array.shape[0]
+    sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
+    labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
+    numbers = {name: reader.values(f"/{name}") for name in _NUMBERS if reader.is_dataset(f"/{name}")}
+    half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
+    if half is not None:
+        moved = ["half", *dims]
+        half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
+        half = half if "channel" in dims else half[:, :, None]
+    grid = {name: reader.values(f"/{name}") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
+    for name, values in grid.items():
+        if values.shape != (sizes[name],):
+            raise InputError(
+                f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along {name}, "
+                f"got the shape {values.shape}"
+            )
+    rows = str(attrs.get("rows", "up"))
+    # A y that descends says by itself that row 0 is the top.
+    if "y" in grid and grid["y"].size > 1 and grid["y"][0] > grid["y"][-1]:
+        rows = "down"
+    scale = None if grid else _scale(attrs.get("deg_per_px"))
+    units = _units(reader, attrs, grid) if grid else "px"
+    bank = make_bank(
+        array,
+        channel=channel,
+        kind=str(attrs.get("kind", "measured")),
+        units=units,
+        deg_per_px=scale,
+        rows=rows,
+        half=half,
+        lag=reader.values("/lag") if reader.is_dataset("/lag") else None,
+        **grid,
+        **labels,
+        **numbers,
+        **{"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in _HANDLED}},
+    )
+    if reader.is_dataset("/polarity_known"):
+        known = np.asarray(reader.values("/polarity_known")).astype(bool).ravel()
+        if known.size != n:
+            raise InputError(f"expected {n} values in /polarity_known of {reader.name}, got {known.size}")
+        bank["polarity_known"] = ("unit", known)
+    elif "polarity_known" in attrs:
+        bank["polarity_known"] = ("unit", np.full(n, bool(attrs["polarity_known"])))
+    return check(add_history(bank, f"open_fields: {reader.name}, /rf {shape} along {' '.join(dims)}, rows {rows}"))
+
+
+def _default_dims(reader: Reader, shape: tuple[int, ...]) -> str:
+    if len(shape) == 3:
+        return "unit y x"
+    return "unit channel lag y x" if len(shape) == 5 and reader.is_dataset("/lag") else "unit channel y x"
+
+
+def _channel(reader: Reader, attrs: dict[str, Any], count: int) -> tuple[str, ...]:
+    if reader.is_dataset("/channel"):
+        names = tuple(str(name).lower() for name in reader.values("/channel").ravel())
+    elif "channel" in attrs:
+        value = attrs["channel"]
+        names = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(map(str, value))
+    elif count == 1:
+        names = ("signed",)
+    else:
+        names = ()
+    if sorted(names) not in [sorted(known) for known in CHANNELS] or len(names) != count:
+        raise InputError(
+            f"expected /channel in {reader.name} to name the {count} channels of /rf (signed; on, off; r, g, b; or "
+            f"luminance), got {', '.join(names) or 'nothing'}"
+        )
+    return names
+
+
+def _label(reader: Reader, attrs: dict[str, Any], name: str, n: int) -> Any:
+    if reader.is_dataset(f"/{name}"):
+        values = reader.values(f"/{name}").ravel()
+        if values.size == 1 and n != 1 and name != "unit":
+            return str(values[0])
+        if values.size != n:
+            raise InputError(f"expected {n} values in /{name} of {reader.name}, one for every unit, got {values.size}")
+        return [str(value) for value in values]
+    value = attrs.get(name)
+    return None if value is None or name == "unit" else value
+
+
+def _units(reader: Reader, attrs: dict[str, Any], grid: dict[str, Any]) -> str:
+    """Units of the coordinates as the file states them; degrees and pixels look alike, so they are never guessed."""
+    stated = {str(reader.attrs(f"/{name}").get("units", "")) for name in grid} | {str(attrs.get("units", ""))}
+    stated -= {""}
+    words = {"deg": "degree", "degrees": "degree", "degree": "degree", "°": "degree", "px": "px", "pixel": "px"}
+    words |= {"pixels": "px", "degrees of visual angle": "degree"}
+    found = {words.get(text.lower(), text) for text in stated}
+    if len(found) != 1 or not found <= {"degree", "px"}:
+        raise InputError(
+            f"expected the attribute units ('degree' or 'px') on /x and /y of {reader.name}, got "
+            f"{', '.join(map(repr, sorted(found))) or 'none'}"
+        )
+    return found.pop()
+
+
+def _scale(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = json.loads(value)
+    return tuple(float(item) for item in np.broadcast_to(np.asarray(value, float), (2,)))

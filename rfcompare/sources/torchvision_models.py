@@ -1,0 +1,187 @@
+"""Weights of networks: torchvision's classification models by name, trained or as initialized, and any ``nn.Module``."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rfcompare.bank import make_rng
+from rfcompare.errors import InputError
+from rfcompare.sources.checkpoints import Weights, choose_weight, tensor_to_array
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def model_names() -> list[str]:
+    """Names of torchvision's classification models."""
+    from torchvision import models
+
+    return list(models.list_models(module=models))
+
+
+def read_model(name: str, weights: str | None, seed: int | None, key: str | None) -> Weights:
+    """The first convolution of a torchvision model.
+
+    Parameters
+    ----------
+    name : str
+        One of `model_names`.
+    weights : str or None
+        "DEFAULT", the name of a published set such as "IMAGENET1K_V1", or None for the network as initialized.
+    seed : int or None
+        Seed of the initialization when `weights` is None.
+    key : str or None
+        Another layer's weight, such as "features.0.weight".
+
+    Returns
+    -------
+    Weights
+        In PyTorch's order: unit, channel, row, column.
+
+    Raises
+    ------
+    InputError
+        Unknown name or set of weights, or no network and no cached file.
+    """
+    known = model_names()
+    if name.lower() not in known:
+        raise InputError(unknown_name(name, known))
+    name = name.lower()
+    if weights is None:
+        return _read_untrained(name, seed, key)
+    if seed is not None:
+        raise InputError(f"expected no seed for the published weights of {name}, got seed={seed}; pass weights=None")
+    return _read_published(name, weights, key)
+
+
+def unknown_name(name: str, known: list[str]) -> str:
+    """One sentence for a name that is neither a file nor a model."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    suggestion = f"did you mean {' or '.join(near)}?" if near else f"models are named like {', '.join(known[:3])}"
+    return (
+        f"expected a file, a reference: name or a torchvision model, got {name!r}, which is none of them; {suggestion}"
+    )
+
+
+def _read_published(name: str, weights: str, key: str | None) -> Weights:
+    from urllib.error import URLError
+
+    from torch import hub
+    from torchvision import models
+
+    choices = models.get_model_weights(name)
+    available = [str(choice.name) for choice in choices]
+    if not available:
+        raise InputError(f"torchvision publishes no weights for {name}; pass weights=None for the untrained network")
+    wanted = weights.split(".")[-1]
+    try:
+        chosen = choices[wanted]
+    except KeyError:
+        raise InputError(
+            f"torchvision has no weights {weights!r} for {name}; it has {', '.join(available)}, or None for untrained"
+        ) from None
+    try:
+        state = chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    except (URLError, OSError) as error:
+        raise InputError(
+            f"cannot download the weights of {name} ({_reason(error)}) and no copy is in {hub.get_dir()}/checkpoints; "
+            f"offline, 'reference:alexnet', a weights file, and '{name}' with weights=None (untrained) work"
+        ) from None
+    except RuntimeError as error:
+        raise InputError(
+            f"the cached or downloaded weights of {name} in {hub.get_dir()}/checkpoints are damaged "
+            f"({_reason(error)}); delete the file and load again"
+        ) from None
+    key = choose_weight({entry: tuple(tensor.shape) for entry, tensor in state.items()}, key, f"the weights of {name}")
+    array = tensor_to_array(state[key], f"{name}, {key}")
+    std = tuple(float(value) for value in getattr(chosen.transforms(), "std", ())) or None
+    attrs: dict[str, str | int | float] = {
+        "weights": str(chosen),
+        "address": chosen.url,
+        "citation": f"torchvision {_version()}, weights {chosen}",
+    }
+    return Weights(array, name=name, key=key, std=std, attrs=attrs)
+
+
+def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
+    import torch
+    from torchvision import models
+
+    generator, recorded = make_rng(seed)
+    # torch draws from its own generator: it gets a seed from ours, and its state is put back afterwards.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(int(generator.integers(2**63)))
+        # Two models announce that their default initialization will change; rfcompare records the version.
+        warnings.simplefilter("ignore", FutureWarning)
+        module = models.get_model(name, weights=None)
+    found = read_module(module, key)
+    found.name = name
+    found.untrained = True
+    found.attrs = {
+        "weights": "none (as initialized)",
+        "seed": recorded,
+        "citation": f"torchvision {_version()}, {name} as initialized",
+    }
+    return found
+
+
+def read_module(module: nn.Module, key: str | None) -> Weights:
+    """The weights of a module's first 2-D convolution, or of the parameter named `key`.
+
+    Raises
+    ------
+    InputError
+        The module has no 2-D convolution, or no parameter `key`.
+    """
+    from torch import nn
+
+    convolutions = {
+        (f"{path}.weight" if path else "weight"): part
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Conv2d)
+    }
+    if key is None:
+        if not convolutions:
+            raise InputError(
+                f"expected a network with a 2-D convolution, {type(module).__name__} has none; pass its first-layer "
+                "weights as an array (unit, channel, row, column)"
+            )
+        key = next(iter(convolutions))
+    parameters = dict(module.named_parameters())
+    if key not in parameters:
+        raise InputError(
+            f"{type(module).__name__} has no parameter {key!r}; its 2-D convolutions are "
+            f"{', '.join(list(convolutions)[:6]) or 'none'}"
+        )
+    if nn.parameter.is_lazy(parameters[key]):
+        raise InputError(f"{key} of {type(module).__name__} has no values yet; run the network once before loading it")
+    groups = convolutions[key].groups if key in convolutions else 1
+    array = tensor_to_array(parameters[key], f"{type(module).__name__}, {key}")
+    return Weights(array, name=type(module).__name__, key=key, groups=groups)
+
+
+def _reason(error: Exception) -> str:
+    reason: Any = getattr(error, "reason", None) or error
+    return str(reason).splitlines()[0] if str(reason) else type(error).__name__
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("torchvision")
+
+
+def is_module(value: object) -> bool:
+    """Whether `value` is an ``nn.Module``, without importing torch for anything else."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a string can only be a file name: it has a separator or a suffix."""
+    return "/" in text or "\\" in text or Path(text).suffix != ""
