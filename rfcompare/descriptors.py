@@ -53,8 +53,8 @@ def describe(fits: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         Schema ``rfcompare-descriptors/1``: dims (unit,), a variable per name of `rfcompare.quantities.QUANTITIES`
         (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, and ``low_pass`` (nx ≤ κ: no octave
-        bandwidth). On a parametric bank, quantities that rendering fixes hold the value stored for the original map, or NaN
-        where none is; ``attrs["fixed_by_construction"]`` names them.
+        bandwidth). On a parametric bank, quantities that rendering fixes hold the value stored for the original map, or
+        NaN where none is; ``attrs["fixed_by_construction"]`` names them.
 
     Raises
     ------
@@ -227,8 +227,8 @@ def describe_arrays(
     Notes
     -----
     The field is found in the smoothed energy above a quarter of its maximum (and above its median, so that noise spread
-    over the map does not widen it); ``field_radius`` is the RMS distance from its centroid there. The map is windowed by a
-    Gaussian of two radii before the transform.
+    over the map does not widen it); ``field_radius`` is the RMS distance from its centroid there. The map is windowed
+    by a Gaussian of two radii before the transform.
     """
     n, height, width = maps.shape
     x = dx * (np.arange(width) - (width - 1) / 2)
@@ -262,7 +262,7 @@ def describe_arrays(
     second = flat @ (radial**2).ravel() / total
     xx, yy = power.sum(1) @ fx**2 / total, power.sum(2) @ fy**2 / total
     xy = flat @ (fx * fy[:, None]).ravel() / total
-    # Seen from the field's centroid, the transform's real part is the even half of the map and the imaginary the odd half.
+    # Seen from the field's centroid, the transform's real part is the even half of the map, the imaginary the odd half.
     turn_x = np.exp(2j * np.pi * fx * (cx - x[0])[:, None])
     turn_y = np.exp(2j * np.pi * fy * (cy - y[0])[:, None])
     centered = transform * turn_y[:, :, None] * turn_x[:, None, :]
@@ -288,7 +288,7 @@ def _zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         border = np.zeros((height, width), bool)
         border[[0, -1]] = border[:, [0, -1]] = True
         ring = maps[:, border]
-        seen = np.isfinite(ring).any(1)
+        seen: npt.NDArray[np.bool_] = np.any(np.isfinite(ring), axis=1)
         level = np.where(seen, np.nanmedian(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
     else:
         level = np.zeros(n)

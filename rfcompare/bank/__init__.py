@@ -1,0 +1,32 @@
+"""The bank: many receptive-field maps on one grid, as a checked `xarray.Dataset`.
+
+`make_bank` builds one, `check` lists every fault of any of the four Datasets at once, `save` and `load` keep them as
+netCDF4-compatible HDF5, `to_signed` reduces ON/OFF pairs and color kernels to one signed map a unit, and `select` keeps
+units with a record of how many there were. The schema and the conventions are in `rfcompare.quantities`.
+"""
+
+from rfcompare.bank.attributes import add_history, fingerprint, inherit, make_rng
+from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
+from rfcompare.bank.keeping import canonical, existing_file, load, save, write_beside
+from rfcompare.bank.making import make_bank, weights
+from rfcompare.bank.reducing import select, to_signed
+
+__all__ = [
+    "CHANNELS",
+    "add_history",
+    "bad_units",
+    "canonical",
+    "check",
+    "existing_file",
+    "fingerprint",
+    "inherit",
+    "load",
+    "make_bank",
+    "make_rng",
+    "pitch",
+    "save",
+    "select",
+    "to_signed",
+    "weights",
+    "write_beside",
+]

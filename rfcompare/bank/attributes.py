@@ -1,0 +1,90 @@
+"""What travels with a Dataset: its attributes, its history, its fingerprint, and the seed of what was drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS
+
+
+def plain_attributes(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """Attributes as netCDF can hold them: text, numbers, or JSON text of anything else; None is left out."""
+    result: dict[str, str | int | float] = {}
+    for name, value in attrs.items():
+        if value is None:
+            continue
+        if isinstance(value, bool | np.bool_):
+            result[name] = int(value)
+        elif isinstance(value, str | int | float):
+            result[name] = value
+        elif isinstance(value, np.number):
+            result[name] = value.item()
+        else:
+            try:
+                result[name] = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            except TypeError:
+                raise InputError(
+                    f"expected attribute {name!r} to be text, a number or JSON, got {type(value).__name__}; convert it"
+                ) from None
+    return result
+
+
+def inherit(dataset: xr.Dataset, schema: str, **attrs: Any) -> dict[str, str | int | float]:
+    """Attributes for a Dataset made from `dataset`: all of its own (kind, citation…), the new schema, and `attrs`."""
+    own = {str(name): value for name, value in dataset.attrs.items()}
+    return {**own, "schema": SCHEMAS[schema].name, **plain_attributes(attrs)}
+
+
+def add_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
+    """A copy whose ``attrs["history"]`` ends with one more line."""
+    past = str(dataset.attrs.get("history", ""))
+    return dataset.assign_attrs(history=f"{past}\n{line}".strip())
+
+
+def fingerprint(dataset: xr.Dataset) -> str:
+    """SHA-256 of a Dataset's variables and coordinates, in name order: equal content, equal fingerprint.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bank = rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic")
+    >>> rfc.bank.fingerprint(bank) == rfc.bank.fingerprint(bank.copy(deep=True))
+    True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        values = np.asarray(dataset[name].values)
+        digest.update(f"{name}{dataset[name].dims}{values.shape}".encode())
+        if values.dtype.kind in "OU":
+            digest.update("\0".join(str(value) for value in values.ravel()).encode())
+        else:
+            digest.update(f"{values.dtype}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def make_rng(seed: int | np.random.Generator | None) -> tuple[np.random.Generator, int]:
+    """A generator and the integer to record: a given seed, one drawn for None, or −1 for a generator passed in.
+
+    Examples
+    --------
+    >>> from rfcompare.bank import make_rng
+    >>> rng, recorded = make_rng(3)
+    >>> recorded
+    3
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed, -1
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise InputError(
+            f"expected seed to be a whole number from 0, a numpy Generator or None, got {seed!r}; give seed=0"
+        )
+    recorded = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    return np.random.default_rng(recorded), recorded

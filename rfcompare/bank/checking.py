@@ -1,0 +1,194 @@
+"""Every fault of any of the four Datasets, at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS, Schema, kinds
+
+CHANNELS: tuple[tuple[str, ...], ...] = (("signed",), ("on", "off"), ("r", "g", "b"), ("luminance",))
+"""The channel sets that a bank may have."""
+
+GRID_TOLERANCE = 1e-3
+"""Coordinates may be off a uniform centered grid by this share of a pixel (files in float32 round their degrees)."""
+
+MAX_FAULTS = 12
+"""How many faults one message lists before it only counts the rest."""
+
+
+def check(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` when it meets its schema, or raise with all its faults at once.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A bank, fits, descriptors or results; ``attrs["schema"]`` says which.
+
+    Raises
+    ------
+    InputError
+        One sentence that lists every fault with what was expected, what came, and the unit's name.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bank = rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic")
+    >>> rfc.check(bank) is bank
+    True
+    >>> rfc.check(bank.drop_vars("subject").assign_attrs(units="mm"))
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.InputError: this bank has 2 faults: expected coordinate 'subject', got none; expected units 'px' or
+    'degree', got 'mm'; mend them and check again
+    """
+    if not isinstance(dataset, xr.Dataset):
+        raise InputError(
+            f"expected an xarray Dataset, got {type(dataset).__name__}; build one with make_bank or load it"
+        )
+    word, schema = _schema(dataset)
+    faults = _structure_faults(dataset, schema)
+    if word == "bank" and not faults:
+        faults += _bank_faults(dataset)
+    if faults:
+        listed = faults[:MAX_FAULTS] + ([f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else [])
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise InputError(
+            f"this {word} has {count}: {'; '.join(listed)}; mend {'it' if len(faults) == 1 else 'them'} and check again"
+        )
+    return dataset
+
+
+def _schema(dataset: xr.Dataset) -> tuple[str, Schema]:
+    name = dataset.attrs.get("schema")
+    for word, schema in SCHEMAS.items():
+        if schema.name == name:
+            return word, schema
+    known = ", ".join(schema.name for schema in SCHEMAS.values())
+    raise InputError(
+        f"expected attrs['schema'] to be one of {known}, got {name!r}; build the Dataset with rfcompare or set it"
+    )
+
+
+def _structure_faults(dataset: xr.Dataset, schema: Schema) -> list[str]:
+    faults = [
+        f"expected dimension {name!r}, got {tuple(dataset.dims)}" for name in schema.dims if name not in dataset.dims
+    ]
+    for name, allowed in {**schema.variables, **schema.optional}.items():
+        if name not in dataset:
+            if name in schema.variables:
+                faults.append(f"expected variable {name!r}, got {sorted(map(str, dataset.data_vars))}")
+        elif dataset[name].dims not in allowed:
+            faults.append(f"expected {name} along {' or '.join(map(str, allowed))}, got {dataset[name].dims}")
+    faults += [f"expected coordinate {name!r}, got none" for name in schema.coords if name not in dataset.coords]
+    faults += [f"expected attribute {name!r}, got none" for name in schema.attrs if name not in dataset.attrs]
+    kind = dataset.attrs.get("kind")
+    if "kind" in schema.attrs and kind is not None and kind not in kinds:
+        faults.append(f"expected kind to be one of {', '.join(kinds)}, got {kind!r}")
+    if "units" in schema.attrs and dataset.attrs.get("units", "px") not in ("px", "degree"):
+        faults.append(f"expected units 'px' or 'degree', got {dataset.attrs['units']!r}")
+    for name, value in dataset.attrs.items():
+        if not isinstance(value, str | int | float):
+            faults.append(f"expected attribute {name!r} to be text or a number, got {type(value).__name__}")
+    for dim in schema.dims:
+        if dim in dataset.dims and dataset.sizes[dim] == 0 and dim != "quantity":
+            faults.append(f"expected at least one {dim}, got none")
+    if "unit" in dataset.coords and dataset.coords["unit"].ndim == 1:
+        names, counts = np.unique([str(name) for name in dataset.coords["unit"].values], return_counts=True)
+        faults += [
+            f"expected unique unit names, got {str(name)!r} {'twice' if count == 2 else f'{count} times'}"
+            for name, count in zip(names, counts, strict=True)
+            if count > 1
+        ]
+    return faults
+
+
+def _bank_faults(bank: xr.Dataset) -> list[str]:
+    faults: list[str] = []
+    channel = tuple(str(name) for name in bank.coords["channel"].values)
+    if channel not in CHANNELS:
+        faults.append(f"expected channel to be one of {', '.join(map(str, CHANNELS))}, got {channel}")
+    if bank.rf.dtype not in (np.float32, np.float64):
+        faults.append(f"expected rf in float32 or float64, got {bank.rf.dtype}")
+    for name in ("x", "y"):
+        faults += _grid_faults(name, bank.coords[name].values)
+        if bank.coords[name].attrs.get("units") != bank.attrs["units"]:
+            faults.append(
+                f"expected {name} in {bank.attrs['units']}, got units {bank.coords[name].attrs.get('units')!r}"
+            )
+    if bank.attrs["kind"] == "measured" and not bank.attrs.get("stimulus"):
+        faults.append("expected a stimulus for a measured bank, got none")
+    # Values are looked at only when they are in memory: a lazy bank is checked where it is computed.
+    if not faults and bank.rf.chunks is None:
+        problems = bad_units(bank)
+        if all(problems):
+            words = sorted(set(problems))
+            faults.append(f"expected at least one usable unit, got {len(problems)} that are {' or '.join(words)}")
+    if "noise_sd" in bank and bank.noise_sd.chunks is None:
+        for name, value in zip(bank.unit.values, bank.noise_sd.values, strict=True):
+            if value < 0:
+                faults.append(f"expected noise_sd of unit {str(name)!r} to be at least 0, got {value:g}")
+    return faults
+
+
+def _grid_faults(name: str, grid: npt.NDArray[Any]) -> list[str]:
+    if not np.issubdtype(grid.dtype, np.number) or not np.isfinite(grid).all():
+        return [f"expected {name} to be finite numbers, got {grid.dtype}"]
+    if grid.size < 2:
+        return [f"expected at least 2 pixels along {name}, got {grid.size}"]
+    steps = np.diff(grid.astype(float))
+    pixel = (grid[-1] - grid[0]) / (grid.size - 1)
+    if pixel <= 0:
+        return [f"expected {name} ascending, got {grid[0]:g} to {grid[-1]:g}"]
+    if np.abs(steps - pixel).max() > GRID_TOLERANCE * pixel:
+        return [f"expected {name} uniform, got steps from {steps.min():g} to {steps.max():g}"]
+    if abs(grid[0] + grid[-1]) / 2 > GRID_TOLERANCE * pixel:
+        return [f"expected {name} centered on 0, got a middle of {(grid[0] + grid[-1]) / 2:g}"]
+    return []
+
+
+def bad_units(bank: xr.Dataset) -> list[str]:
+    """Why each unit's map cannot be used: "" where it can.
+
+    Returns
+    -------
+    list of str
+        One of "", "not measured" (all NaN), "not finite" (infinite values) or "flat" (no variation in any channel).
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.random.default_rng(0).normal(size=(3, 1, 4, 4)); maps[1] = 0; maps[2] = np.nan
+    >>> rfc.bank.bad_units(rfc.make_bank(maps, channel=("signed",), kind="simulated"))
+    ['', 'flat', 'not measured']
+    """
+    data = np.asarray(bank.rf.values)
+    values = data.reshape(data.shape[0], -1)
+    measured = ~np.isnan(values)
+    infinite = np.isinf(values).any(1)
+    maps = data.reshape(*data.shape[:2], -1)
+    high = np.where(np.isnan(maps), -np.inf, maps).max(-1)
+    low = np.where(np.isnan(maps), np.inf, maps).min(-1)
+    flat = (high <= low).all(1)
+    return [
+        "not measured" if not some else "not finite" if inf else "flat" if same else ""
+        for some, inf, same in zip(measured.any(1), infinite, flat, strict=True)
+    ]
+
+
+def pitch(dataset: xr.Dataset) -> tuple[float, float]:
+    """Pixel size (dx, dy) in the Dataset's units.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bank = rfc.make_bank(np.eye(4)[None, None], channel=("signed",), kind="analytic", deg_per_px=(2, 3))
+    >>> rfc.bank.pitch(bank)
+    (2.0, 3.0)
+    """
+    x, y = dataset.x.values, dataset.y.values
+    return float(x[-1] - x[0]) / (x.size - 1), float(y[-1] - y[0]) / (y.size - 1)

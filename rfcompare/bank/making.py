@@ -1,0 +1,220 @@
+"""From a plain array to a bank, and back to a network's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from rfcompare.bank.attributes import plain_attributes
+from rfcompare.bank.checking import check
+from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS
+
+
+def make_bank(
+    array: npt.ArrayLike | Any,
+    *,
+    channel: Sequence[str],
+    kind: str,
+    x: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | None = None,
+    units: str = "px",
+    deg_per_px: float | tuple[float, float] | None = None,
+    subject: str | Sequence[str] | None = None,
+    source: str | Sequence[str] | None = None,
+    unit: Sequence[str] | None = None,
+    rows: str = "up",
+    lag: npt.ArrayLike | None = None,
+    noise_sd: npt.ArrayLike | None = None,
+    noise_acf: npt.ArrayLike | None = None,
+    half: npt.ArrayLike | None = None,
+    cortex_x: npt.ArrayLike | None = None,
+    cortex_y: npt.ArrayLike | None = None,
+    field_of_view: str | Sequence[str] | None = None,
+    **attrs: Any,
+) -> xr.Dataset:
+    """Build a bank from an array of maps.
+
+    Parameters
+    ----------
+    array : array (unit, channel, y, x) or (unit, channel, lag, y, x)
+        The maps; NaN means *not measured*. A dask array stays lazy.
+    channel : sequence of str
+        ``("signed",)``, ``("on", "off")``, ``("r", "g", "b")`` or ``("luminance",)``.
+    kind : str
+        One of `rfcompare.quantities.kinds`.
+    x, y : array, optional
+        Pixel centers in `units`, uniform and ascending; they are centered and what was subtracted is kept as
+        ``attrs["x_center"]`` and ``["y_center"]``. Default: pixel indices about the middle.
+    units : {"px", "degree"}
+        Units of `x` and `y`.
+    deg_per_px : float or (x, y), optional
+        Pixel size in degrees of visual angle; puts the grid in degrees. There is no default scale.
+    subject, source, unit, field_of_view : str or sequence of str, optional
+        Per-unit labels; one string stands for all units. Defaults: "unknown", "", "u000"…, absent.
+    rows : {"up", "down"}
+        Whether row 0 is the lowest y ("up"; nothing is flipped) or the top row of an image ("down").
+    lag : array, optional
+        Values of the lag dimension (s), when `array` has one.
+    noise_sd : array (unit,), optional
+        SD of the noise of one pixel of one channel.
+    noise_acf : array (unit, channel, lag_y, lag_x), optional
+        Autocorrelation of that noise over an odd number of pixel lags about 0.
+    half : array (2, unit, channel, y, x), optional
+        Maps from two independent halves of the recording.
+    cortex_x, cortex_y : array (unit,), optional
+        Position in cortex (µm).
+    **attrs
+        ``citation``, ``doi``, ``license``, ``stimulus`` (required when measured; a mapping or text), ``history``…
+
+    Returns
+    -------
+    xarray.Dataset
+        Schema ``rfcompare-bank/1``.
+
+    Raises
+    ------
+    InputError
+        With every fault of the bank at once.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.arange(18.0).reshape(2, 1, 3, 3)
+    >>> bank = rfc.make_bank(maps, channel=("signed",), kind="analytic", unit=["a", "b"])
+    >>> float(bank.rf.sel(unit="a", channel="signed", y=-1, x=1))   # row 0 is the lowest y
+    2.0
+    >>> rfc.make_bank(maps, channel=("on", "off"), kind="analytic")
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.InputError: expected 2 channels ('on', 'off') along axis 1, got an array of shape ...
+    """
+    channel = (channel,) if isinstance(channel, str) else tuple(channel)
+    data: Any = array if hasattr(array, "dask") else np.asarray(array)
+    if data.ndim not in (4, 5):
+        raise InputError(
+            f"expected an array (unit, channel, y, x) or (unit, channel, lag, y, x), got {data.ndim} dimensions of "
+            f"shape {tuple(data.shape)}; add the missing axis, for one channel array[:, None]"
+        )
+    if data.shape[1] != len(channel):
+        raise InputError(
+            f"expected {len(channel)} channels {channel} along axis 1, got an array of shape {tuple(data.shape)}; "
+            "name the channels that the array has"
+        )
+    if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
+        raise InputError(f"expected real numbers, got an array of {data.dtype}; convert it to float")
+    if data.dtype not in (np.float32, np.float64):
+        data = data.astype(np.float64)
+    if rows not in ("up", "down"):
+        raise InputError(f"expected rows='up' or rows='down', got {rows!r}; row 0 of an image is its top: rows='down'")
+    n, height, width = data.shape[0], data.shape[-2], data.shape[-1]
+    dims: tuple[str, ...] = ("unit", "channel", "y", "x") if data.ndim == 4 else ("unit", "channel", "lag", "y", "x")
+    upward = (slice(None),) * (data.ndim - 2) + (slice(None, None, -1), slice(None))
+    if rows == "down":
+        data = data[upward]
+        y = None if y is None else np.asarray(y, float)[::-1]
+    if deg_per_px is not None:
+        if x is not None or y is not None:
+            raise InputError("expected either deg_per_px or coordinates x and y, got both; leave one out")
+        scale_x, scale_y = np.broadcast_to(np.asarray(deg_per_px, float), (2,))
+        if not (np.isfinite([scale_x, scale_y]).all() and min(scale_x, scale_y) > 0):
+            raise InputError(
+                f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle per pixel"
+            )
+        units = "degree"
+    else:
+        scale_x = scale_y = 1.0
+    grid_x = scale_x * (np.arange(width) - (width - 1) / 2) if x is None else np.asarray(x, float)
+    grid_y = scale_y * (np.arange(height) - (height - 1) / 2) if y is None else np.asarray(y, float)
+    attributes = {"schema": SCHEMAS["bank"].name, "kind": kind, "units": units, **plain_attributes(attrs)}
+    for name, grid in (("x_center", grid_x), ("y_center", grid_y)):
+        if grid.ndim == 1 and grid.size and np.isfinite(grid).all():
+            middle = (grid[0] + grid[-1]) / 2
+            grid -= middle
+            if middle != 0:
+                attributes[name] = float(middle)
+    if kind == "measured" and not attributes.get("stimulus"):
+        raise InputError(
+            "expected a stimulus for a measured bank, got none; pass stimulus={'class': 'sparse noise', "
+            "'element_deg': 2.0} or stimulus='unknown'"
+        )
+    names = [f"u{i:0{max(3, len(str(n - 1)))}d}" for i in range(n)] if unit is None else unit
+    bank = xr.Dataset(
+        {"rf": (dims, data)},
+        coords={
+            "unit": ("unit", _text(names, n, "unit")),
+            "channel": ("channel", np.array(channel, dtype=object)),
+            "y": ("y", grid_y, {"units": units}),
+            "x": ("x", grid_x, {"units": units}),
+            "subject": ("unit", _text("unknown" if subject is None else subject, n, "subject")),
+            "source": ("unit", _text("" if source is None else source, n, "source")),
+        },
+        attrs=attributes,
+    )
+    if data.ndim == 5:
+        bank = bank.assign_coords(
+            lag=("lag", np.arange(data.shape[2], dtype=float) if lag is None else np.asarray(lag, float))
+        )
+    for name, values in (("cortex_x", cortex_x), ("cortex_y", cortex_y)):
+        if values is not None:
+            bank = bank.assign_coords({name: ("unit", np.asarray(values, float), {"units": "µm"})})
+    if field_of_view is not None:
+        bank = bank.assign_coords(field_of_view=("unit", _text(field_of_view, n, "field_of_view")))
+    if noise_sd is not None:
+        bank["noise_sd"] = ("unit", np.broadcast_to(np.asarray(noise_sd, float), (n,)).copy())
+    if noise_acf is not None:
+        acf = np.asarray(noise_acf, float)
+        if acf.ndim != 4 or any(size % 2 == 0 for size in acf.shape[-2:]):
+            raise InputError(
+                f"expected noise_acf (unit, channel, lag_y, lag_x) over odd numbers of lags, got shape {acf.shape}; "
+                "center it on lag 0"
+            )
+        acf = acf[:, :, ::-1] if rows == "down" else acf
+        lags = {
+            name: np.arange(size, dtype=float) - size // 2
+            for name, size in zip(("lag_y", "lag_x"), acf.shape[2:], strict=True)
+        }
+        bank["noise_acf"] = (("unit", "channel", "lag_y", "lag_x"), acf)
+        bank = bank.assign_coords({name: (name, values) for name, values in lags.items()})
+    if half is not None:
+        halves: Any = half if hasattr(half, "dask") else np.asarray(half)
+        if halves.shape != (2, *data.shape):
+            raise InputError(
+                f"expected half of shape {(2, *data.shape)}, got {tuple(halves.shape)}; give two maps for every map"
+            )
+        halves = halves[(slice(None), *upward)] if rows == "down" else halves
+        bank["rf_half"] = (("half", *dims), halves.astype(data.dtype, copy=False))
+    return check(bank)
+
+
+def _text(values: str | Sequence[str] | npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.object_]:
+    if isinstance(values, str):
+        return np.full(n, values, dtype=object)
+    items = [
+        "" if value is None or value != value else str(value) for value in np.asarray(values, dtype=object).ravel()
+    ]
+    if len(items) != n:
+        raise InputError(f"expected {n} values of {name}, one for every unit, got {len(items)}; give one string or {n}")
+    return np.array(items, dtype=object)
+
+
+def weights(bank: xr.Dataset) -> npt.NDArray[Any]:
+    """The maps as a network's weights: (unit, channel, row, column) with row 0 on top.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> array = np.arange(27.0).reshape(1, 3, 3, 3)
+    >>> bank = rfc.make_bank(array, channel=("r", "g", "b"), kind="learned", rows="down")
+    >>> np.array_equal(rfc.weights(bank), array)
+    True
+    """
+    if "lag" in bank.dims:
+        raise InputError(
+            "expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3, drop=True)"
+        )
+    return np.ascontiguousarray(check(bank).rf.transpose("unit", "channel", "y", "x").values[:, :, ::-1])
