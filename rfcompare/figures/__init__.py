@@ -1,0 +1,12 @@
+"""One function per figure: Datasets in, a matplotlib Figure out, with its numbers and its caption.
+
+Nothing here opens a file, fits or tests: a figure shows what the Datasets hold. Every function takes ``width``
+("single" 89 mm, "double" 183 mm, or mm) and ``axes`` (an axes or a subfigure to draw into instead of a new figure).
+``numbers(figure)`` and ``caption(figure)`` give what stands behind it; `save` writes PDF, PNG, CSV and text.
+
+`FIGURES` names all of them in the order of the gallery, with the function and what it needs.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,45 @@
+"""The gallery: every figure by name, the function that draws it, and the Datasets it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from rfcompare.figures import maps, populations
+
+
+class Entry(NamedTuple):
+    """One figure of the gallery.
+
+    Attributes
+    ----------
+    draw : callable
+        Takes what `needs` names, as positional Datasets, and returns a matplotlib Figure.
+    needs : str
+        What it is drawn from, one word: "banks", "pairs", "descriptors", …
+    shows : str
+        What is to be seen, in one line.
+    """
+
+    draw: Any
+    needs: str
+    shows: str
+
+    def __call__(self, *args: Any, **options: Any) -> Figure:
+        """Draw the figure."""
+        figure: Figure = self.draw(*args, **options)
+        return figure
+
+
+FIGURES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "kernels": Entry(maps.kernels, "banks", "maps of both populations as tiles"),
+        "fits": Entry(maps.fits, "pairs", "data, fit and residual of example units and the distribution of r²"),
+        "gabor_space": Entry(populations.gabor_space, "fits", "the (nx, ny) plane with marginals and densities"),
+        "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
+    }
+)
+"""Every figure in the order of the gallery."""

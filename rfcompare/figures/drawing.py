@@ -1,0 +1,632 @@
+"""What every figure shares: sizes, fonts, colors, the mark of a simulation, scale bars, and how a figure is saved.
+
+A figure function draws Datasets into `new_figure(...)`, tells its numbers and its caption to `record`, and returns the
+Figure; `save` then writes PDF, PNG, the numbers as CSV and the caption as text. Nothing here changes matplotlib's
+global settings: `style` is a context.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from rfcompare.bank import write_beside
+from rfcompare.errors import InputError
+
+WIDTHS = {"single": 89.0, "double": 183.0}
+"""Journal widths in mm: one column and two."""
+
+Width = Literal["single", "double"]
+
+SMALL, MEDIUM, LARGE = 6.0, 7.0, 8.0
+"""The three text sizes, in points, that every figure keeps to."""
+
+ON, OFF = "#b2182b", "#2166ac"
+"""ON is positive and red, OFF is negative and blue: the ends of `DIVERGING`."""
+
+DIVERGING = "RdBu_r"
+"""ColorBrewer's red–blue map, safe for the color-blind, with white at zero."""
+
+KIND_COLORS = {
+    "measured": "#000000",
+    "simulated": "#56b4e9",
+    "learned": "#e69f00",
+    "parametric": "#009e73",
+    "untrained": "#8c8c8c",
+    "analytic": "#cc79a7",
+}
+"""One color per kind of bank, from the palette of Okabe and Ito; red and blue stay with ON and OFF."""
+
+_SPARE_COLORS = ("#7f5f00", "#785ef0", "#332288", "#44aa99", "#882255")
+_MARKERS = "os^DvPX*"
+
+_SETTINGS: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
+    "mathtext.fontset": "custom",
+    "mathtext.rm": "sans",
+    "mathtext.it": "sans:italic",
+    "mathtext.bf": "sans:bold",
+    "mathtext.cal": "sans",
+    "font.size": MEDIUM,
+    "axes.titlesize": MEDIUM,
+    "axes.labelsize": MEDIUM,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "figure.titlesize": LARGE,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.borderaxespad": 0.2,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlepad": 3.0,
+    "axes.labelpad": 2.0,
+    "axes.unicode_minus": True,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.0,
+    "patch.linewidth": 0.5,
+    "hatch.linewidth": 0.4,
+    "image.interpolation": "nearest",
+    "image.cmap": DIVERGING,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rfcompare",
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Print settings as a context: 6–8 pt sans-serif text, thin lines, text that stays text in PDF and SVG.
+
+    Every function of `rfcompare.figures` draws and saves inside it; use it for axes of your own that stand beside them.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> before = matplotlib.rcParams["pdf.fonttype"]
+    >>> with style():
+    ...     matplotlib.rcParams["pdf.fonttype"]
+    42
+    >>> matplotlib.rcParams["pdf.fonttype"] == before
+    True
+    """
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(*, width: Width | float = "double", height: float, axes: Axes | SubFigure | None = None) -> Any:
+    """Make the place a figure function draws into.
+
+    Parameters
+    ----------
+    width : {"single", "double"} or float
+        89 mm, 183 mm, or any width in mm.
+    height : float
+        In mm.
+    axes : matplotlib Axes or SubFigure, optional
+        For composition: a subfigure to draw into, or an axes whose place in its grid is taken over.
+
+    Returns
+    -------
+    matplotlib Figure or SubFigure
+        With a constrained layout, so that nothing is clipped.
+
+    Raises
+    ------
+    InputError
+        If the width is not known, or the axes do not stand in a grid.
+
+    Examples
+    --------
+    >>> figure = new_figure(width="single", height=60)
+    >>> (25.4 * figure.get_size_inches()).round().tolist()
+    [89.0, 60.0]
+    """
+    if isinstance(axes, SubFigure):
+        return axes
+    if axes is not None:
+        place = axes.get_subplotspec()
+        if place is None:
+            raise InputError(
+                "expected axes made by subplots or a grid specification, got axes placed by hand; pass a SubFigure"
+            )
+        host = axes.get_figure(root=False)
+        assert host is not None
+        axes.remove()
+        return host.add_subfigure(place)
+    if isinstance(width, str) and width not in WIDTHS:
+        raise InputError(
+            f"expected width 'single', 'double' or a number of mm, got {width!r}; the journal widths are 89 and 183 mm"
+        )
+    mm = WIDTHS[width] if isinstance(width, str) else float(width)
+    return Figure(figsize=(mm / 25.4, height / 25.4), layout="constrained")
+
+
+@dataclass
+class _Account:
+    numbers: list[pd.DataFrame]
+    captions: list[str]
+
+
+_accounts: WeakKeyDictionary[Figure, _Account] = WeakKeyDictionary()
+
+
+def record(figure: Figure | SubFigure, *, numbers: pd.DataFrame, caption: str) -> Figure:
+    """Attach to a figure what it shows: its numbers and its caption.
+
+    A composed figure collects those of all its parts.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure or SubFigure
+        What was drawn.
+    numbers : pandas DataFrame
+        The numbers that the artists show, one row per thing drawn.
+    caption : str
+        What is shown, with n, kind, tests and sources.
+
+    Returns
+    -------
+    matplotlib Figure
+        The outermost figure.
+
+    Examples
+    --------
+    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> caption(figure)
+    'Three points.'
+    """
+    root = figure.get_figure(root=True)
+    assert isinstance(root, Figure)
+    account = _accounts.setdefault(root, _Account([], []))
+    account.numbers.append(numbers)
+    account.captions.append(re.sub(r"\s+", " ", caption).strip())
+    return root
+
+
+def numbers(figure: Figure) -> pd.DataFrame:
+    """Return the numbers behind a figure of this package.
+
+    Raises
+    ------
+    InputError
+        If the figure was not drawn by `rfcompare.figures`.
+
+    Examples
+    --------
+    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> int(numbers(figure)["n"][0])
+    3
+    """
+    parts = _account(figure).numbers
+    if len(parts) == 1:
+        return parts[0]
+    return pd.concat([part.assign(part=index + 1) for index, part in enumerate(parts)], ignore_index=True)
+
+
+def caption(figure: Figure) -> str:
+    """Return the caption of a figure of this package: what is shown, n, kind, tests and sources.
+
+    Raises
+    ------
+    InputError
+        If the figure was not drawn by `rfcompare.figures`.
+
+    Examples
+    --------
+    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> caption(figure)
+    'Three points.'
+    """
+    return " ".join(_account(figure).captions)
+
+
+def _account(figure: Figure) -> _Account:
+    try:
+        return _accounts[figure]
+    except KeyError:
+        raise InputError(
+            "expected a figure drawn by rfcompare.figures, got one without recorded numbers; call record on it"
+        ) from None
+
+
+def save(
+    figure: Figure,
+    stem: str,
+    folder: str | Path,
+    *,
+    formats: Sequence[str] = ("pdf", "png"),
+    dpi: float = 300,
+) -> list[Path]:
+    """Write a figure with its numbers and its caption.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+        From a function of this package.
+    stem : str
+        File name without ending.
+    folder : path
+        Made if absent.
+    formats : sequence of str
+        Endings matplotlib can write, such as "pdf", "png" (300 dpi) and "svg"; text stays editable in PDF and SVG.
+    dpi : float
+        Resolution of pixel formats and of images inside vector formats.
+
+    Returns
+    -------
+    list of Path
+        The figure's files, then ``stem.csv`` (six significant digits) and ``stem.txt`` (the caption).
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or a format is not known.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> [path.name for path in save(figure, "three", tempfile.mkdtemp(), formats=["svg"])]
+    ['three.svg', 'three.csv', 'three.txt']
+    """
+    _account(figure)
+    known = figure.canvas.get_supported_filetypes()
+    unknown = [ending for ending in formats if ending not in known]
+    if unknown:
+        raise InputError(f"expected figure formats among {', '.join(sorted(known))}, got {', '.join(unknown)}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"expected a folder that can be written, got {folder} ({error.strerror}); choose another with -o"
+        ) from None
+    written = []
+    # The date and the program's version would make equal figures differ byte by byte.
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    with style():
+        for ending in formats:
+            path = folder / f"{stem}.{ending}"
+            with write_beside(path) as temporary:
+                figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata.get(ending))
+            written.append(path)
+    for ending, text in (
+        ("csv", numbers(figure).to_csv(index=False, float_format="%.6g", lineterminator="\n")),
+        ("txt", caption(figure) + "\n"),
+    ):
+        path = folder / f"{stem}.{ending}"
+        with write_beside(path) as temporary:
+            Path(temporary).write_text(text, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+@dataclass(frozen=True)
+class Population:
+    """How one Dataset is named and drawn everywhere in a figure.
+
+    Attributes
+    ----------
+    label : str
+        Its name with kind and n, for legends and panel titles.
+    name : str
+        Its name alone.
+    kind : str
+        One of `rfcompare.kinds`.
+    color, marker : str
+        For points and lines.
+    n_units, n_subjects : int
+        ``n_subjects`` is 0 where subjects are unknown.
+    units : str
+        "px" or "degree".
+    """
+
+    label: str
+    name: str
+    kind: str
+    color: str
+    marker: str
+    n_units: int
+    n_subjects: int
+    units: str
+
+
+def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
+    """Give every Dataset its name, its color (by kind) and its marker.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        Banks, fits or descriptors with dim ``unit``.
+
+    Returns
+    -------
+    list of Population
+        Colors and markers differ even where kinds are equal.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank = rfc.make_bank(np.zeros((2, 1, 3, 3)), channel=("signed",), kind="analytic", source="ramp")
+    >>> populations([bank])[0].label
+    'ramp (analytic, n = 2)'
+    """
+    result: list[Population] = []
+    spare = iter(_SPARE_COLORS * (1 + len(datasets)))
+    for index, dataset in enumerate(datasets):
+        kind = str(dataset.attrs["kind"])
+        color = KIND_COLORS.get(kind, _SPARE_COLORS[0])
+        if any(other.color == color for other in result):
+            color = next(spare)
+        name = population_name(dataset)
+        n_units = dataset.sizes["unit"]
+        n_subjects = subject_count(dataset)
+        count = f"n = {n_units}" + (
+            f" from {n_subjects} subject{'s' if n_subjects > 1 else ''}" if n_subjects and kind != "learned" else ""
+        )
+        result.append(
+            Population(
+                label=f"{name} ({kind}, {count})",
+                name=name,
+                kind=kind,
+                color=color,
+                marker=_MARKERS[index % len(_MARKERS)],
+                n_units=n_units,
+                n_subjects=n_subjects,
+                units=str(dataset.attrs.get("units", "px")),
+            )
+        )
+    return result
+
+
+def population_name(dataset: xr.Dataset) -> str:
+    """Name a population by its ``title`` or its units' source.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank = rfc.make_bank(np.zeros((2, 1, 3, 3)), channel=("signed",), kind="analytic", source="ramp")
+    >>> population_name(bank)
+    'ramp'
+    """
+    if title := str(dataset.attrs.get("title", "")):
+        return title
+    sources = sorted({str(source) for source in dataset["source"].values} - {"", "unknown"})
+    if len(sources) == 1:
+        # A file is named by its own name: folders would fill the legend.
+        return Path(sources[0]).stem if "/" in sources[0] or "\\" in sources[0] else sources[0]
+    return f"{len(sources)} sources" if sources else "unnamed"
+
+
+def subject_count(dataset: xr.Dataset) -> int:
+    """Count the subjects of a population; 0 where they are unknown.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank = rfc.make_bank(np.zeros((3, 1, 3, 3)), channel=("signed",), kind="measured", stimulus="noise",
+    ...                      subject=["a", "a", "b"])
+    >>> subject_count(bank)
+    2
+    """
+    return len({str(subject) for subject in dataset["subject"].values} - {"", "unknown"})
+
+
+def mark_kind(axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper right") -> None:
+    """Write SIMULATED inside the axes where anything in them is simulated.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+        Where the simulated maps or points are drawn.
+    kinds : str or sequence of str
+        The kinds of everything in these axes.
+    corner : str
+        "upper right", "upper left", "lower right" or "lower left".
+
+    Examples
+    --------
+    >>> axes = new_figure(height=50).add_subplot()
+    >>> mark_kind(axes, ["learned", "simulated"])
+    >>> [text.get_text() for text in axes.texts]
+    ['SIMULATED']
+    """
+    if "simulated" not in ([kinds] if isinstance(kinds, str) else kinds):
+        return
+    up, right = "upper" in corner, "right" in corner
+    axes.text(
+        0.98 if right else 0.02,
+        0.98 if up else 0.02,
+        "SIMULATED",
+        transform=axes.transAxes,
+        ha="right" if right else "left",
+        va="top" if up else "bottom",
+        fontsize=SMALL,
+        fontweight="bold",
+        color="#0f6a9e",
+        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
+        zorder=10,
+    )
+
+
+def letter(axes: Axes | SubFigure, text: str) -> None:
+    """Write a panel letter in bold above the upper left corner.
+
+    Examples
+    --------
+    >>> axes = new_figure(height=50).add_subplot()
+    >>> letter(axes, "a")
+    >>> axes.get_title(loc="left")
+    'a'
+    """
+    if isinstance(axes, SubFigure):
+        axes.suptitle(text, x=0.01, ha="left", fontsize=LARGE, fontweight="bold")
+    else:
+        axes.set_title(text, loc="left", fontsize=LARGE, fontweight="bold")
+
+
+def nice_length(extent: float) -> float:
+    """Choose a round length of about a third of `extent`: 1, 2 or 5 times a power of ten.
+
+    Examples
+    --------
+    >>> nice_length(11.0), nice_length(0.9)
+    (2.0, 0.2)
+    """
+    if not extent > 0:
+        raise InputError(f"expected a positive extent for a scale bar, got {extent:g}")
+    power = 10.0 ** math.floor(math.log10(extent / 3))
+    return max(step for step in (1.0, 2.0, 5.0) if step * power <= extent / 3 * 1.0000001) * power
+
+
+def length_text(length: float, units: str) -> str:
+    """Write a length with its units.
+
+    Examples
+    --------
+    >>> length_text(2.0, "degree"), length_text(5.0, "px")
+    ('2°', '5 px')
+    """
+    return f"{length:g}°" if units == "degree" else f"{length:g} px"
+
+
+def scale_bar(axes: Axes, *, length: float, units: str, x: float, y: float, gap: float) -> None:
+    """Draw a horizontal scale bar from (x, y) with its length written beneath.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+        Whose data coordinates are the maps' units.
+    length : float
+        In data coordinates.
+    units : {"px", "degree"}
+        Of the length.
+    x, y : float
+        Left end of the bar, data coordinates.
+    gap : float
+        Distance from the bar down to the top of its text, data coordinates.
+
+    Examples
+    --------
+    >>> axes = new_figure(height=50).add_subplot()
+    >>> scale_bar(axes, length=2, units="degree", x=0, y=0, gap=0.1)
+    >>> axes.texts[0].get_text(), axes.lines[0].get_xdata().tolist()
+    ('2°', [0, 2])
+    """
+    axes.plot([x, x + length], [y, y], color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
+    axes.text(x, y - gap, length_text(length, units), ha="left", va="top", fontsize=SMALL)
+
+
+def map_extent(dataset: xr.Dataset) -> tuple[float, float, float, float]:
+    """Return the outer edges (left, right, bottom, top) of a Dataset's maps, for ``imshow(origin="lower")``.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank = rfc.make_bank(np.zeros((1, 1, 3, 5)), channel=("signed",), kind="analytic")
+    >>> map_extent(bank)
+    (-2.5, 2.5, -1.5, 1.5)
+    """
+    x, y = (np.asarray(dataset[name].values, dtype=float) for name in "xy")
+    half_x = (x[1] - x[0]) / 2 if x.size > 1 else 0.5
+    half_y = (y[1] - y[0]) / 2 if y.size > 1 else 0.5
+    return float(x[0] - half_x), float(x[-1] + half_x), float(y[0] - half_y), float(y[-1] + half_y)
+
+
+def draw_map(
+    axes: Axes,
+    values: NDArray[np.floating[Any]],
+    *,
+    extent: tuple[float, float, float, float],
+    limit: float | None = None,
+) -> Any:
+    """Draw one map: ON red, OFF blue, limits symmetric about zero, y up, unmeasured pixels gray.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+        Loses its ticks and keeps a thin frame.
+    values : array
+        (y, x), row 0 at the lowest y; NaN is not measured.
+    extent : tuple of float
+        From `map_extent`.
+    limit : float, optional
+        The value drawn in full color; the largest magnitude by default.
+
+    Returns
+    -------
+    matplotlib AxesImage
+        The image.
+
+    Examples
+    --------
+    >>> axes = new_figure(height=50).add_subplot()
+    >>> image = draw_map(axes, np.array([[0.0, -2.0], [1.0, 0.0]]), extent=(-1, 1, -1, 1))
+    >>> image.get_clim()
+    (-2.0, 2.0)
+    """
+    if limit is None:
+        limit = float(np.nanmax(np.abs(values), initial=0.0)) if np.isfinite(values).any() else 0.0
+    axes.set_facecolor("#d9d9d9")
+    image = axes.imshow(
+        np.ma.masked_invalid(values),
+        origin="lower",
+        extent=extent,
+        cmap=DIVERGING,
+        vmin=-(limit or 1.0),
+        vmax=limit or 1.0,
+        interpolation="nearest",
+        aspect="equal",
+    )
+    bare(axes)
+    return image
+
+
+def bare(axes: Axes) -> None:
+    """Take the ticks off an axes that shows a map and keep a thin frame.
+
+    Examples
+    --------
+    >>> axes = new_figure(height=50).add_subplot()
+    >>> bare(axes)
+    >>> len(axes.get_xticks())
+    0
+    """
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_linewidth(0.3)

@@ -1,0 +1,515 @@
+"""Figures that show maps themselves: kernels beside fields, and data beside fit and residual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from rfcompare.errors import InputError
+from rfcompare.figures.drawing import (
+    DIVERGING,
+    SMALL,
+    Population,
+    Width,
+    draw_map,
+    length_text,
+    letter,
+    map_extent,
+    mark_kind,
+    new_figure,
+    nice_length,
+    populations,
+    record,
+    style,
+)
+from rfcompare.quantities import QUANTITIES
+
+_GAP = 0.12
+"""Between tiles, as a share of a tile."""
+
+_PERCENTILES = (95, 75, 50, 25, 5)
+"""Where in the distribution of r² the examples stand: chosen by rule, not by eye."""
+
+
+def kernels(
+    *banks: xr.Dataset,
+    classes: Sequence[Sequence[str] | None] | None = None,
+    n_max: int = 96,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show the maps of populations side by side as tiles: kernels as in Krizhevsky 2012, Figure 3, beside fields.
+
+    Parameters
+    ----------
+    banks : Dataset
+        Banks (unit, channel, y, x). Channels r, g, b are shown in color, on and off as ON − OFF, one channel as it is.
+    classes : sequence, optional
+        For every bank one class name per unit (or None); tiles are then grouped by class, the largest class first.
+    n_max : int
+        Tiles shown per bank; of more units, evenly spaced ones are shown.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        Where all banks are in degrees their tiles have one scale, otherwise each has its own scale bar.
+
+    Raises
+    ------
+    InputError
+        If there is no bank, a bank has lags, or classes do not match the units.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> wedge = np.arange(18.0).reshape(2, 1, 3, 3) - 8
+    >>> figure = kernels(rfc.make_bank(wedge, channel=("signed",), kind="analytic", source="wedge"))
+    >>> figure.axes[0].get_title()
+    'wedge (analytic, n = 2)'
+    """
+    if not banks:
+        raise InputError("expected at least one bank to draw, got none; pass banks from open_fields or load_kernels")
+    for bank in banks:
+        if "lag" in bank["rf"].dims:
+            raise InputError("expected maps without lags, got a bank with dim 'lag'; select one lag first")
+    sorts = list(classes) if classes is not None else [None] * len(banks)
+    if len(sorts) != len(banks):
+        raise InputError(f"expected classes for {len(banks)} banks, got {len(sorts)}; pass None where there are none")
+    styles = populations(banks)
+    tables = []
+    with style():
+        plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
+        same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
+        columns = _column_counts(banks, same_scale=same_scale)
+        layouts = [_tile_rows(plan, column) for plan, column in zip(plans, columns, strict=True)]
+        tallest = max(
+            rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0])
+            for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
+        )
+        total = {"single": 89.0, "double": 183.0}.get(width, width) if isinstance(width, str) else width
+        each = float(total) / len(banks) - 4
+        figure = new_figure(width=width, height=each * tallest + 14, axes=axes)
+        panels = np.atleast_1d(figure.subplots(1, len(banks)))
+        for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
+            tables.append(_draw_tiles(panel, bank, styles[index], layouts[index], columns[index]))
+            if len(banks) > 1:
+                letter(panel, "abcdefgh"[index])
+        return record(
+            figure,
+            numbers=pd.concat(tables, ignore_index=True),
+            caption=_kernels_caption(banks, styles, tables, sorts, same_scale=same_scale),
+        )
+
+
+def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> list[tuple[str, list[int]]]:
+    """Group the shown units by class: (class, unit indices), the largest class first."""
+    n_units = bank.sizes["unit"]
+    if classes is not None and len(classes) != n_units:
+        raise InputError(f"expected one class per unit ({n_units}), got {len(classes)}; classify the same bank")
+    shown = np.unique(np.linspace(0, n_units - 1, min(n_max, n_units)).round().astype(int)).tolist()
+    if classes is None:
+        return [("", shown)]
+    groups: dict[str, list[int]] = {}
+    for unit in shown:
+        groups.setdefault(str(classes[unit]), []).append(unit)
+    return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+
+
+def _tile_size(bank: xr.Dataset) -> tuple[float, float]:
+    left, right, bottom, top = map_extent(bank)
+    return (right - left) * (1 + _GAP), (top - bottom) * (1 + _GAP)
+
+
+def _column_counts(banks: Sequence[xr.Dataset], *, same_scale: bool) -> list[int]:
+    """Choose tiles per row: 12, or as many as span the same visual angle in every bank."""
+    if not same_scale:
+        return [12 if len(banks) > 1 else 16] * len(banks)
+    widths = [_tile_size(bank)[0] for bank in banks]
+    return [max(4, round(10 * max(widths) / width)) for width in widths]
+
+
+def _tile_rows(
+    plan: list[tuple[str, list[int]]], columns: int
+) -> tuple[list[tuple[int, float, int]], list[tuple[str, int, float]], float]:
+    """Place every tile: (unit, row from the top, column), class headings with their row, and the height in tiles."""
+    tiles: list[tuple[int, float, int]] = []
+    headings: list[tuple[str, int, float]] = []
+    row = 0.0
+    for name, units in plan:
+        if name:
+            headings.append((name, len(units), row))
+            row += 0.75
+        for position, unit in enumerate(units):
+            tiles.append((unit, row + position // columns, position % columns))
+        row += math.ceil(len(units) / columns)
+    return tiles, headings, row
+
+
+def _draw_tiles(
+    axes: Axes,
+    bank: xr.Dataset,
+    population: Population,
+    layout: tuple[list[tuple[int, float, int]], list[tuple[str, int, float]], float],
+    columns: int,
+) -> pd.DataFrame:
+    tiles, headings, height = layout
+    pitch_x, pitch_y = _tile_size(bank)
+    size_x, size_y = pitch_x / (1 + _GAP), pitch_y / (1 + _GAP)
+    in_color = list(bank["channel"].values.astype(str)) == ["r", "g", "b"]
+    rows: list[dict[str, Any]] = []
+    units = bank["unit"].values
+    for unit, row, column in tiles:
+        values = shown_map(bank, unit)
+        limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+        left, top = column * pitch_x, -row * pitch_y
+        extent = (left, left + size_x, top - size_y, top)
+        if in_color:
+            picture = np.nan_to_num(values) / (2 * limit or 1.0) + 0.5
+            axes.imshow(np.clip(picture, 0, 1), origin="lower", extent=extent, interpolation="nearest")
+        else:
+            axes.imshow(
+                np.ma.masked_invalid(values),
+                origin="lower",
+                extent=extent,
+                interpolation="nearest",
+                cmap=DIVERGING,
+                norm=Normalize(-(limit or 1.0), limit or 1.0),
+            )
+        rows.append(
+            {
+                "population": population.name,
+                "kind": population.kind,
+                "unit": str(units[unit]),
+                "class": "",
+                "row": row,
+                "column": column,
+                "limit": limit,
+            }
+        )
+    for name, count, row in headings:
+        axes.text(0, -row * pitch_y - 0.62 * pitch_y, f"{name} ({count})", fontsize=SMALL, va="bottom", ha="left")
+    table = pd.DataFrame(rows)
+    for name, _, row in headings:
+        table.loc[table["row"] > row, "class"] = name
+    bar = nice_length(3 * size_x)
+    bottom = -height * pitch_y - 0.35 * pitch_y
+    axes.plot([0, bar], [bottom, bottom], color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
+    axes.text(bar + 0.2 * pitch_x, bottom, length_text(bar, population.units), va="center", ha="left", fontsize=SMALL)
+    axes.set_xlim(-0.02 * pitch_x, columns * pitch_x)
+    axes.set_ylim(bottom - 0.35 * pitch_y, 0.1 * pitch_y)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    axes.set_title(population.label)
+    if population.kind == "simulated":
+        axes.text(
+            columns * pitch_x,
+            bottom,
+            "SIMULATED",
+            ha="right",
+            va="center",
+            fontsize=SMALL,
+            fontweight="bold",
+            color="#0f6a9e",
+        )
+    return table
+
+
+def shown_map(bank: xr.Dataset, unit: int) -> NDArray[np.floating[Any]]:
+    """Return what is drawn of one unit: (y, x, 3) for a color bank, otherwise (y, x), ON − OFF of an ON/OFF bank.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> pair = np.stack([np.full((2, 2), 3.0), np.ones((2, 2))])[None]
+    >>> shown_map(rfc.make_bank(pair, channel=("on", "off"), kind="analytic"), 0).tolist()
+    [[2.0, 2.0], [2.0, 2.0]]
+    """
+    values = np.asarray(bank["rf"].isel(unit=unit).transpose("channel", "y", "x").values, dtype=float)
+    channel = [str(name) for name in bank["channel"].values]
+    if channel == ["r", "g", "b"]:
+        return np.moveaxis(values, 0, -1)
+    if channel == ["on", "off"]:
+        return np.asarray(values[0] - values[1])
+    return np.asarray(values[0])
+
+
+def _kernels_caption(
+    banks: Sequence[xr.Dataset],
+    styles: Sequence[Population],
+    tables: Sequence[pd.DataFrame],
+    classes: Sequence[Sequence[str] | None],
+    *,
+    same_scale: bool,
+) -> str:
+    parts = []
+    for bank, population, table, kinds in zip(banks, styles, tables, classes, strict=True):
+        channel = [str(name) for name in bank["channel"].values]
+        text = f"{population.label}"
+        if len(table) < population.n_units:
+            text += f", {len(table)} evenly spaced units shown"
+        if channel == ["r", "g", "b"]:
+            text += "; R, G and B as color, zero gray"
+        elif channel == ["on", "off"]:
+            text += "; ON − OFF, ON red, OFF blue, zero white"
+        else:
+            text += "; positive (ON) red, negative (OFF) blue, zero white"
+        if kinds is not None:
+            text += "; sorted by class, units shown in parentheses"
+        parts.append(text + source_text(bank))
+    scale = "All tiles have one scale in degrees." if same_scale else "Bars give each population's own scale."
+    return (
+        "Maps of "
+        + "; ".join(f"({'abcdefgh'[i]}) {text}" if len(parts) > 1 else text for i, text in enumerate(parts))
+        + ". "
+        + "Every tile is scaled to its own largest magnitude, symmetric about zero. "
+        + scale
+    )
+
+
+def source_text(dataset: xr.Dataset) -> str:
+    """Write where a population comes from, for a caption: " [citation, doi:…]", or "".
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> source_text(rfc.make_bank(np.zeros((1, 1, 3, 3)), channel=("signed",), kind="analytic", citation="A 2001"))
+    ' [A 2001]'
+    """
+    citation, doi = str(dataset.attrs.get("citation", "")), str(dataset.attrs.get("doi", ""))
+    if doi and doi not in citation:
+        citation = f"{citation}, doi:{doi}" if citation else f"doi:{doi}"
+    return f" [{citation}]" if citation else ""
+
+
+def fits(
+    *pairs: tuple[xr.Dataset, xr.Dataset],
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show data, fit and residual of example units and the distribution of r².
+
+    The examples stand at the 95th, 75th, 50th, 25th and 5th percentile of r²: chosen by rule, not by eye.
+
+    Parameters
+    ----------
+    pairs : tuple of Dataset
+        For every population the (signed) bank that was fitted and its fits, with the fitted maps ``rf``.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        Data, fit and residual of a unit share their color limits.
+
+    Raises
+    ------
+    InputError
+        If there is no pair, or a bank and its fits hold different units.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank = rfc.simulate_gabors(6, size=9, seed=0)
+    >>> figure = fits((bank, rfc.fit(bank, "gabor", seed=0)))
+    >>> numbers = rfc.figures.numbers(figure)
+    >>> sorted(set(numbers["panel"]))
+    ['example', 'histogram']
+    """
+    if not pairs:
+        raise InputError("expected at least one (bank, fits) pair to draw, got none; pass (bank, fit(bank))")
+    for bank, fitted in pairs:
+        if "rf" not in fitted:
+            raise InputError("expected fits that carry the fitted maps 'rf', got none; use fits from rfcompare.fit")
+        if list(bank["unit"].values) != list(fitted["unit"].values):
+            raise InputError("expected fits of the bank beside them, got other units; pass (bank, fit(bank)) pairs")
+    styles = populations([fitted for _, fitted in pairs])
+    tables: list[pd.DataFrame] = []
+    captions: list[str] = []
+    with style():
+        figure = new_figure(width=width, height=112, axes=axes)
+        halves = np.atleast_1d(figure.subfigures(1, len(pairs), wspace=0.03))
+        for index, (bank, fitted) in enumerate(pairs):
+            table, caption = _draw_examples(halves[index], bank, fitted, styles[index])
+            tables.append(table)
+            captions.append((f"({'abcdefgh'[index]}) " if len(pairs) > 1 else "") + caption)
+        text = (
+            "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
+            "one color scale per row, ON red, OFF blue; below, the distribution of r². " + " ".join(captions)
+        )
+        return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=text)
+
+
+def unit_r2(fitted: xr.Dataset, name: str = "r2") -> NDArray[np.floating[Any]]:
+    """Return r² per unit (the only channel's, where it is given per channel).
+
+    Examples
+    --------
+    >>> unit_r2(xr.Dataset({"r2": (("unit", "channel"), [[0.5], [0.9]])})).tolist()
+    [0.5, 0.9]
+    """
+    values = fitted[name]
+    return np.asarray((values.isel(channel=0) if "channel" in values.dims else values).values, dtype=float)
+
+
+def unit_status(fitted: xr.Dataset) -> list[str]:
+    """Return the status in words per unit (the only channel's, where it is given per channel).
+
+    Examples
+    --------
+    >>> unit_status(xr.Dataset({"status": (("unit", "channel"), [["converged"]])}))
+    ['converged']
+    """
+    values = fitted["status"]
+    return [str(word) for word in (values.isel(channel=0) if "channel" in values.dims else values).values]
+
+
+def example_units(fitted: xr.Dataset) -> list[int]:
+    """Choose the units nearest to the 95th, 75th, 50th, 25th and 5th percentile of r².
+
+    Examples
+    --------
+    >>> example_units(xr.Dataset({"r2": ("unit", np.linspace(0, 1, 101))}))
+    [95, 75, 50, 25, 5]
+    """
+    r2 = unit_r2(fitted)
+    finite = np.flatnonzero(np.isfinite(r2))
+    ranked = finite[np.argsort(r2[finite], kind="stable")]
+    if ranked.size == 0:
+        return []
+    chosen = [int(ranked[round(share / 100 * (ranked.size - 1))]) for share in _PERCENTILES]
+    return list(dict.fromkeys(chosen))
+
+
+def parameter_text(fitted: xr.Dataset, unit: int) -> str:
+    """Write the main parameters of one unit's fit with their units, one per line.
+
+    Examples
+    --------
+    >>> values = xr.Dataset({"r2": ("unit", [0.93]), "orientation": ("unit", [45.0]), "frequency": ("unit", [0.2])})
+    >>> print(parameter_text(values.assign_attrs(units="px"), 0))
+    r² 0.930
+    orientation 45°
+    f 0.200 cycles/px
+    """
+    units = str(fitted.attrs.get("units", "px"))
+    lines = [f"r² {unit_r2(fitted)[unit]:.3f}"]
+    for name in ("r2_corrected", "r2_noise_corrected"):
+        if name in fitted:
+            lines.append(f"noise-corrected {unit_r2(fitted, name)[unit]:.3f}")
+    for name, form in (
+        ("orientation", "orientation {:.0f}°"),
+        ("frequency", "f {:.3f} " + QUANTITIES["frequency"].units(units)),
+        ("nx", "nx {:.2f}"),
+        ("ny", "ny {:.2f}"),
+    ):
+        if name in fitted:
+            lines.append(form.format(float(unit_r2(fitted, name)[unit])))
+    if "nx" not in fitted and {"sigma_x", "sigma_y", "frequency"} <= set(fitted.data_vars):
+        f, sx, sy = (float(unit_r2(fitted, name)[unit]) for name in ("frequency", "sigma_x", "sigma_y"))
+        lines.append(f"nx {sx * f:.2f}, ny {sy * f:.2f}")
+    return "\n".join(lines)
+
+
+def _draw_examples(
+    place: Any, bank: xr.Dataset, fitted: xr.Dataset, population: Population
+) -> tuple[pd.DataFrame, str]:
+    chosen = example_units(fitted)
+    if not chosen:
+        raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
+    grid = place.add_gridspec(
+        len(chosen) + 1, 4, width_ratios=[1, 1, 1, 1.55], height_ratios=[*[1] * len(chosen), 1.25]
+    )
+    place.suptitle(population.label, fontsize=7)
+    rows: list[dict[str, Any]] = []
+    extent = map_extent(bank)
+    for row, unit in enumerate(chosen):
+        data = shown_map(bank, unit)
+        model = np.asarray(fitted["rf"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
+        limit = float(np.nanmax(np.abs(data)))
+        for column, (title, values) in enumerate((("data", data), ("fit", model), ("residual", data - model))):
+            panel = place.add_subplot(grid[row, column])
+            draw_map(panel, values, extent=extent, limit=limit)
+            if row == 0:
+                panel.set_title(title)
+            if column == 0:
+                panel.set_ylabel(str(bank["unit"].values[unit])[-14:], fontsize=SMALL)
+                mark_kind(panel, population.kind, corner="lower left")
+            if row == len(chosen) - 1 and column == 0:
+                bar = nice_length((extent[1] - extent[0]) * 1.2)
+                panel.annotate(
+                    "",
+                    xy=(extent[0], extent[2] - 0.08 * (extent[3] - extent[2])),
+                    xytext=(extent[0] + bar, extent[2] - 0.08 * (extent[3] - extent[2])),
+                    arrowprops={"arrowstyle": "-", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
+                    annotation_clip=False,
+                )
+                panel.set_xlabel(length_text(bar, population.units), fontsize=SMALL, loc="left", labelpad=4)
+        words = place.add_subplot(grid[row, 3])
+        words.set_axis_off()
+        words.text(0, 0.5, parameter_text(fitted, unit), fontsize=SMALL, va="center", ha="left", linespacing=1.15)
+        rows.append(
+            {
+                "population": population.name,
+                "kind": population.kind,
+                "panel": "example",
+                "unit": str(bank["unit"].values[unit]),
+                "r2": unit_r2(fitted)[unit],
+                "status": unit_status(fitted)[unit],
+                "residual_rms": float(np.sqrt(np.nanmean((data - model) ** 2))),
+                "limit": limit,
+            }
+        )
+    table, caption = _draw_r2(place.add_subplot(grid[len(chosen), :]), fitted, population)
+    return pd.concat([pd.DataFrame(rows), table], ignore_index=True), caption
+
+
+def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd.DataFrame, str]:
+    r2 = unit_r2(fitted)
+    finite = r2[np.isfinite(r2)]
+    edges = np.linspace(0, 1, 21)
+    # A fit worse than the mean has r² < 0: it is counted in the first bin rather than left out.
+    counts, _ = np.histogram(np.clip(finite, 0, 1), edges)
+    axes.stairs(counts, edges, fill=True, color=population.color, alpha=0.75)
+    median = float(np.median(finite))
+    axes.axvline(median, color="black", linewidth=0.8, linestyle="--")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("$r^2$ of the fit")
+    axes.set_ylabel("units")
+    axes.set_title(f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7", fontsize=SMALL)
+    mark_kind(axes, population.kind, corner="upper left")
+    status = unit_status(fitted)
+    bound = sum("bound" in words for words in status)
+    clean = sum(words == "converged" for words in status)
+    table = pd.DataFrame(
+        {
+            "population": population.name,
+            "kind": population.kind,
+            "panel": "histogram",
+            "r2_from": edges[:-1],
+            "r2_to": edges[1:],
+            "n": counts,
+        }
+    )
+    caption = (
+        f"{population.label}{source_text(fitted)}: median r² {median:.3f}, {int((finite > 0.7).sum())} of {r2.size} "
+        f"units above 0.7, {r2.size - finite.size} without a fit, {bound} on a bound, {clean} converged without remark."
+    )
+    if fitted.attrs["kind"] == "parametric":
+        caption += " The maps are rendered from parameters, so this r² is fixed by construction."
+    return table, caption
