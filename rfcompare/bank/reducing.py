@@ -146,7 +146,8 @@ def _median(maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Median over each map's measured pixels, 0 where there are none (a NaN median would warn and spread)."""
     finite = np.isfinite(maps).any((-2, -1), keepdims=True)
     middle: npt.NDArray[Any] = np.nanmedian(np.where(finite, maps, 0.0), axis=(-2, -1), keepdims=True)
-    return middle.astype(maps.dtype)
+    baseline: npt.NDArray[Any] = middle.astype(maps.dtype)
+    return baseline
 
 
 def _ratio(top: npt.NDArray[Any], bottom: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,0 +1,241 @@
+"""The command line: thin verbs over `rfcompare.pipeline`.
+
+A verb parses its options, calls the rooms below, and prints what it wrote. Whatever a person can cause by bad input is an
+`InputError`, printed as one sentence with exit status 2; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rfcompare import __version__
+from rfcompare.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CITATION = (
+    "rfcompare developers (2026). rfcompare: relating the first-layer kernels of CNNs to the receptive fields of visual "
+    f"cortex, version {__version__}. Cite the recordings and networks that you compared as well: every table names them."
+)
+
+DEFAULT_FIELDS = "reference:treeshrew-simulated"
+DEFAULT_KERNELS = "reference:alexnet"
+
+
+class _Group(click.Group):
+    """Prints an `InputError` as one sentence and exits with status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"rfcompare: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(1)
+
+
+def _show_citation(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(CITATION)
+        ctx.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="rfcompare")
+@click.option(
+    "--citation",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_citation,
+    help="How to cite rfcompare.",
+)
+def main() -> None:
+    """Relate the first-layer kernels of CNNs to the receptive fields of visual cortex.
+
+    A POPULATION is named the same way everywhere: reference:NAME, a file (.h5, .nwb, .mat, .npy, .pth …), an https
+    address, a torchvision model such as alexnet, or fits that rfcompare saved.
+    """
+
+
+def field_options(command: Command) -> Command:
+    """Options that say how to read recorded fields."""
+    for option in (
+        click.option("--deg-per-px", type=float, help="Size of a field's pixel in degrees of visual angle."),
+        click.option(
+            "--layout", type=click.Path(path_type=Path), help="TOML file that says what a recording's file does not."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def kernel_options(command: Command) -> Command:
+    """Options that say how to read a network's kernels."""
+    for option in (
+        click.option("--weight-key", help="Name of the weight in a checkpoint; default: the first 4-D one."),
+        click.option("--kernel-dims", help='Order of the axes of an array of kernels, as in "unit y x channel".'),
+        click.option(
+            "--channel-order",
+            type=click.Choice(["rgb", "bgr"]),
+            default="rgb",
+            show_default=True,
+            help="Order of the color channels in the weights.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def seed_option(command: Command) -> Command:
+    """The seed of everything that is drawn."""
+    return click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn."
+    )(command)
+
+
+def output_option(what: str, *, folder: bool = False, required: bool = True) -> Callable[[Command], Command]:
+    """``-o``: where the verb writes."""
+    kind = click.Path(path_type=Path, file_okay=not folder, dir_okay=folder)
+    return click.option("-o", "--output", type=kind, required=required, help=what)
+
+
+@main.command()
+@click.argument("population")
+@field_options
+@kernel_options
+@click.option("--model", default="gabor", show_default=True, help="Model to fit; see rfcompare.models.")
+@click.option(
+    "--joint", is_flag=True, help="Fit all channels at once: shared space, an amplitude and a phase per channel."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads; results do not depend on it."
+)
+@seed_option
+@output_option("The fits, as FITS.nc.")
+def fit(population: str, model: str, joint: bool, workers: int, seed: int, output: Path, **reading: Any) -> None:
+    """Fit every map of POPULATION and save the fits."""
+    from rfcompare import bank, pipeline
+
+    maps = pipeline.open_population(population, **reading)
+    fits = pipeline.fit_population(maps, model=model, joint=joint, workers=workers, seed=seed, progress=True)
+    bank.save(fits, output)
+    click.echo(pipeline.fits_sentence(fits))
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.argument("population")
+@field_options
+@kernel_options
+@click.option(
+    "--min-r2",
+    type=click.FloatRange(0, 1),
+    help="Keep units whose fit explains at least this share; default: keep all.",
+)
+@seed_option
+@output_option("The table, as T.csv.")
+def describe(population: str, min_r2: float | None, seed: int, output: Path, **reading: Any) -> None:
+    """Describe every unit of POPULATION (or of saved fits) in a table."""
+    from rfcompare import pipeline
+
+    prepared = pipeline.prepare(population, seed=seed, min_r2=min_r2, progress=True, **reading)
+    pipeline.write_table(pipeline.descriptor_table(prepared.descriptors), output)
+    click.echo(prepared.sentence())
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
+@field_options
+@kernel_options
+@click.option(
+    "--min-r2",
+    type=click.FloatRange(0, 1),
+    help="Selection on both sides for the per-descriptor rows; never for the score.",
+)
+@click.option("--full", is_flag=True, help="Recompute everything that ships precomputed, with 999 untrained networks.")
+@seed_option
+@output_option("The results, as R.csv.")
+def compare(
+    fields: str, kernels: str, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
+) -> None:
+    """Compare receptive fields with a network's kernels: a row per quantity."""
+    from rfcompare import pipeline
+
+    study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
+    pipeline.write_table(study.result_table(), output)
+    click.echo(study.answer())
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
+@field_options
+@kernel_options
+@click.option(
+    "--min-r2",
+    type=click.FloatRange(0, 1),
+    help="Selection on both sides for the per-descriptor rows; never for the score.",
+)
+@click.option("--full", is_flag=True, help="Recompute everything that ships precomputed, with 999 untrained networks.")
+@seed_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("rfcompare-report"),
+    show_default=True,
+    help="Folder for figures/, tables/, report.html and manifest.json.",
+)
+def report(
+    fields: str, kernels: str, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
+) -> None:
+    """The main job: figures, tables, a page and a manifest."""
+    from rfcompare import pipeline
+
+    study = pipeline.write_study(fields, kernels, output, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
+    click.echo(study.answer())
+    click.echo(
+        f"wrote {output / 'report.html'}, {output / 'figures'}, {output / 'tables'} and {output / 'manifest.json'}"
+    )
+
+
+@main.command()
+@click.argument("name")
+@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
+@field_options
+@kernel_options
+@click.option(
+    "--width", type=click.Choice(["single", "double"]), help="Journal width, 89 or 183 mm; default: the figure's own."
+)
+@seed_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("figures"),
+    show_default=True,
+    help="Folder for the figures.",
+)
+def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, output: Path, **reading: Any) -> None:
+    """Draw the figure NAME, or all of them, as PDF and PNG with numbers and caption."""
+    from rfcompare import pipeline
+
+    written = pipeline.write_figures(name, fields, kernels, output, width=width, seed=seed, progress=True, **reading)
+    for path in written:
+        click.echo(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
