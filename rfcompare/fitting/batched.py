@@ -1,0 +1,369 @@
+"""Variable projection by Levenberg–Marquardt, batched over maps and starts, on any array-API library.
+
+The engine that starts at once: NumPy for small jobs, torch tensors where a device is given. Only the nonlinear
+parameters are searched; for each trial the linear amplitudes are solved exactly and the Kaufman form of the Jacobian is
+used (Kaufman 1975, doi:10.1007/BF01932995), with Marquardt's scaling, Nielsen's damping, bounds by freezing parameters
+whose gradient points outwards, and capped steps. Each map gets many screened starts; the best few are refined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
+from rfcompare.models import Array, Model, map_of, summarize
+
+TOLERANCE = 1e-7
+"""Relative fall of the cost at which a fit has converged: about 0.003 standard errors of a parameter."""
+
+ROUNDING = 1e-13
+"""Share of a map's sum of squares that arithmetic in float64 does not resolve."""
+
+AGREE = 1e-3
+"""Two minima are the same when their costs differ by less than this share (and by rounding)."""
+
+KEEP, SCREEN_ITERATIONS, ITERATIONS = 3, 6, 100
+"""Starts refined per map, iterations before the hopeless ones are dropped, and at most in all."""
+
+BLOCK = {"cpu": 1 << 16, "gpu": 1 << 24}
+"""Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
+
+_STEP_CAP = {"x": np.inf, "y": np.inf, "angle": 0.6, "frequency": 0.1, "log_length": 0.9, "curvature": 0.1}
+
+
+@dataclass
+class Problem:
+    """Maps prepared for fitting.
+
+    Attributes
+    ----------
+    model : Model
+    maps : (n, channel, height, width) array
+        Their means over the measured pixels removed, zero elsewhere.
+    mask : (n, height, width) array
+        1 where measured.
+    mean : (n, channel) array
+    x, y : (width,) and (height,) arrays
+        Pixel positions.
+    total, count : (n,) arrays
+        Sum of squares about the mean; number of measured pixels per channel.
+    """
+
+    model: Model
+    maps: Array
+    mask: Array
+    mean: Array
+    x: Array
+    y: Array
+    total: Array
+    count: Array
+
+    @property
+    def block(self) -> int:
+        """Rows to evaluate at a time."""
+        pixels = self.maps.shape[1] * self.maps.shape[2] * self.maps.shape[3]
+        on = "cpu" if str(array_api_compat.device(self.maps)).startswith("cpu") else "gpu"
+        return max(1, BLOCK[on] // pixels)
+
+
+@dataclass
+class Equations:
+    """One evaluation: cost and amplitudes, and the unprojected normal equations where asked for."""
+
+    cost: Array
+    linear: Array
+    gradient: Array
+    hessian: Array
+    gram: Array
+    cross: Array
+    in_span: Array
+
+    def projected(self) -> Array:
+        """JᵀJ of the nonlinear parameters after the linear span has been taken out."""
+        xp = array_api_compat.array_namespace(self.cost)
+        if self.hessian.shape[1] == 0:
+            return self.hessian
+        inside = _solve_scaled(self.gram[:, None], xp.matrix_transpose(self.cross))
+        return self.hessian - xp.sum(xp.matmul(self.cross, inside), axis=1)
+
+
+@dataclass
+class Solution:
+    """The best minimum of every map, as NumPy arrays.
+
+    Attributes
+    ----------
+    p : (n, parameters) array
+    linear : (n, channel, terms + 1) array
+        Offset last, with the map's mean back in it.
+    cost : (n,) array
+        Residual sum of squares.
+    n_agree : (n,) int array
+        Refined starts that ended in this minimum.
+    converged : (n,) bool array
+    rival : (n,) array
+        Cost of the best other minimum that a refined start ended in; infinite where there was none.
+    """
+
+    p: np.ndarray
+    linear: np.ndarray
+    cost: np.ndarray
+    n_agree: np.ndarray
+    converged: np.ndarray
+    rival: np.ndarray
+
+
+def _solve_scaled(matrix: Array, right: Array) -> Array:
+    """Solve a symmetric system scaled to a unit diagonal, with a ridge at rounding level against collinear terms."""
+    xp = array_api_compat.array_namespace(matrix)
+    n = matrix.shape[-1]
+    diagonal = xp.linalg.diagonal(matrix)
+    scale = 1 / xp.sqrt(xp.clip(diagonal, 1e-300, None))
+    unit = matrix * scale[..., :, None] * scale[..., None, :]
+    unit = unit + 1e-13 * xp.eye(n, dtype=matrix.dtype, device=matrix.device)
+    return xp.linalg.solve(unit, right * scale[..., :, None]) * scale[..., :, None]
+
+
+def prepare(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Problem:
+    """Center the maps on their measured pixels."""
+    xp = array_api_compat.array_namespace(maps)
+    count = xp.clip(xp.sum(mask, axis=(1, 2)), 1, None)
+    maps = xp.where(mask[:, None] > 0, maps, 0.0)
+    mean = xp.sum(maps, axis=(2, 3)) / count[:, None]
+    maps = (maps - mean[:, :, None, None]) * mask[:, None]
+    return Problem(model, maps, mask, mean, x, y, xp.sum(maps**2, axis=(1, 2, 3)), count)
+
+
+def evaluate(problem: Problem, index: Array, p: Array, *, derivatives: bool = True) -> Equations:
+    """Cost, amplitudes and normal equations of parameter vectors p (m, parameters) on maps `index` (m,)."""
+    xp = array_api_compat.array_namespace(p)
+    rows = problem.block
+    if p.shape[0] <= rows:
+        return _evaluate(problem, index, p, derivatives)
+    parts = [_evaluate(problem, index[i : i + rows], p[i : i + rows], derivatives) for i in range(0, p.shape[0], rows)]
+    return Equations(*(xp.concat([getattr(part, f.name) for part in parts], axis=0) for f in fields(Equations)))
+
+
+def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Equations:
+    xp = array_api_compat.array_namespace(p)
+    model, x, y = problem.model, problem.x, problem.y
+    maps, mask, count = problem.maps[index], problem.mask[index], problem.count[index]
+    m, channels = maps.shape[:2]
+    terms, q = len(model.linear) + 1, len(model.parameters)
+    by_moments = model.name == "gabor"
+    if by_moments:
+        square, single, data = gabor_moments(p, maps, mask, x, y, derivatives=derivatives)
+        gram, right = gram_and_projection(square, single, data, count)
+    else:
+        functions, slopes = model.evaluate(p, x, y)
+        basis = xp.stack([*(f * mask for f in functions), mask], axis=1)
+        basis = xp.reshape(basis, (m, terms, -1))
+        flat = xp.reshape(maps, (m, channels, -1))
+        gram = xp.matmul(basis, xp.matrix_transpose(basis))
+        right = xp.matmul(basis, xp.matrix_transpose(flat))
+    amplitudes = _solve_scaled(gram, right)
+    cost = problem.total[index] - xp.sum(right * amplitudes, axis=(1, 2))
+    cost = xp.where(xp.isfinite(cost), xp.clip(cost, 0.0, None), xp.inf)
+    linear = xp.matrix_transpose(amplitudes)
+    empty = xp.zeros((m, 0), dtype=p.dtype, device=p.device)
+    if not derivatives or q == 0:
+        none = xp.zeros((m, channels, 0, terms), dtype=p.dtype, device=p.device)
+        return Equations(cost, linear, empty, empty[:, :, None], gram, none, none)
+    if by_moments:
+        gradient, hessian, cross, in_span = gabor_derivatives(p, linear, square, single, data)
+        return Equations(cost, linear, gradient, hessian, gram, cross, in_span)
+    columns = []
+    for slope in slopes:
+        column = 0.0
+        for term, part in enumerate(slope):
+            if part is not None:
+                column = column + linear[:, :, term][:, :, None, None] * (part * mask)[:, None]
+        columns.append(xp.reshape(column, (m, channels, -1)))
+    jacobian = xp.stack(columns, axis=2)  # (m, channel, q, pixel)
+    residual = flat - xp.matmul(linear, basis)
+    gradient = xp.sum(xp.matmul(jacobian, residual[..., None])[..., 0], axis=1)
+    hessian = xp.sum(xp.matmul(jacobian, xp.matrix_transpose(jacobian)), axis=1)
+    cross = xp.matmul(jacobian, xp.matrix_transpose(basis)[:, None])
+    return Equations(cost, linear, gradient, hessian, gram, cross, xp.zeros_like(cross))
+
+
+def refine(
+    problem: Problem,
+    index: Array,
+    p: Array,
+    *,
+    iterations: int,
+    damping: float = 1e-2,
+    tolerance: float = TOLERANCE,
+) -> tuple[Array, Array, Array]:
+    """Levenberg–Marquardt from every row of p; returns parameters, costs and whether each has converged."""
+    xp = array_api_compat.array_namespace(p)
+    low, high = (xp.asarray(b, dtype=p.dtype, device=p.device) for b in problem.model.bounds(problem.x, problem.y))
+    caps = [_STEP_CAP[parameter.link] for parameter in problem.model.parameters]
+    cap = xp.asarray(caps, dtype=p.dtype, device=p.device)
+    center = [i for i, parameter in enumerate(problem.model.parameters) if parameter.link in ("x", "y")]
+    widths = [i for i, parameter in enumerate(problem.model.parameters) if parameter.link == "log_length"]
+    p = xp.clip(p, low, high)
+    m, q = p.shape
+    done = xp.zeros(m, dtype=xp.bool, device=p.device)
+    if q == 0:
+        return p, evaluate(problem, index, p, derivatives=False).cost, ~done
+    best, cost_out = xp.asarray(p, copy=True), xp.full((m,), xp.inf, dtype=p.dtype, device=p.device)
+    rows = xp.arange(m, device=p.device)
+    here = evaluate(problem, index, p)
+    cost, gradient, hessian = here.cost, here.gradient, here.projected()
+    damp, growth = (
+        xp.full((m,), damping, dtype=p.dtype, device=p.device),
+        xp.full((m,), 2.0, dtype=p.dtype, device=p.device),
+    )
+    eye = xp.eye(q, dtype=p.dtype, device=p.device)
+    small = xp.zeros(m, dtype=xp.bool, device=p.device)
+    total = problem.total[index]
+    for _ in range(iterations):
+        frozen = ((p <= low) & (gradient < 0)) | ((p >= high) & (gradient > 0))
+        free = xp.astype(~frozen, p.dtype)
+        diagonal = xp.clip(xp.linalg.diagonal(hessian), 0.0, None)
+        floor = 1e-12 * xp.max(diagonal, axis=1)[:, None] + 1e-300
+        scaled = (diagonal * damp[:, None] + floor) * free + xp.astype(frozen, p.dtype)
+        matrix = hessian * free[:, :, None] * free[:, None, :] + scaled[:, :, None] * eye
+        step = xp.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
+        step = xp.where(xp.isfinite(step), step, 0.0)
+        limit = cap[None] * xp.ones_like(p)
+        if center:
+            reach = xp.exp(xp.max(p[:, widths[0] :][:, : len(widths)], axis=1)) + 0.5
+            for i in center:
+                limit[:, i] = reach
+        shrink = xp.max(xp.abs(step) / limit, axis=1)
+        trial = xp.clip(p + step / xp.clip(shrink, 1.0, None)[:, None], low, high)
+        step = trial - p
+        predicted = xp.sum(step * (2 * gradient - xp.matmul(hessian, step[:, :, None])[:, :, 0]), axis=1)
+        there = evaluate(problem, index, trial)
+        fell = cost - there.cost
+        accept = fell > 0
+        resolved = tolerance * cost + ROUNDING * total
+        ratio = fell / xp.clip(predicted, 1e-300, None)
+        easier = xp.clip(1 - (2 * xp.clip(ratio, -1.0, 2.0) - 1) ** 3, 0.1, None)
+        damp = xp.where(accept, xp.clip(damp * easier, 1e-9, None), damp * growth)
+        growth = xp.where(accept, 2.0, growth * 2)
+        tiny = accept & (fell < resolved)
+        stop = (tiny & (small | (damp < 1e-3))) | (~accept & ((xp.abs(predicted) < resolved) | (damp > 1e8)))
+        small = tiny
+        keep = accept[:, None]
+        p, cost = xp.where(keep, trial, p), xp.where(accept, there.cost, cost)
+        gradient = xp.where(keep, there.gradient, gradient)
+        hessian = xp.where(keep[:, :, None], there.projected(), hessian)
+        if bool(xp.any(stop)):
+            ended = rows[stop]
+            best[ended], cost_out[ended], done[ended] = p[stop], cost[stop], True
+            go = ~stop
+            rows, index, p, cost, gradient, hessian = (a[go] for a in (rows, index, p, cost, gradient, hessian))
+            damp, growth, small, total = damp[go], growth[go], small[go], total[go]
+            if rows.shape[0] == 0:
+                break
+    best[rows], cost_out[rows] = p, cost
+    return best, cost_out, done
+
+
+def _best_rows(xp: Any, cost: Array, count: int) -> Array:
+    return xp.argsort(cost, axis=1)[:, :count]
+
+
+def solve(
+    model: Model,
+    maps: Array,
+    mask: Array,
+    x: Array,
+    y: Array,
+    *,
+    starts: Array | None = None,
+    keep: int = KEEP,
+    report: Callable[[int], object] | None = None,
+    chunk: int = 2048,
+) -> Solution:
+    """Fit every map.
+
+    Parameters
+    ----------
+    model : Model
+    maps : (n, channel, height, width) float64 array
+        Rows ascending in y. Channels share the nonlinear parameters.
+    mask : (n, height, width) float64 array
+        1 where measured, 0 elsewhere.
+    x, y : (width,) and (height,) arrays
+        Pixel positions.
+    starts : (n, starts, parameters) array, optional
+        In place of the model's blind starts.
+    keep : int
+        How many of the screened starts are refined.
+    report : callable, optional
+        Called with the number of maps just finished.
+    chunk : int
+        Maps held at a time.
+    """
+    parts = []
+    for first in range(0, maps.shape[0], chunk):
+        here = slice(first, first + chunk)
+        problem = prepare(model, maps[here], mask[here], x, y)
+        parts.append(_solve(problem, None if starts is None else starts[here], keep))
+        if report is not None:
+            report(len(parts[-1].cost))
+    return Solution(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Solution)))
+
+
+def _solve(problem: Problem, starts: Array | None, keep: int) -> Solution:
+    xp = array_api_compat.array_namespace(problem.maps)
+    model, n = problem.model, problem.maps.shape[0]
+    device, dtype = problem.maps.device, problem.maps.dtype
+    if starts is None:
+        starts = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
+    low, high = (xp.asarray(b, dtype=dtype, device=device) for b in model.bounds(problem.x, problem.y))
+    starts = xp.clip(starts, low, high)
+    k, q = starts.shape[1:]
+    maps_of = xp.reshape(xp.arange(n, device=device)[:, None] * xp.ones((1, k), dtype=xp.int64, device=device), (-1,))
+    flat = xp.reshape(starts, (n * k, q))
+    if k > keep:
+        screened = evaluate(problem, maps_of, flat, derivatives=False).cost
+        chosen = _best_rows(xp, xp.reshape(screened, (n, k)), keep)
+        flat = flat[xp.reshape(chosen + k * xp.arange(n, device=device)[:, None], (-1,))]
+        k = keep
+    maps_of = xp.reshape(xp.arange(n, device=device)[:, None] * xp.ones((1, k), dtype=xp.int64, device=device), (-1,))
+    p, cost, done = refine(problem, maps_of, flat, iterations=SCREEN_ITERATIONS)
+    leader = xp.min(xp.reshape(cost, (n, k)), axis=1)[maps_of]
+    going = ~done & (cost <= 1.3 * leader + 1e-9 * problem.total[maps_of])
+    if bool(xp.any(going)):
+        p[going], cost[going], done[going] = refine(
+            problem, maps_of[going], p[going], iterations=ITERATIONS, damping=1e-3
+        )
+    cost, p = xp.reshape(cost, (n, k)), xp.reshape(p, (n, k, q))
+    done = xp.reshape(done, (n, k))
+    rows, winner = xp.arange(n, device=device), xp.argmin(cost, axis=1)
+    lowest = cost[rows, winner]
+    same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total)[:, None]
+    rival = xp.min(xp.where(same, xp.inf, cost), axis=1)
+    best = p[rows, winner]
+    linear = evaluate(problem, rows, best, derivatives=False).linear
+    exact = direct_cost(problem, best, linear)
+    linear = xp.asarray(linear, copy=True)
+    linear[:, :, -1] += problem.mean
+
+    def host(values: Array) -> np.ndarray:
+        return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+
+    agree = xp.sum(xp.astype(same & xp.isfinite(cost), xp.int64), axis=1)
+    return Solution(host(best), host(linear), host(exact), host(agree), host(done[rows, winner]), host(rival))
+
+
+def direct_cost(problem: Problem, p: Array, linear: Array) -> Array:
+    """Residual sums of squares from the rendered maps, free of the cancellation in total − explained."""
+    xp = array_api_compat.array_namespace(p)
+    out = []
+    for i in range(0, p.shape[0], problem.block):
+        here = slice(i, i + problem.block)
+        model_map = map_of(problem.model, p[here], linear[here], problem.x, problem.y)
+        out.append(xp.sum(((problem.maps[here] - model_map) * problem.mask[here][:, None]) ** 2, axis=(1, 2, 3)))
+    return xp.concat(out, axis=0)

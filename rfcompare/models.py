@@ -1,0 +1,575 @@
+"""What can be fitted to a receptive-field map: formula, derivatives, bounds, starts and canonical form.
+
+Every model is a sum of *basis functions* with linear amplitudes plus a constant offset,
+
+    map(x, y) = Σ_l amplitude_l · basis_l(x, y; p) + offset,
+
+so that only the few nonlinear parameters ``p`` are ever searched: the amplitudes follow by linear least squares
+(variable projection; Golub & Pereyra 1973, doi:10.1137/0710036). All arithmetic is in pixels of the native grid, with
+y up and angles anticlockwise, over the Python array API: the same lines run on NumPy arrays and on torch tensors.
+
+Adding a model
+--------------
+Subclass `Model`, give it a name, its `Parameter` s and linear terms, write `evaluate` (basis functions and their
+derivatives) and `starts`, override `canonical` if one map has several parameter vectors, and list an instance in
+`MODELS`. The engines, standard errors, statuses and model selection need nothing else.
+
+Examples
+--------
+>>> import numpy as np
+>>> from rfcompare.models import MODELS, map_of
+>>> gabor = MODELS["gabor"]
+>>> [parameter.name for parameter in gabor.parameters], gabor.linear
+(['x0', 'y0', 'theta', 'frequency', 'sigma_x', 'sigma_y'], ('even', 'odd'))
+>>> p = np.array([[2.0, 2.0, 0.0, 0.25, 0.0, 0.0]])  # SDs are searched as logarithms: log(1 px) = 0
+>>> map_of(gabor, p, np.array([[[1.0, 0.0, 0.0]]]), np.arange(5.0), np.arange(5.0))[0, 0, 2].round(3)
+array([-0.135,  0.   ,  1.   ,  0.   , -0.135])
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+Array = Any
+"""A NumPy array or another array-API array (a torch tensor)."""
+
+Link = Literal["x", "y", "angle", "frequency", "log_length", "curvature"]
+
+MIN_SIGMA = 0.4
+"""Smallest SD in pixels: below it a single noisy pixel is fitted."""
+
+MAX_FREQUENCY = 0.5
+"""Nyquist, cycles per pixel; a carrier beyond it is an alias of one below."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A nonlinear parameter: its name and how it is searched.
+
+    Attributes
+    ----------
+    name : str
+        As in `rfcompare.quantities`; ``theta`` is the direction across the stripes and is published as the
+        ``orientation`` of the stripes.
+    link : {"x", "y", "angle", "frequency", "log_length", "curvature"}
+        What it means: a position or a frequency in pixels, an angle in radians, the logarithm of a length.
+    """
+
+    name: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What starts are made from, one row per map (see `summarize`).
+
+    Attributes
+    ----------
+    x, y : (n,) arrays
+        Centroid of the smoothed energy, pixels.
+    radius : (n,) array
+        RMS radius of that energy along one axis, pixels.
+    peak_x, peak_y : (n,) arrays
+        Position of the largest smoothed deviation from the median.
+    theta, frequency : (n, peaks) arrays
+        Direction (radians) and frequency (cycles per pixel) of the largest peaks of the windowed spectrum.
+    size : int
+        The longer side of the map.
+    """
+
+    x: Array
+    y: Array
+    radius: Array
+    peak_x: Array
+    peak_y: Array
+    theta: Array
+    frequency: Array
+    size: float
+
+
+def _stack_starts(xp: Any, rows: Sequence[Sequence[Array | float]], like: Array) -> Array:
+    """Rows of parameters, each a number or an (n,) array, as one (n, rows, parameters) array."""
+    one = xp.ones_like(like)
+    return xp.stack([xp.stack([value * one for value in row], axis=-1) for row in rows], axis=1)
+
+
+class Model(ABC):
+    """One kind of map; see the module's text for the seam.
+
+    Attributes
+    ----------
+    name, title : str
+        Its name in the public interface and in full words.
+    parameters : tuple of Parameter
+        The nonlinear parameters, in the order of ``p``.
+    linear : tuple of str
+        The basis functions' amplitudes, without the offset that every model has.
+    nested : str or None
+        A model with fewer parameters whose fits are the starts of this one (through `extend`).
+    """
+
+    name: str
+    title: str
+    parameters: tuple[Parameter, ...]
+    linear: tuple[str, ...]
+    nested: str | None = None
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Number of fitted numbers for one channel, offset included."""
+        return len(self.parameters) + len(self.linear) + 1
+
+    @abstractmethod
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        """Basis functions and their derivatives.
+
+        Parameters
+        ----------
+        p : (n, parameters) array
+            Nonlinear parameters.
+        x, y : (width,) and (height,) arrays
+            Pixel positions.
+
+        Returns
+        -------
+        basis : list of (n, height, width) arrays
+            One per linear term.
+        derivatives : list of lists
+            ``derivatives[q][l]`` is the derivative of basis function ``l`` by parameter ``q``; None where it is zero.
+        """
+
+    @abstractmethod
+    def starts(self, summary: Summary) -> Array:
+        """Blind starts, (n, starts, parameters), from a `Summary` of the maps."""
+
+    def extend(self, p: Array, size: float) -> Array:
+        """Starts (n, starts, parameters) from fits (n, parameters) of the nested model, for maps of `size` pixels."""
+        raise TypeError(f"{self.name} has no nested model")
+
+    def bounds(self, x: Array, y: Array) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds of the nonlinear parameters on pixel positions x, y.
+
+        The center stays within the map; 0.1/size ≤ f ≤ 0.5; 0.4 ≤ σ ≤ size.
+        """
+        size = float(max(len(x), len(y)))
+        step_x = abs(float(x[1] - x[0])) if len(x) > 1 else 1.0
+        step_y = abs(float(y[1] - y[0])) if len(y) > 1 else 1.0
+        table = {
+            "x": (float(x[0]) - 0.5 * step_x, float(x[-1]) + 0.5 * step_x),
+            "y": (float(y[0]) - 0.5 * step_y, float(y[-1]) + 0.5 * step_y),
+            "angle": (-np.inf, np.inf),
+            "frequency": (0.1 / size, MAX_FREQUENCY),
+            "log_length": (math.log(MIN_SIGMA), math.log(size)),
+            "curvature": (-4.0 / size, 4.0 / size),
+        }
+        limits = np.array([table[parameter.link] for parameter in self.parameters]).reshape(-1, 2)
+        return limits[:, 0], limits[:, 1]
+
+    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The one parameter vector that stands for a map.
+
+        Parameters
+        ----------
+        p : (n, parameters) array
+        linear : (n, channel, terms + 1) array
+            Amplitudes, offset last.
+        """
+        return p, linear
+
+
+def map_of(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
+    """Maps (n, channel, height, width) of a model with parameters (n, parameters) and amplitudes (n, channel, terms + 1)."""
+    xp = array_api_compat.array_namespace(p)
+    out = linear[:, :, -1][:, :, None, None] * xp.ones((1, 1, y.shape[0], x.shape[0]), dtype=p.dtype, device=p.device)
+    for term, basis in enumerate(model.evaluate(p, x, y)[0]):
+        out = out + linear[:, :, term][:, :, None, None] * basis[:, None]
+    return out
+
+
+def _columns(p: Array) -> list[Array]:
+    return [p[:, i][:, None, None] for i in range(p.shape[1])]
+
+
+def _turn(p: np.ndarray, index: int, period: float) -> np.ndarray:
+    """Number of periods that bring the published orientation θ − 90° into [0, period)."""
+    return np.floor((p[:, index] - np.pi / 2) / period)
+
+
+class Constant(Model):
+    """Nothing but an offset: the flat map that every other model must beat."""
+
+    name, title = "constant", "constant"
+    parameters: tuple[Parameter, ...] = ()
+    linear: tuple[str, ...] = ()
+
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        return [], []
+
+    def starts(self, summary: Summary) -> Array:
+        xp = array_api_compat.array_namespace(summary.x)
+        return xp.zeros((summary.x.shape[0], 1, 0), dtype=summary.x.dtype, device=summary.x.device)
+
+
+X0, Y0, THETA = Parameter("x0", "x"), Parameter("y0", "y"), Parameter("theta", "angle")
+SIGMA_X, SIGMA_Y = Parameter("sigma_x", "log_length"), Parameter("sigma_y", "log_length")
+
+
+class IsotropicGaussian(Model):
+    """A round blob: amplitude · exp(−r²/2σ²) + offset."""
+
+    name, title = "gaussian_isotropic", "isotropic Gaussian"
+    parameters = (X0, Y0, Parameter("sigma", "log_length"))
+    linear = ("amplitude",)
+
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        xp = array_api_compat.array_namespace(p)
+        x0, y0, log_sigma = _columns(p)
+        dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
+        inverse = xp.exp(-2 * log_sigma)
+        blob = xp.exp(-0.5 * inverse * dx**2) * xp.exp(-0.5 * inverse * dy**2)
+        return [blob], [[blob * (dx * inverse)], [blob * (dy * inverse)], [blob * ((dx**2 + dy**2) * inverse)]]
+
+    def starts(self, summary: Summary) -> Array:
+        xp = array_api_compat.array_namespace(summary.x)
+        log_radius = xp.log(summary.radius)
+        rows = [[summary.x, summary.y, log_radius + shift] for shift in (-0.7, 0.0, 0.6)]
+        rows += [[summary.peak_x, summary.peak_y, log_radius + shift] for shift in (-0.7, 0.0)]
+        return _stack_starts(xp, rows, summary.x)
+
+
+class DifferenceOfGaussians(Model):
+    """Center and surround, of either sign: amplitude_center · exp(−r²/2σc²) + amplitude_surround · exp(−r²/2σs²)."""
+
+    name, title = "dog", "center–surround (difference of Gaussians)"
+    parameters = (X0, Y0, Parameter("sigma_center", "log_length"), Parameter("sigma_surround", "log_length"))
+    linear = ("amplitude_center", "amplitude_surround")
+
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        xp = array_api_compat.array_namespace(p)
+        x0, y0, log_center, log_surround = _columns(p)
+        dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
+        square = dx**2 + dy**2
+        a, b = xp.exp(-2 * log_center), xp.exp(-2 * log_surround)
+        center = xp.exp(-0.5 * a * dx**2) * xp.exp(-0.5 * a * dy**2)
+        surround = xp.exp(-0.5 * b * dx**2) * xp.exp(-0.5 * b * dy**2)
+        return [center, surround], [
+            [center * (dx * a), surround * (dx * b)],
+            [center * (dy * a), surround * (dy * b)],
+            [center * (square * a), None],
+            [None, surround * (square * b)],
+        ]
+
+    def starts(self, summary: Summary) -> Array:
+        xp = array_api_compat.array_namespace(summary.x)
+        log_radius = xp.log(summary.radius)
+        # The thresholded energy sees little of a surround: centers start at 0.6 to 3 times its radius.
+        scales = [(0.6, 2.0), (1.2, 1.3), (1.2, 2.2), (2.0, 1.3), (2.0, 2.2), (3.0, 1.3), (3.0, 2.2)]
+        rows = [
+            [x, y, log_radius + math.log(first), log_radius + math.log(first * ratio)]
+            for x, y, chosen in ((summary.x, summary.y, scales), (summary.peak_x, summary.peak_y, scales[:3]))
+            for first, ratio in chosen
+        ]
+        return _stack_starts(xp, rows, summary.x)
+
+    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        swap = p[:, 2] > p[:, 3]
+        p = np.where(swap[:, None], p[:, [0, 1, 3, 2]], p)
+        return p, np.where(swap[:, None, None], linear[:, :, [1, 0, 2]], linear)
+
+
+class GaussianDerivative(Model):
+    """The n-th derivative of an elliptical Gaussian along one of its axes; order 0 is the Gaussian itself.
+
+    amplitude · Heₙ(u/σx) · exp(−u²/2σx² − v²/2σy²) + offset with probabilists' Hermite polynomials Heₙ and u along
+    ``orientation + 90°`` (Young 1987, doi:10.1163/156856887X00222). ``amplitude`` has either sign.
+    """
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        words = ("elliptical Gaussian", "first", "second", "third", "fourth")
+        self.name = "gaussian" if order == 0 else f"derivative{order}"
+        self.title = words[0] if order == 0 else f"{words[order]} derivative of a Gaussian"
+        self.parameters = (X0, Y0, THETA, SIGMA_X, SIGMA_Y)
+        self.linear = ("amplitude",)
+
+    def _hermite(self, t: Array, order: int) -> Array | float:
+        previous, current = 0.0, t * 0 + 1.0
+        for n in range(order):
+            previous, current = current, t * current - n * previous
+        return current
+
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        xp = array_api_compat.array_namespace(p)
+        x0, y0, theta, log_x, log_y = _columns(p)
+        dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
+        c, s, ix, iy = xp.cos(theta), xp.sin(theta), xp.exp(-log_x), xp.exp(-log_y)
+        u, v = (c * dx + s * dy) * ix, (c * dy - s * dx) * iy
+        envelope = xp.exp(-0.5 * (u**2 + v**2))
+        basis = self._hermite(u, self.order) * envelope
+        by_u = -self._hermite(u, self.order + 1) * envelope  # d/du of Heₙ(u)·exp(−u²/2)
+        by_v = -v * basis
+        return [basis], [
+            [-c * ix * by_u + s * iy * by_v],
+            [-s * ix * by_u - c * iy * by_v],
+            [(v * by_u) * (ix / iy) - (u * by_v) * (iy / ix)],
+            [-u * by_u],
+            [-v * by_v],
+        ]
+
+    def starts(self, summary: Summary) -> Array:
+        xp = array_api_compat.array_namespace(summary.x)
+        log_radius = xp.log(summary.radius)
+        theta = summary.theta[:, 0]
+        if self.order == 0:
+            rows = [
+                [summary.x, summary.y, turn, log_radius + narrow, log_radius + narrow + 0.5]
+                for turn in (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+                for narrow in (-0.8, -0.2)
+            ] + [
+                [summary.peak_x, summary.peak_y, theta, log_radius - 0.7, log_radius - 0.4],
+                [summary.x, summary.y, theta, log_radius - 0.3, log_radius + 0.3],
+            ]
+        else:
+            rows = [
+                [x, y, theta + turn, log_radius + wide, log_radius + tall]
+                for turn in (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+                for x, y, wide, tall in (
+                    (summary.x, summary.y, -0.1, -0.1),
+                    (summary.x, summary.y, -0.6, 0.2),
+                    (summary.x, summary.y, 0.4, 0.1),
+                    (summary.peak_x, summary.peak_y, -0.1, -0.1),
+                )
+            ]
+        return _stack_starts(xp, rows, summary.x)
+
+    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p, linear = p.copy(), linear.copy()
+        if self.order == 0:  # the stripes' direction of a plain Gaussian is its long axis
+            swap = p[:, 3] > p[:, 4]
+            p[:, 2] += np.where(swap, np.pi / 2, 0.0)
+            p[:, 3:] = np.where(swap[:, None], p[:, [4, 3]], p[:, 3:])
+        turns = _turn(p, 2, np.pi)
+        p[:, 2] -= turns * np.pi
+        if self.order % 2:
+            linear[:, :, 0] *= np.where(turns % 2 == 0, 1.0, -1.0)[:, None]
+        return p, linear
+
+
+class Gabor(Model):
+    """A Gaussian envelope times a cosine carrier: (even · cos ψ + odd · sin ψ) · exp(−u²/2σx² − v²/2σy²) + offset.
+
+    ψ = 2πf·(u + curvature · v²/2). The envelope's axes are tied to the carrier, or turned by ``envelope_angle`` where
+    they are free. Published as amplitude ≥ 0 and phase: amplitude · cos(ψ + phase).
+
+    Parameters
+    ----------
+    free : bool
+        Whether the envelope has an angle of its own.
+    curved : bool
+        Whether the stripes are arcs, of the given curvature (1/radius) where they cross the center.
+    """
+
+    def __init__(self, *, free: bool = False, curved: bool = False) -> None:
+        self.free, self.curved = free, curved
+        self.name = "gabor_free" if free else "gabor_curved" if curved else "gabor"
+        self.title = "Gabor" + (" with a free envelope" if free else " with curved stripes" if curved else "")
+        self.parameters = (X0, Y0, THETA, Parameter("frequency", "frequency"), SIGMA_X, SIGMA_Y)
+        if free:
+            self.parameters += (Parameter("envelope_angle", "angle"),)
+        if curved:
+            self.parameters += (Parameter("curvature", "curvature"),)
+        self.linear = ("even", "odd")
+        self.nested = "gabor" if free or curved else None
+
+    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+        xp = array_api_compat.array_namespace(p)
+        x0, y0, theta, frequency, log_x, log_y, *more = _columns(p)
+        dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
+        c, s, w = xp.cos(theta), xp.sin(theta), 2 * math.pi * frequency
+        ix, iy = xp.exp(-2 * log_x), xp.exp(-2 * log_y)
+        u, v = c * dx + s * dy, c * dy - s * dx  # along and across the carrier
+        if self.free:
+            ce, se = xp.cos(theta + more[0]), xp.sin(theta + more[0])
+            eu, ev = ce * dx + se * dy, ce * dy - se * dx  # along the envelope's axes
+        else:
+            ce, se, eu, ev = c, s, u, v
+        k = more[0] if self.curved else 0.0
+        angle = w * (u + 0.5 * k * v**2) if self.curved else w * u
+        envelope = xp.exp(-0.5 * (eu**2 * ix + ev**2 * iy))
+        even, odd = envelope * xp.cos(angle), envelope * xp.sin(angle)
+
+        def by(log_envelope: Array | None, of_angle: Array | None) -> list[Array | None]:
+            """Chain rule through the envelope's logarithm and the carrier's angle."""
+            if of_angle is None:
+                return [log_envelope * even, log_envelope * odd]
+            if log_envelope is None:
+                return [-of_angle * odd, of_angle * even]
+            return [log_envelope * even - of_angle * odd, log_envelope * odd + of_angle * even]
+
+        kv = k * v if self.curved else 0.0
+        turn = eu * ev * (iy - ix)
+        derivatives = [
+            by(eu * (ce * ix) - ev * (se * iy), w * (kv * s - c)),
+            by(eu * (se * ix) + ev * (ce * iy), w * (-kv * c - s)),
+            by(turn, w * (v - kv * u)),
+            by(None, 2 * math.pi * (u + 0.5 * k * v**2)),
+            by(eu**2 * ix, None),
+            by(ev**2 * iy, None),
+        ]
+        if self.free:
+            derivatives.append(by(turn, None))
+        if self.curved:
+            derivatives.append(by(None, 0.5 * w * v**2))
+        return [even, odd], derivatives
+
+    def starts(self, summary: Summary) -> Array:
+        xp = array_api_compat.array_namespace(summary.x)
+        log_radius = xp.log(summary.radius)
+        shapes = ((-0.5, -0.5), (0.0, 0.0), (0.6, 0.6), (-0.35, 0.35), (0.35, -0.35))
+        rows = [
+            [summary.x, summary.y, summary.theta[:, k], summary.frequency[:, k], log_radius + wide, log_radius + tall]
+            for k in range(summary.theta.shape[1])
+            for wide, tall in shapes
+        ]
+        low = xp.clip(0.04 / summary.radius, 0.1 / summary.size, 0.04)
+        rows += [
+            [summary.x, summary.y, summary.theta[:, 0] + quarter * math.pi / 4, low, log_radius, log_radius]
+            for quarter in range(4)
+        ]
+        return _stack_starts(xp, rows, summary.x)
+
+    def extend(self, p: Array, size: float) -> Array:
+        xp = array_api_compat.array_namespace(p)
+        values = (0.0, -0.4, 0.4) if self.free else (0.0, -1.0 / size, 1.0 / size)
+        columns = [p[:, i] for i in range(6)]
+        return _stack_starts(xp, [[*columns, value] for value in values], p[:, 0])
+
+    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p, linear = p.copy(), linear.copy()
+        turns = _turn(p, 2, np.pi)
+        half = np.where(turns % 2 == 0, 1.0, -1.0)  # (θ, φ) and (θ + 180°, −φ) are one map
+        p[:, 2] -= turns * np.pi
+        linear[:, :, 1] *= half[:, None]
+        if self.curved:
+            p[:, 6] *= half
+        if self.free:  # the envelope's axis nearest to the carrier is σx
+            quarters = np.floor((p[:, 6] + np.pi / 4) / (np.pi / 2))
+            p[:, 6] -= quarters * np.pi / 2
+            p[:, 4:6] = np.where((quarters % 2 == 1)[:, None], p[:, [5, 4]], p[:, 4:6])
+        return p, linear
+
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        Constant(),
+        IsotropicGaussian(),
+        GaussianDerivative(0),
+        DifferenceOfGaussians(),
+        *(GaussianDerivative(order) for order in (1, 2, 3, 4)),
+        Gabor(),
+        Gabor(free=True),
+        Gabor(curved=True),
+    )
+}
+"""Every model by name, simpler ones first."""
+
+
+def summarize(maps: Array, mask: Array, x: Array, y: Array, *, peaks: int = 3) -> Summary:
+    """Where a map's energy is and at which frequencies: what `Model.starts` begins from.
+
+    Parameters
+    ----------
+    maps : (n, channel, height, width) array
+        Zero where not measured.
+    mask : (n, height, width) array
+        1 where measured, 0 elsewhere.
+    x, y : (width,) and (height,) arrays
+        Pixel positions.
+    peaks : int
+        How many peaks of the spectrum to return.
+    """
+    xp = array_api_compat.array_namespace(maps)
+    n, _, height, width = maps.shape
+    size = max(height, width)
+    count = xp.clip(xp.sum(mask, axis=(1, 2)), 1, None)
+    # The middle of the sorted measured values: an edge or a baseline does not move it as it would a mean.
+    far = xp.where(mask[:, None] > 0, maps, xp.max(xp.abs(maps)) + 1.0)
+    order = xp.sort(xp.reshape(far, (n, maps.shape[1], height * width)), axis=2)
+    middle = xp.astype((count - 1) / 2, xp.int64)
+    median = xp.take_along_axis(
+        order, (middle[:, None] * xp.ones_like(order[:, :, 0], dtype=xp.int64))[:, :, None], axis=2
+    )
+    deviation = (maps - median[..., None]) * mask[:, None]
+
+    def blur(values: Array) -> Array:
+        kernels = []
+        for axis in (y, x):
+            kernel = xp.exp(-0.5 * ((axis[:, None] - axis[None, :]) / (0.06 * size)) ** 2)
+            kernels.append(kernel / xp.sum(kernel, axis=1, keepdims=True))
+        return xp.matmul(xp.matmul(kernels[0], values), xp.matrix_transpose(kernels[1]))
+
+    energy = blur(xp.sum(deviation**2, axis=1))
+    flat = xp.reshape(energy, (n, height * width))
+    base = xp.sort(flat, axis=1)[:, (height * width - 1) // 2]
+    level = xp.where(0.25 * xp.max(flat, axis=1) > base, 0.25 * xp.max(flat, axis=1), base)
+    weight = xp.clip(energy - level[:, None, None], 0, None)
+    total = xp.sum(weight, axis=(1, 2)) + 1e-300
+    along_x, along_y = xp.sum(weight, axis=1), xp.sum(weight, axis=2)
+    cx = xp.clip(along_x @ x / total, x[0], x[-1])
+    cy = xp.clip(along_y @ y / total, y[0], y[-1])
+    variance = xp.sum(along_x * (x[None] - cx[:, None]) ** 2, axis=1) + xp.sum(
+        along_y * (y[None] - cy[:, None]) ** 2, axis=1
+    )
+    radius = xp.clip(1.2 * xp.sqrt(0.5 * variance / total), 0.7, 0.4 * size)
+    best = xp.argmax(flat, axis=1)
+    peak_x, peak_y = x[best % width], y[best // width]
+
+    window_x = xp.exp(-0.125 * ((x[None] - cx[:, None]) / radius[:, None]) ** 2)
+    window_y = xp.exp(-0.125 * ((y[None] - cy[:, None]) / radius[:, None]) ** 2)
+    window = window_y[:, :, None] * window_x[:, None, :] * mask
+    mean = xp.sum(maps, axis=(2, 3)) / count[:, None]
+    seen = (maps - mean[..., None, None]) * window[:, None]
+    seen = (
+        seen
+        - window[:, None]
+        * (xp.sum(seen, axis=(2, 3)) / (xp.sum(window, axis=(1, 2)) + 1e-300)[:, None])[..., None, None]
+    )
+    step = 0.5 / size
+    fx = xp.arange(0, 0.5 + step / 2, step, dtype=maps.dtype, device=maps.device)
+    fy = xp.arange(-0.5, 0.5 + step / 2, step, dtype=maps.dtype, device=maps.device)
+    ax, ay = 2 * math.pi * x[:, None] * fx[None], 2 * math.pi * fy[:, None] * y[None]
+    right, left = xp.concat([xp.cos(ax), xp.sin(ax)], axis=1), xp.concat([xp.cos(ay), xp.sin(ay)], axis=0)
+    parts = xp.matmul(xp.matmul(left, seen), right)
+    rows, columns = fy.shape[0], fx.shape[0]
+    real = parts[:, :, :rows, :columns] - parts[:, :, rows:, columns:]
+    imaginary = parts[:, :, :rows, columns:] + parts[:, :, rows:, :columns]
+    radial = xp.sqrt(fx[None, :] ** 2 + fy[:, None] ** 2)
+    allowed = (radial <= MAX_FREQUENCY) & (radial > 0.4 / size)
+    power = xp.reshape(xp.where(allowed, xp.sum(real**2 + imaginary**2, axis=1), -1.0), (n, rows * columns))
+    grid_x, grid_y = (xp.reshape(g + 0 * radial, (-1,)) for g in (fx[None, :], fy[:, None]))
+    thetas, frequencies = [], []
+    for _ in range(peaks):
+        best = xp.argmax(power, axis=1)
+        kx, ky = grid_x[best], grid_y[best]
+        thetas.append(xp.atan2(ky, kx))
+        frequencies.append(xp.sqrt(kx**2 + ky**2))
+        near = (grid_x[None] - kx[:, None]) ** 2 + (grid_y[None] - ky[:, None]) ** 2 < (1.0 / size) ** 2
+        power = xp.where(near, -1.0, power)
+    return Summary(
+        cx,
+        cy,
+        radius,
+        peak_x,
+        peak_y,
+        xp.stack(thetas, axis=1),
+        xp.clip(xp.stack(frequencies, axis=1), 0.5 / size, 0.49),
+        size,
+    )
