@@ -1,7 +1,7 @@
 """The command line: thin verbs over `rfcompare.pipeline`.
 
-A verb parses its options, calls the rooms below, and prints what it wrote. Whatever a person can cause by bad input is an
-`InputError`, printed as one sentence with exit status 2; a traceback is a bug.
+A verb parses its options, calls the rooms below, and prints what it wrote. Whatever a person can cause by bad input is
+an `InputError`, printed as one sentence with exit status 2; a traceback is a bug.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from rfcompare.errors import InputError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CITATION = (
-    "rfcompare developers (2026). rfcompare: relating the first-layer kernels of CNNs to the receptive fields of visual "
-    f"cortex, version {__version__}. Cite the recordings and networks that you compared as well: every table names them."
+    "rfcompare developers (2026). rfcompare: relating the first-layer kernels of CNNs to the receptive fields of "
+    f"visual cortex, version {__version__}. Cite the recordings and networks that you compared as well: every table "
+    "names them."
 )
 
 DEFAULT_FIELDS = "reference:treeshrew-simulated"

@@ -34,7 +34,7 @@ def to_signed(bank: xr.Dataset) -> xr.Dataset:
         A bank with channel ``signed``. From ON/OFF: ``discarded`` = 1 − Σ(ON−OFF)²/Σ(ON²+OFF²), the energy that the
         difference loses, and ``overlap`` = Σ min(ON⁺, OFF⁺)/Σ max(ON⁺, OFF⁺). From color: ``color_direction(unit,
         color)`` (unit length), ``rank_one_share`` (energy of the first component over all), ``luminance_share``
-        (squared cosine between the color direction and Rec. 601 luminance) and ``polarity_known`` (luminance share ≥ 0.1).
+        (squared cosine between the color direction and Rec. 601 luminance) and ``polarity_known`` (that share ≥ 0.1).
 
     Raises
     ------
