@@ -1,0 +1,382 @@
+"""From named sources to results, once: what the report, the figures and the single steps of the command line share.
+
+A `Population` is one side of a comparison with everything made from it; a `Study` is two of them with what their
+comparison gave. Fits are kept in a cache by the bank's fingerprint and the options, in parts, so that long work can be
+stopped and taken up again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rfcompare import __version__
+from rfcompare.bank import (
+    check,
+    existing_file,
+    fingerprint,
+    inherit,
+    load,
+    save,
+    select,
+    to_signed,
+    write_beside,
+)
+from rfcompare.descriptors import describe
+from rfcompare.errors import InputError
+from rfcompare.fitting import fit
+from rfcompare.quantities import QUANTITIES, kinds
+from rfcompare.sources import load_kernels, open_fields
+
+PART = 2000
+"""Units fitted and kept at a time: what a stopped run may lose."""
+
+DIGITS = "%.6g"
+"""Six significant digits: what the tables print, so that rounding of the last bits does not show."""
+
+WEIGHT_SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".safetensors")
+
+STAND_INS: Mapping[str, str] = {
+    "reference:alexnet": (
+        "rendered from Gabor fits of CaffeNet's conv1, BVLC's replication of AlexNet (pooling and normalization swapped)"
+    ),
+    "reference:treeshrew-simulated": "drawn by a simulation from assumed parameters, not recorded from an animal",
+}
+"""What a shipped default is, wherever it stands for the real thing."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One population
+
+
+@dataclass(frozen=True)
+class Population:
+    """One side of a comparison: its maps, their signed form, the fits and the descriptors.
+
+    Attributes
+    ----------
+    name : str
+        As the user named it.
+    bank, signed, fits, descriptors : xarray.Dataset
+        The flow's Datasets; `bank` is the signed bank itself where the population was given as fits.
+    """
+
+    name: str
+    bank: xr.Dataset
+    signed: xr.Dataset
+    fits: xr.Dataset
+    descriptors: xr.Dataset
+
+    @property
+    def kind(self) -> str:
+        """What the maps are, one of `rfcompare.kinds`."""
+        return str(self.bank.attrs["kind"])
+
+    @property
+    def n_units(self) -> int:
+        """How many units."""
+        return int(self.fits.sizes["unit"])
+
+    @property
+    def subjects(self) -> list[str]:
+        """Known subjects in the order of their names."""
+        return sorted({str(name) for name in self.fits.subject.values} - {"unknown", ""})
+
+    def sentence(self) -> str:
+        """What the population is, in one line for the terminal, the page and the captions.
+
+        Examples
+        --------
+        >>> import numpy as np, rfcompare as rfc
+        >>> from rfcompare.pipeline import prepare
+        >>> maps = np.random.default_rng(0).normal(size=(3, 1, 7, 7))
+        >>> bank = rfc.make_bank(maps, channel=("signed",), kind="simulated", subject=["A", "A", "B"])
+        >>> prepare(bank, name="noise").sentence()
+        'noise: 3 units of 2 subjects, simulated (maps drawn by a simulation from assumed parameters)'
+        """
+        n = len(self.subjects)
+        whose = f" of {n} subject{'s' if n > 1 else ''}" if n else ", subjects unknown"
+        text = f"{self.name}: {self.n_units} units{whose}, {self.kind} ({kinds[self.kind]})"
+        return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
+
+
+def open_population(
+    population: str | os.PathLike[str] | xr.Dataset,
+    *,
+    layout: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    deg_per_px: float | tuple[float, float] | None = None,
+    channel_order: str = "rgb",
+    kernel_dims: str | None = None,
+    weight_key: str | None = None,
+) -> xr.Dataset:
+    """Open maps or fits by the one way of naming them.
+
+    Parameters
+    ----------
+    population : str, path or Dataset
+        ``reference:NAME``, a file, an https address, a torchvision model's name, or a Dataset, which passes.
+    layout, deg_per_px
+        For fields; see `rfcompare.open_fields`.
+    channel_order, kernel_dims, weight_key
+        For kernels; see `rfcompare.load_kernels`.
+
+    Returns
+    -------
+    xarray.Dataset
+        A bank, or fits.
+
+    Raises
+    ------
+    InputError
+        When nothing by that name can be opened.
+    """
+    if isinstance(population, xr.Dataset):
+        return check(population)
+    text = str(population)
+    if text.startswith("reference:"):
+        return open_fields(text)
+    suffix = Path(text.split("?")[0]).suffix.lower()
+    remote = text.startswith(("http:", "https:"))
+    names_a_file = bool(suffix) or os.sep in text or Path(text).exists() or remote
+    if suffix in WEIGHT_SUFFIXES or not names_a_file:
+        return load_kernels(text, channel_order=channel_order, dims=kernel_dims, key=weight_key, deg_per_px=deg_per_px)
+    if layout is None and not remote and _is_fits(existing_file(text)):
+        return load(text)
+    how = Path(layout) if isinstance(layout, str | os.PathLike) else layout
+    return open_fields(text, layout=how, deg_per_px=deg_per_px)
+
+
+def _is_fits(path: Path) -> bool:
+    """Whether a file holds fits that rfcompare saved; anything else is for the sources to recognize."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            schema = file.attrs.get("schema", "")
+    except OSError:
+        return False
+    return str(schema.decode() if isinstance(schema, bytes) else schema).startswith("rfcompare-fits/")
+
+
+def prepare(
+    population: str | os.PathLike[str] | xr.Dataset,
+    *,
+    name: str | None = None,
+    seed: int = 0,
+    min_r2: float | None = None,
+    cache: bool = True,
+    progress: bool = False,
+    **reading: Any,
+) -> Population:
+    """Open, reduce, fit and describe one population.
+
+    Parameters
+    ----------
+    population : str, path or Dataset
+        See `open_population`.
+    name : str, optional
+        What to call it; default: as it was named.
+    seed : int
+        Of the fits.
+    min_r2 : float, optional
+        Keep units whose fit explains at least this share; the counts are recorded in ``attrs["selection"]``.
+    cache : bool
+        Keep the fits of large populations in the cache folder.
+    progress : bool
+        Show progress on standard error.
+    **reading
+        Options of `open_population`.
+
+    Returns
+    -------
+    Population
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.pipeline import prepare
+    >>> maps = np.random.default_rng(0).normal(size=(3, 1, 7, 7))
+    >>> side = prepare(rfc.make_bank(maps, channel=("signed",), kind="simulated"), name="noise")
+    >>> side.n_units, side.kind, "nx" in side.descriptors
+    (3, 'simulated', True)
+    """
+    opened = open_population(population, **reading)
+    name = name or (
+        str(population) if not isinstance(population, xr.Dataset) else str(opened.attrs.get("title", "maps"))
+    )
+    if "r2" in opened and "rf" in opened and "model" in opened.attrs:
+        fits = opened
+        signed = bank = _bank_of_fits(fits)
+    else:
+        bank = opened
+        signed = to_signed(bank)
+        fits = fit_population(signed, seed=seed, cache=cache, progress=progress)
+    if min_r2 is not None:
+        fits = select(fits, r2=min_r2)
+    return Population(name, bank, signed, fits, describe(fits))
+
+
+def _bank_of_fits(fits: xr.Dataset) -> xr.Dataset:
+    """The signed bank that travels inside fits."""
+    names = ("rf", "color_direction", "rank_one_share", "luminance_share", "polarity_known", "discarded", "overlap")
+    attrs = inherit(fits, "bank")
+    return check(fits[[name for name in names if name in fits]].assign_attrs(attrs))
+
+
+def cache_folder() -> Path:
+    """Where fits are kept: ``$RFCOMPARE_CACHE`` or the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
+
+
+def fit_population(
+    bank: xr.Dataset,
+    *,
+    model: str = "gabor",
+    joint: bool = False,
+    workers: int = 1,
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Fit a population, in parts that a stopped run finds again.
+
+    Populations of up to `PART` units are fitted at once; larger ones part by part, each kept in `cache_folder` under the
+    fingerprint of its maps and the options.
+
+    Parameters
+    ----------
+    bank : xarray.Dataset
+        Maps; anything but ``joint=True`` reduces them with `to_signed` first.
+    model, joint, workers, seed
+        See `rfcompare.fit`.
+    cache : bool
+        Keep finished parts.
+    progress : bool
+        Show progress on standard error.
+
+    Returns
+    -------
+    xarray.Dataset
+        Fits.
+    """
+    if "r2" in bank and "model" in bank.attrs:
+        raise InputError(
+            f"expected maps to fit, got fits of the model {bank.attrs['model']!r}; give the bank they came from"
+        )
+    maps = bank if joint else to_signed(bank)
+    options = {"model": model, "joint": joint, "seed": seed}
+    n = maps.sizes["unit"]
+    if n <= PART or not cache:
+        return fit(maps, model, joint=joint, seed=seed, workers=workers, progress=progress)
+    folder = cache_folder() / "fits"
+    folder.mkdir(parents=True, exist_ok=True)
+    from tqdm import tqdm
+
+    parts = []
+    for start in tqdm(range(0, n, PART), desc="fitting", unit="part", disable=None if progress else True):
+        part = maps.isel(unit=slice(start, start + PART)).compute()
+        key = json.dumps([fingerprint(part), options, __version__], sort_keys=True)
+        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.nc"
+        if path.exists():
+            try:
+                parts.append(load(path))
+                continue
+            except InputError:
+                path.unlink()  # a damaged part is fitted again
+        parts.append(fit(part, model, joint=joint, seed=seed, workers=workers, progress=False))
+        save(parts[-1], path)
+    joined = xr.concat(
+        parts, "unit", data_vars="minimal", coords="minimal", compat="equals", join="exact", combine_attrs="override"
+    )
+    return check(joined.assign_attrs(bank_sha256=fingerprint(maps)))
+
+
+def fits_sentence(fits: xr.Dataset) -> str:
+    """How many units were fitted, how well, and how many need a second look."""
+    r2 = fits["r2"].values.reshape(fits.sizes["unit"], -1)[:, 0].astype(float)
+    words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
+    bound = sum("bound" in word for word in words)
+    clean = sum(word == "converged" for word in words)
+    good = int(np.nansum(r2 > 0.7))
+    middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
+    return (
+        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): median r² {middle}, {good} above 0.7; "
+        f"{clean} converged without remark, {bound} on a bound"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
+    """One row a unit, with kind, subject, status and units in the column names.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.pipeline import descriptor_table, prepare
+    >>> maps = np.random.default_rng(0).normal(size=(2, 1, 7, 7))
+    >>> table = descriptor_table(prepare(rfc.make_bank(maps, channel=("signed",), kind="simulated")).descriptors)
+    >>> list(table.columns[:4]), len(table)
+    (['unit', 'kind', 'subject', 'source'], 2)
+    """
+    units = str(descriptors.attrs["units"])
+    columns: dict[str, Any] = {"unit": descriptors.unit.values, "kind": descriptors.attrs["kind"]}
+    for name in ("subject", "source", "field_of_view", "cortex_x", "cortex_y"):
+        if name in descriptors.coords:
+            columns[name] = descriptors[name].values
+    for name, quantity in QUANTITIES.items():
+        if name in descriptors:
+            unit = quantity.units(units)
+            columns[f"{name} ({unit})" if unit else name] = descriptors[name].values
+    columns["low_pass"] = descriptors["low_pass"].values if "low_pass" in descriptors else False
+    columns["status"] = descriptors["status"].values
+    return pd.DataFrame(columns)
+
+
+def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV with six significant digits, beside its place and then renamed."""
+    with write_beside(path) as part:
+        table.to_csv(part, index=False, float_format=DIGITS, lineterminator="\n")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What ships
+
+
+def alexnet_table(kernels: xr.Dataset, *, seed: int = 0) -> pd.DataFrame:
+    """The table behind ``reference:alexnet``: one Gabor times one color direction for every kernel.
+
+    Parameters
+    ----------
+    kernels : xarray.Dataset
+        A bank of color kernels in pixels.
+    seed : int
+        Of the fits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a kernel: Gabor parameters in pixels and degrees of angle, r², color direction, the share that one color
+        direction explains, and the fit's status. No weight can be read back from it.
+    """
+    fits = fit(to_signed(kernels), "gabor", seed=seed).isel(channel=0)
+    columns: dict[str, Any] = {"unit": fits.unit.values}
+    for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset", "r2"):
+        columns[name] = fits[name].values
+    for index, color in enumerate("rgb"):
+        columns[f"color_{color}"] = fits.color_direction.values[:, index]
+    columns |= {name: fits[name].values for name in ("rank_one_share", "status")}
+    return pd.DataFrame(columns)
