@@ -47,7 +47,8 @@ WEIGHT_SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".safetensors")
 
 STAND_INS: Mapping[str, str] = {
     "reference:alexnet": (
-        "rendered from Gabor fits of CaffeNet's conv1, BVLC's replication of AlexNet (pooling and normalization swapped)"
+        "rendered from Gabor fits of CaffeNet's conv1, BVLC's replication of AlexNet (pooling and normalization "
+        "swapped)"
     ),
     "reference:treeshrew-simulated": "drawn by a simulation from assumed parameters, not recorded from an animal",
 }
@@ -251,8 +252,8 @@ def fit_population(
 ) -> xr.Dataset:
     """Fit a population, in parts that a stopped run finds again.
 
-    Populations of up to `PART` units are fitted at once; larger ones part by part, each kept in `cache_folder` under the
-    fingerprint of its maps and the options.
+    Populations of up to `PART` units are fitted at once; larger ones part by part, each kept in `cache_folder` under
+    the fingerprint of its maps and the options.
 
     Parameters
     ----------
@@ -311,8 +312,8 @@ def fits_sentence(fits: xr.Dataset) -> str:
     good = int(np.nansum(r2 > 0.7))
     middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
     return (
-        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): median r² {middle}, {good} above 0.7; "
-        f"{clean} converged without remark, {bound} on a bound"
+        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): median r² {middle}, {good} above "
+        f"0.7; {clean} converged without remark, {bound} on a bound"
     )
 
 
