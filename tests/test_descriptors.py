@@ -102,14 +102,12 @@ def test_a_blob_is_low_pass_isotropic_and_on() -> None:
     assert table["spectral_anisotropy"][0] == pytest.approx(0, abs=ROUNDING)
     assert table["on_off_balance"][0] == pytest.approx(1, abs=WINDOWED)
     assert table["even_symmetry"][0] == pytest.approx(1, abs=ROUNDING)
-    assert table["low_pass_share"][0] > 0.8
-    # With window SD w = 2r the seen blob has 1/s² = 1/9 + 1/w². Its amplitude spectrum is a Gaussian of SD 1/(2πs), its
-    # power has SD 1/(2π√2 s) a side, so the radial mean is √(π/2)/(2π√2 s) and centroid·r = r/(4s)·√(1/π)·… as computed:
+    # Through a window of SD w = 2r the blob's 1/s² is 1/9 + 1/w². Its power spectrum is a Gaussian of SD 1/(2π√2·s) a
+    # side, so radial frequency is Rayleigh: mean SD·√(π/2), and the share below f0 = 0.2/r is 1 − exp(−f0²/2SD²).
     r = table["field_radius"][0]
-    s = 1 / np.sqrt(1 / 9 + 1 / (2 * r) ** 2)
-    assert table["centroid_cycles"][0] == pytest.approx(
-        r * np.sqrt(np.pi / 2) / (2 * np.pi * np.sqrt(2) * s), rel=WINDOWED
-    )
+    sd = np.sqrt(1 / 9 + 1 / (2 * r) ** 2) / (2 * np.pi * np.sqrt(2))
+    assert table["centroid_cycles"][0] == pytest.approx(r * sd * np.sqrt(np.pi / 2), rel=WINDOWED)
+    assert table["low_pass_share"][0] == pytest.approx(1 - np.exp(-((0.2 / r) ** 2) / (2 * sd**2)), rel=WINDOWED)
     # A Rayleigh distribution's SD over its mean is √((4 − π)/π) = 0.523
     assert table["spectral_bandwidth"][0] == pytest.approx(np.sqrt((4 - np.pi) / np.pi), rel=WINDOWED)
 
