@@ -361,7 +361,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             "rfcompare-fits/1",
             ("unit", "channel"),
             {"r2": (("unit",), ("unit", "channel")), "status": (("unit",), ("unit", "channel"))},
-            {"rf": (_MAP[0],), "n_agree": (("unit",), ("unit", "channel"))},
+            {"rf": (_MAP[0],), "rf_fit": (_MAP[0],), "n_agree": (("unit",), ("unit", "channel"))},
             _UNIT_COORDS,
             ("schema", "kind", "units", "model"),
         ),

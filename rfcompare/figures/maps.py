@@ -325,7 +325,7 @@ def fits(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.simulate_gabors(6, size=9, seed=0)
+    >>> bank, _ = rfc.simulation.simulate_population(n=6, size=9, seed=0)
     >>> figure = fits((bank, rfc.fit(bank, "gabor", seed=0)))
     >>> numbers = rfc.figures.numbers(figure)
     >>> sorted(set(numbers["panel"]))
@@ -440,7 +440,7 @@ def _draw_examples(
     extent = map_extent(bank)
     for row, unit in enumerate(chosen):
         data = shown_map(bank, unit)
-        model = np.asarray(fitted["rf"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
+        model = np.asarray(fitted["rf_fit"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
         limit = float(np.nanmax(np.abs(data)))
         for column, (title, values) in enumerate((("data", data), ("fit", model), ("residual", data - model))):
             panel = place.add_subplot(grid[row, column])
@@ -449,7 +449,6 @@ def _draw_examples(
                 panel.set_title(title)
             if column == 0:
                 panel.set_ylabel(str(bank["unit"].values[unit])[-14:], fontsize=SMALL)
-                mark_kind(panel, population.kind, corner="lower left")
             if row == len(chosen) - 1 and column == 0:
                 bar = nice_length((extent[1] - extent[0]) * 1.2)
                 panel.annotate(
@@ -462,7 +461,12 @@ def _draw_examples(
                 panel.set_xlabel(length_text(bar, population.units), fontsize=SMALL, loc="left", labelpad=4)
         words = place.add_subplot(grid[row, 3])
         words.set_axis_off()
-        words.text(0, 0.5, parameter_text(fitted, unit), fontsize=SMALL, va="center", ha="left", linespacing=1.15)
+        simulated = population.kind == "simulated"
+        words.text(
+            0, 0.4 if simulated else 0.5, parameter_text(fitted, unit),
+            fontsize=SMALL, va="center", ha="left", linespacing=1.1,
+        )  # fmt: skip
+        mark_kind(words, population.kind, corner="upper left")
         rows.append(
             {
                 "population": population.name,

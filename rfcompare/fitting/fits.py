@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from rfcompare.bank import bad_units, check, fingerprint, inherit, make_rng, pitch
+from rfcompare.bank import check, fingerprint, inherit, make_rng
 from rfcompare.errors import InputError
-from rfcompare.fitting import batched
-from rfcompare.fitting.batched import Solution
+from rfcompare.fitting.batched import Solution, render
+from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import MAX_FREQUENCY, MODELS, Model, map_of
 from rfcompare.quantities import FEW_CYCLES
@@ -34,31 +29,6 @@ DIVERGED = 10.0
 """An amplitude this many times the largest value of its own map has lost its meaning."""
 
 _CARRIED_COORDS = ("subject", "source", "cortex_x", "cortex_y", "field_of_view")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A bank's pixels: positions in pixels from the middle, and the size of one in the bank's units."""
-
-    x: np.ndarray
-    y: np.ndarray
-    unit: float
-
-    @classmethod
-    def of(cls, bank: xr.Dataset) -> Grid:
-        """The grid on which a bank's maps are fitted; pixels that are not square keep their shape."""
-        dx, dy = pitch(bank)
-        unit = dx if math.isclose(dx, dy, rel_tol=1e-6) else min(dx, dy)
-        steps = (round(dx / unit, 9), round(dy / unit, 9))
-        width, height = bank.sizes["x"], bank.sizes["y"]
-        return cls(
-            steps[0] * (np.arange(width) - (width - 1) / 2), steps[1] * (np.arange(height) - (height - 1) / 2), unit
-        )
-
-    @property
-    def square(self) -> bool:
-        """Whether pixels are as high as wide."""
-        return bool(abs(self.x[1] - self.x[0] - 1) < 1e-9 and abs(self.y[1] - self.y[0] - 1) < 1e-9)
 
 
 def fit(
@@ -96,9 +66,9 @@ def fit(
     Returns
     -------
     xarray.Dataset
-        Schema ``rfcompare-fits/1``: a variable per parameter, in the bank's units, with its standard error ``_se``; ``r2``
-        = 1 − SSE / sum of squares about the map's mean; ``status`` in words; ``n_agree``; ``peak`` and ``energy`` of the
-        fitted map about its offset; and ``rf``, the fitted map.
+        Schema ``rfcompare-fits/1``: a variable per parameter, in the bank's units, with its standard error ``_se``;
+        ``r2`` = 1 − SSE / sum of squares about the map's mean; ``status`` in words; ``n_agree``; ``peak`` and ``energy``
+        of the fit about its offset; ``rf``, the map that was fitted, and ``rf_fit``, what the model made of it.
 
     Raises
     ------
@@ -115,34 +85,17 @@ def fit(
     >>> [round(float(fits[name].squeeze()), 3) for name in ("orientation", "frequency", "sigma_x", "amplitude", "r2")]
     [90.0, 0.15, 3.0, 1.0, 1.0]
     """
-    check(bank)
-    chosen = _model(model)
-    if "lag" in bank.dims:
-        raise InputError("expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3)")
-    if bank.sizes["channel"] > 1 and not joint:
-        names = ", ".join(map(str, bank.channel.values))
-        raise InputError(f"expected one channel, got {names}; reduce it with to_signed or pass joint=True")
+    chosen, how = model_named(model), Engine(engine, device, workers, progress)
     _, recorded = make_rng(seed)
-    grid = Grid.of(bank)
-    maps = np.ascontiguousarray(bank["rf"].transpose("unit", "channel", "y", "x").values, dtype=np.float64)
-    measured = ~np.isnan(maps).any(1)
-    problems = np.array(bad_units(bank), dtype=object)
-    problems[(problems == "") & ~measured.any((1, 2))] = "not measured"
-    usable = np.flatnonzero(problems == "")
-    mask = measured[usable].astype(np.float64)
-    held = np.where(mask[:, None] > 0, maps[usable], 0.0)
-    solution, used = _run(chosen, held, mask, grid, engine=engine, device=device, workers=workers, progress=progress)
+    maps = Maps.of(bank, joint=joint)
+    solution, used = run(chosen, maps, how)
     options = {"model": model, "joint": joint, "engine": engine, "device": device}
-    return _dataset(
+    return publish(
         bank,
         chosen,
-        grid,
+        maps,
         solution,
-        held,
-        mask,
-        usable,
-        problems,
-        joint,
+        joint=joint,
         engine=used,
         seed=recorded,
         bank_sha256=fingerprint(bank),
@@ -177,7 +130,7 @@ def predict(fits: xr.Dataset, bank: xr.Dataset) -> xr.DataArray:
     check(bank)
     if fits.attrs["units"] != bank.attrs["units"]:
         raise InputError(
-            f"expected a bank in {fits.attrs['units']} like the fits, got {bank.attrs['units']}; fit a bank with that scale"
+            f"expected a bank in {fits.attrs['units']} like the fits, got {bank.attrs['units']}; fit a bank of that scale"
         )
     if "lag" in bank.dims:
         raise InputError("expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3)")
@@ -186,8 +139,8 @@ def predict(fits: xr.Dataset, bank: xr.Dataset) -> xr.DataArray:
     if missing:
         raise InputError(f"expected units that were fitted, got {missing[0]!r} which was not; fit this bank first")
     chosen = fits.isel(unit=[known[str(name)] for name in bank.unit.values])
-    p, linear = _internal(_model(str(fits.attrs["model"])), chosen)
-    maps = map_of(_model(str(fits.attrs["model"])), p, linear, bank.x.values, bank.y.values)
+    p, linear = _internal(model_named(str(fits.attrs["model"])), chosen)
+    maps = map_of(model_named(str(fits.attrs["model"])), p, linear, bank.x.values, bank.y.values)
     channels = [str(name) for name in bank.channel.values]
     fitted = [str(name) for name in fits.channel.values]
     if channels != fitted:
@@ -205,89 +158,6 @@ def predict(fits: xr.Dataset, bank: xr.Dataset) -> xr.DataArray:
         name="rf",
     )
     return out.transpose(*bank["rf"].dims)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Running an engine
-
-
-def _model(name: str) -> Model:
-    if name not in MODELS:
-        raise InputError(f"expected a model among {', '.join(MODELS)}, got {name!r}; choose one of these")
-    return MODELS[name]
-
-
-def _run(
-    model: Model,
-    maps: np.ndarray,
-    mask: np.ndarray,
-    grid: Grid,
-    *,
-    engine: str = "auto",
-    device: str | None = None,
-    workers: int = 1,
-    progress: bool | None = None,
-) -> tuple[Solution, str]:
-    """Fit prepared maps with the engine asked for or chosen; returns the solution and the engine's name."""
-    if engine not in ("auto", "batched", "compiled"):
-        raise InputError(f"expected engine 'auto', 'batched' or 'compiled', got {engine!r}; choose one of these")
-    starts = None
-    if model.nested is not None and len(maps):
-        simpler, _ = _run(
-            MODELS[model.nested], maps, mask, grid, engine=engine, device=device, workers=workers, progress=progress
-        )
-        starts = np.asarray(model.extend(simpler.p, float(max(maps.shape[2:]))))
-    return _batched(model, maps, mask, grid, starts, device, workers, progress)
-
-
-def _batched(
-    model: Model,
-    maps: np.ndarray,
-    mask: np.ndarray,
-    grid: Grid,
-    starts: np.ndarray | None,
-    device: str | None,
-    workers: int,
-    progress: bool | None,
-) -> tuple[Solution, str]:
-    move: Callable[[Any], Any] = np.asarray
-    name = "batched (NumPy)"
-    if device is not None:
-        import torch
-
-        try:
-            where = torch.device(device)
-            torch.zeros(1, device=where)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"expected a device that torch can use, got {device!r} ({str(error).splitlines()[0]}); leave device out"
-            ) from None
-
-        def move(values: Any) -> Any:
-            return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float64, device=where)
-
-        name = f"batched (torch, {where})"
-    chunk = 2048 if device is None else 16384
-    pieces = [slice(i, i + chunk) for i in range(0, len(maps), chunk)] or [slice(0, 0)]
-
-    def one(piece: slice) -> Solution:
-        return batched.solve(
-            model, move(maps[piece]), move(mask[piece]), move(grid.x), move(grid.y),
-            starts=None if starts is None else move(starts[piece]), chunk=chunk,
-        )  # fmt: skip
-
-    parts = []
-    pool = ThreadPoolExecutor(workers) if workers > 1 and len(pieces) > 1 else None
-    with pool or nullcontext():
-        results: Iterable[Solution] = pool.map(one, pieces) if pool else map(one, pieces)
-        if len(pieces) > 1:
-            from tqdm import tqdm
-
-            quiet = None if progress is None else not progress
-            results = tqdm(results, total=len(pieces), desc=f"fit {model.name}", unit="chunk", disable=quiet)
-        parts.extend(results)
-    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Solution)}
-    return Solution(**joined), name
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -342,33 +212,25 @@ def _internal(model: Model, fits: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return p, np.stack([*terms, offset], axis=2)
 
 
-def _dataset(
-    bank: xr.Dataset,
-    model: Model,
-    grid: Grid,
-    solution: Solution,
-    maps: np.ndarray,
-    mask: np.ndarray,
-    usable: np.ndarray,
-    problems: np.ndarray,
-    joint: bool,
-    **attrs: Any,
-) -> xr.Dataset:
-    """Assemble the fits Dataset; rows of `solution`, `maps` and `mask` belong to the `usable` units."""
-    p, linear = model.canonical(solution.p, solution.linear)
-    problem = batched.prepare(model, maps, mask, grid.x, grid.y)
-    n, channels = maps.shape[:2]
-    pixels = problem.count * channels
-    freedom = len(model.parameters) + channels * (len(model.linear) + 1)
-    spare = pixels - freedom
+def model_named(name: str) -> Model:
+    """The model of that name, or an error that lists the names."""
+    if name not in MODELS:
+        raise InputError(f"expected a model among {', '.join(MODELS)}, got {name!r}; choose one of these")
+    return MODELS[name]
+
+
+def publish(bank: xr.Dataset, model: Model, maps: Maps, solution: Solution, *, joint: bool, **attrs: Any) -> xr.Dataset:
+    """The fits Dataset of a solution."""
+    p, linear, grid, channels = solution.p, solution.linear, maps.grid, maps.channels
+    q, terms = len(model.parameters), len(model.linear) + 1
+    spare = maps.pixels * channels - (q + channels * terms)
     variance = np.where(spare > 0, solution.cost / np.where(spare > 0, spare, 1.0), np.nan)
     low, high = at_bounds(model, p, grid.x, grid.y)
-    if n:
-        here = batched.evaluate(problem, np.arange(n), p)
-        nonlinear, amplitudes = covariance(here, low | high, variance)
-    else:
-        q, terms = len(model.parameters), len(model.linear) + 1
-        nonlinear, amplitudes = np.zeros((0, q, q)), np.zeros((0, channels, terms, terms))
+    spread = covariance(solution.information, low | high, variance)
+    nonlinear = spread[:, :q, :q]
+    amplitudes = np.stack(
+        [spread[:, k : k + terms, k : k + terms] for k in range(q, q + channels * terms, terms)], axis=1
+    )
     values: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     scale = _scale(model, p, grid.unit)
     deviation = np.sqrt(np.einsum("nqq->nq", nonlinear)) * scale
@@ -396,16 +258,16 @@ def _dataset(
             values[f"{name}_se"] = (per_channel, np.sqrt(amplitudes[:, :, term, term]))
     values["offset"] = (per_channel, linear[:, :, -1])
     values["offset_se"] = (per_channel, np.sqrt(amplitudes[:, :, -1, -1]))
-    rendered = map_of(model, p, linear, grid.x, grid.y)
+    rendered = render(model, p, linear, grid.x, grid.y)
     shape = rendered - linear[:, :, -1][:, :, None, None]
     peak = np.abs(shape).max((2, 3), initial=0.0)
     values["peak"] = (per_channel, peak)
     values["energy"] = (per_channel, np.sqrt((shape**2).sum((2, 3))))
-    values["r2"] = (("unit",), 1 - solution.cost / np.where(problem.total > 0, problem.total, 1.0))
-    values["rf"] = (("unit", "channel", "y", "x"), rendered)
+    values["r2"] = (("unit",), 1 - solution.cost / maps.total())
+    values["rf_fit"] = (("unit", "channel", "y", "x"), rendered)
     values["n_agree"] = (("unit",), solution.n_agree)
     status = _statuses(model, p, low, high, solution, variance, spare, nonlinear, amplitude, peak)
-    return _place(bank, model, values, status, usable, problems, attrs)
+    return _place(bank, model, values, status, maps, attrs)
 
 
 def _statuses(
@@ -455,13 +317,14 @@ def _place(
     model: Model,
     values: dict[str, tuple[tuple[str, ...], np.ndarray]],
     status: np.ndarray,
-    usable: np.ndarray,
-    problems: np.ndarray,
+    maps: Maps,
     attrs: dict[str, Any],
 ) -> xr.Dataset:
     """Put the usable units' numbers among all units, NaN elsewhere, with the bank's coordinates and attributes."""
-    n, all_usable = bank.sizes["unit"], len(usable) == bank.sizes["unit"]
-    variables: dict[str, Any] = {}
+    n, usable = bank.sizes["unit"], maps.usable
+    all_usable = len(usable) == n
+    # The maps travel with their fits, so that describing and drawing need nothing else.
+    variables: dict[str, Any] = {"rf": bank["rf"].transpose("unit", "channel", "y", "x").variable}
     for name, (dims, found) in values.items():
         if not all_usable:
             filled = (
@@ -472,7 +335,7 @@ def _place(
             filled[usable] = found
             found = filled
         variables[name] = (dims, found)
-    words = problems.copy()
+    words = maps.problems.copy()
     words[usable] = status
     variables["status"] = (("unit",), words)
     for name, variable in bank.data_vars.items():
