@@ -40,6 +40,9 @@ import numpy as np
 Array = Any
 """A NumPy array or another array-API array (a torch tensor)."""
 
+Derivatives = list[list[Array | None]]
+"""``[parameter][term]``: derivative of a basis function by a parameter; None where it is zero."""
+
 Link = Literal["x", "y", "angle", "frequency", "log_length", "curvature"]
 
 MIN_SIGMA = 0.4
@@ -127,7 +130,7 @@ class Model(ABC):
         return len(self.parameters) + len(self.linear) + 1
 
     @abstractmethod
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
         """Basis functions and their derivatives.
 
         Parameters
@@ -136,6 +139,8 @@ class Model(ABC):
             Nonlinear parameters.
         x, y : (width,) and (height,) arrays
             Pixel positions.
+        slopes : bool
+            Whether the derivatives are wanted; without them the second list is empty.
 
         Returns
         -------
@@ -172,7 +177,7 @@ class Model(ABC):
         limits = np.array([table[parameter.link] for parameter in self.parameters]).reshape(-1, 2)
         return limits[:, 0], limits[:, 1]
 
-    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
         """The one parameter vector that stands for a map.
 
         Parameters
@@ -185,10 +190,20 @@ class Model(ABC):
 
 
 def map_of(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
-    """Maps (n, channel, height, width) of a model with parameters (n, parameters) and amplitudes (n, channel, terms + 1)."""
+    """Maps (n, channel, height, width) of a model.
+
+    Parameters
+    ----------
+    model : Model
+    p : (n, parameters) array
+    linear : (n, channel, terms + 1) array
+        Amplitudes, offset last.
+    x, y : (width,) and (height,) arrays
+        Pixel positions.
+    """
     xp = array_api_compat.array_namespace(p)
     out = linear[:, :, -1][:, :, None, None] * xp.ones((1, 1, y.shape[0], x.shape[0]), dtype=p.dtype, device=p.device)
-    for term, basis in enumerate(model.evaluate(p, x, y)[0]):
+    for term, basis in enumerate(model.evaluate(p, x, y, slopes=False)[0]):
         out = out + linear[:, :, term][:, :, None, None] * basis[:, None]
     return out
 
@@ -197,9 +212,18 @@ def _columns(p: Array) -> list[Array]:
     return [p[:, i][:, None, None] for i in range(p.shape[1])]
 
 
-def _turn(p: np.ndarray, index: int, period: float) -> np.ndarray:
-    """Number of periods that bring the published orientation θ − 90° into [0, period)."""
-    return np.floor((p[:, index] - np.pi / 2) / period)
+def _turn_back(p: Array) -> Array:
+    """Turn θ (column 2, in place) by half turns so that the stripes' orientation θ − 90° lies in [0°, 180°).
+
+    Returns
+    -------
+    (n,) array
+        −1 where an odd number of half turns reversed the direction across the stripes, else 1.
+    """
+    xp = array_api_compat.array_namespace(p)
+    turns = xp.floor((p[:, 2] - math.pi / 2) / math.pi)
+    p[:, 2] -= turns * math.pi
+    return xp.where(turns % 2 == 0, 1.0, -1.0)
 
 
 class Constant(Model):
@@ -209,10 +233,12 @@ class Constant(Model):
     parameters: tuple[Parameter, ...] = ()
     linear: tuple[str, ...] = ()
 
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
+        """No basis functions."""
         return [], []
 
     def starts(self, summary: Summary) -> Array:
+        """One start without parameters."""
         xp = array_api_compat.array_namespace(summary.x)
         return xp.zeros((summary.x.shape[0], 1, 0), dtype=summary.x.dtype, device=summary.x.device)
 
@@ -228,15 +254,19 @@ class IsotropicGaussian(Model):
     parameters = (X0, Y0, Parameter("sigma", "log_length"))
     linear = ("amplitude",)
 
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
+        """The blob and its three derivatives."""
         xp = array_api_compat.array_namespace(p)
         x0, y0, log_sigma = _columns(p)
         dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
         inverse = xp.exp(-2 * log_sigma)
         blob = xp.exp(-0.5 * inverse * dx**2) * xp.exp(-0.5 * inverse * dy**2)
+        if not slopes:
+            return [blob], []
         return [blob], [[blob * (dx * inverse)], [blob * (dy * inverse)], [blob * ((dx**2 + dy**2) * inverse)]]
 
     def starts(self, summary: Summary) -> Array:
+        """Three radii about the centroid and two about the peak."""
         xp = array_api_compat.array_namespace(summary.x)
         log_radius = xp.log(summary.radius)
         rows = [[summary.x, summary.y, log_radius + shift] for shift in (-0.7, 0.0, 0.6)]
@@ -251,7 +281,8 @@ class DifferenceOfGaussians(Model):
     parameters = (X0, Y0, Parameter("sigma_center", "log_length"), Parameter("sigma_surround", "log_length"))
     linear = ("amplitude_center", "amplitude_surround")
 
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
+        """Center and surround."""
         xp = array_api_compat.array_namespace(p)
         x0, y0, log_center, log_surround = _columns(p)
         dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
@@ -259,6 +290,8 @@ class DifferenceOfGaussians(Model):
         a, b = xp.exp(-2 * log_center), xp.exp(-2 * log_surround)
         center = xp.exp(-0.5 * a * dx**2) * xp.exp(-0.5 * a * dy**2)
         surround = xp.exp(-0.5 * b * dx**2) * xp.exp(-0.5 * b * dy**2)
+        if not slopes:
+            return [center, surround], []
         return [center, surround], [
             [center * (dx * a), surround * (dx * b)],
             [center * (dy * a), surround * (dy * b)],
@@ -267,6 +300,7 @@ class DifferenceOfGaussians(Model):
         ]
 
     def starts(self, summary: Summary) -> Array:
+        """Pairs of scales about the centroid and the peak."""
         xp = array_api_compat.array_namespace(summary.x)
         log_radius = xp.log(summary.radius)
         # The thresholded energy sees little of a surround: centers start at 0.6 to 3 times its radius.
@@ -278,10 +312,12 @@ class DifferenceOfGaussians(Model):
         ]
         return _stack_starts(xp, rows, summary.x)
 
-    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
+        """The narrower Gaussian is the center."""
+        xp = array_api_compat.array_namespace(p)
         swap = p[:, 2] > p[:, 3]
-        p = np.where(swap[:, None], p[:, [0, 1, 3, 2]], p)
-        return p, np.where(swap[:, None, None], linear[:, :, [1, 0, 2]], linear)
+        p = xp.where(swap[:, None], p[:, [0, 1, 3, 2]], p)
+        return p, xp.where(swap[:, None, None], linear[:, :, [1, 0, 2]], linear)
 
 
 class GaussianDerivative(Model):
@@ -305,7 +341,8 @@ class GaussianDerivative(Model):
             previous, current = current, t * current - n * previous
         return current
 
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
+        """Heₙ(u/σx) times the envelope."""
         xp = array_api_compat.array_namespace(p)
         x0, y0, theta, log_x, log_y = _columns(p)
         dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
@@ -313,6 +350,8 @@ class GaussianDerivative(Model):
         u, v = (c * dx + s * dy) * ix, (c * dy - s * dx) * iy
         envelope = xp.exp(-0.5 * (u**2 + v**2))
         basis = self._hermite(u, self.order) * envelope
+        if not slopes:
+            return [basis], []
         by_u = -self._hermite(u, self.order + 1) * envelope  # d/du of Heₙ(u)·exp(−u²/2)
         by_v = -v * basis
         return [basis], [
@@ -324,13 +363,14 @@ class GaussianDerivative(Model):
         ]
 
     def starts(self, summary: Summary) -> Array:
+        """Four directions and several shapes about the spectrum's peak."""
         xp = array_api_compat.array_namespace(summary.x)
         log_radius = xp.log(summary.radius)
         theta = summary.theta[:, 0]
         if self.order == 0:
             rows = [
                 [summary.x, summary.y, turn, log_radius + narrow, log_radius + narrow + 0.5]
-                for turn in (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+                for turn in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
                 for narrow in (-0.8, -0.2)
             ] + [
                 [summary.peak_x, summary.peak_y, theta, log_radius - 0.7, log_radius - 0.4],
@@ -339,7 +379,7 @@ class GaussianDerivative(Model):
         else:
             rows = [
                 [x, y, theta + turn, log_radius + wide, log_radius + tall]
-                for turn in (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+                for turn in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
                 for x, y, wide, tall in (
                     (summary.x, summary.y, -0.1, -0.1),
                     (summary.x, summary.y, -0.6, 0.2),
@@ -349,16 +389,17 @@ class GaussianDerivative(Model):
             ]
         return _stack_starts(xp, rows, summary.x)
 
-    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p, linear = p.copy(), linear.copy()
+    def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
+        """Orientation in [0°, 180°); a plain Gaussian's stripes lie along its long axis."""
+        xp = array_api_compat.array_namespace(p)
+        p, linear = xp.asarray(p, copy=True), xp.asarray(linear, copy=True)
         if self.order == 0:  # the stripes' direction of a plain Gaussian is its long axis
             swap = p[:, 3] > p[:, 4]
-            p[:, 2] += np.where(swap, np.pi / 2, 0.0)
-            p[:, 3:] = np.where(swap[:, None], p[:, [4, 3]], p[:, 3:])
-        turns = _turn(p, 2, np.pi)
-        p[:, 2] -= turns * np.pi
+            p[:, 2] += xp.where(swap, math.pi / 2, 0.0)
+            p[:, 3:] = xp.where(swap[:, None], p[:, [4, 3]], p[:, 3:])
+        half = _turn_back(p)
         if self.order % 2:
-            linear[:, :, 0] *= np.where(turns % 2 == 0, 1.0, -1.0)[:, None]
+            linear[:, :, 0] *= half[:, None]
         return p, linear
 
 
@@ -388,7 +429,8 @@ class Gabor(Model):
         self.linear = ("even", "odd")
         self.nested = "gabor" if free or curved else None
 
-    def evaluate(self, p: Array, x: Array, y: Array) -> tuple[list[Array], list[list[Array | None]]]:
+    def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
+        """The even and the odd part."""
         xp = array_api_compat.array_namespace(p)
         x0, y0, theta, frequency, log_x, log_y, *more = _columns(p)
         dx, dy = x[None, None, :] - x0, y[None, :, None] - y0
@@ -400,10 +442,16 @@ class Gabor(Model):
             eu, ev = ce * dx + se * dy, ce * dy - se * dx  # along the envelope's axes
         else:
             ce, se, eu, ev = c, s, u, v
-        k = more[0] if self.curved else 0.0
-        angle = w * (u + 0.5 * k * v**2) if self.curved else w * u
         envelope = xp.exp(-0.5 * (eu**2 * ix + ev**2 * iy))
-        even, odd = envelope * xp.cos(angle), envelope * xp.sin(angle)
+        k = more[0] if self.curved else 0.0
+        if self.curved:
+            angle = w * (u + 0.5 * k * v**2)
+            even, odd = envelope * xp.cos(angle), envelope * xp.sin(angle)
+        else:  # ψ = kx·dx + ky·dy: the trigonometry is done along the sides only
+            cx, sx, cy, sy = xp.cos(w * c * dx), xp.sin(w * c * dx), xp.cos(w * s * dy), xp.sin(w * s * dy)
+            even, odd = envelope * (cx * cy - sx * sy), envelope * (sx * cy + cx * sy)
+        if not slopes:
+            return [even, odd], []
 
         def by(log_envelope: Array | None, of_angle: Array | None) -> list[Array | None]:
             """Chain rule through the envelope's logarithm and the carrier's angle."""
@@ -430,6 +478,7 @@ class Gabor(Model):
         return [even, odd], derivatives
 
     def starts(self, summary: Summary) -> Array:
+        """Envelope shapes at the spectrum's peaks, and four directions of few cycles."""
         xp = array_api_compat.array_namespace(summary.x)
         log_radius = xp.log(summary.radius)
         shapes = ((-0.5, -0.5), (0.0, 0.0), (0.6, 0.6), (-0.35, 0.35), (0.35, -0.35))
@@ -446,23 +495,24 @@ class Gabor(Model):
         return _stack_starts(xp, rows, summary.x)
 
     def extend(self, p: Array, size: float) -> Array:
+        """The plain Gabor, and the envelope turned or the stripes bent to either side."""
         xp = array_api_compat.array_namespace(p)
         values = (0.0, -0.4, 0.4) if self.free else (0.0, -1.0 / size, 1.0 / size)
         columns = [p[:, i] for i in range(6)]
         return _stack_starts(xp, [[*columns, value] for value in values], p[:, 0])
 
-    def canonical(self, p: np.ndarray, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p, linear = p.copy(), linear.copy()
-        turns = _turn(p, 2, np.pi)
-        half = np.where(turns % 2 == 0, 1.0, -1.0)  # (θ, φ) and (θ + 180°, −φ) are one map
-        p[:, 2] -= turns * np.pi
-        linear[:, :, 1] *= half[:, None]
+    def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
+        """Orientation in [0°, 180°); a free envelope within 45° of the carrier."""
+        xp = array_api_compat.array_namespace(p)
+        p, linear = xp.asarray(p, copy=True), xp.asarray(linear, copy=True)
+        half = _turn_back(p)
+        linear[:, :, 1] *= half[:, None]  # (θ, φ) and (θ + 180°, −φ) are one map
         if self.curved:
             p[:, 6] *= half
         if self.free:  # the envelope's axis nearest to the carrier is σx
-            quarters = np.floor((p[:, 6] + np.pi / 4) / (np.pi / 2))
-            p[:, 6] -= quarters * np.pi / 2
-            p[:, 4:6] = np.where((quarters % 2 == 1)[:, None], p[:, [5, 4]], p[:, 4:6])
+            quarters = xp.floor((p[:, 6] + math.pi / 4) / (math.pi / 2))
+            p[:, 6] -= quarters * math.pi / 2
+            p[:, 4:6] = xp.where((quarters % 2 == 1)[:, None], p[:, [5, 4]], p[:, 4:6])
         return p, linear
 
 

@@ -8,7 +8,6 @@ whose gradient points outwards, and capped steps. Each map gets many screened st
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,7 +15,7 @@ import array_api_compat
 import numpy as np
 
 from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
-from rfcompare.models import Array, Model, map_of, summarize
+from rfcompare.models import MODELS, Array, Derivatives, Model, map_of, summarize
 
 TOLERANCE = 1e-7
 """Relative fall of the cost at which a fit has converged: about 0.003 standard errors of a parameter."""
@@ -66,30 +65,26 @@ class Problem:
     @property
     def block(self) -> int:
         """Rows to evaluate at a time."""
-        pixels = self.maps.shape[1] * self.maps.shape[2] * self.maps.shape[3]
-        on = "cpu" if str(array_api_compat.device(self.maps)).startswith("cpu") else "gpu"
-        return max(1, BLOCK[on] // pixels)
+        return block(self.maps, self.maps.shape[1] * self.maps.shape[2] * self.maps.shape[3])
+
+
+def block(like: Array, pixels: int) -> int:
+    """How many rows of so many pixels to hold at a time where the array `like` is."""
+    on = "cpu" if str(array_api_compat.device(like)).startswith("cpu") else "gpu"
+    return max(1, BLOCK[on] // pixels)
 
 
 @dataclass
 class Equations:
-    """One evaluation: cost and amplitudes, and the unprojected normal equations where asked for."""
+    """One evaluation: cost (m,), amplitudes (m, channel, terms + 1), and the nonlinear parameters' normal equations.
+
+    ``gradient`` is Jᵀ(map − model) and ``hessian`` JᵀJ after the linear span has been taken out; empty where not asked.
+    """
 
     cost: Array
     linear: Array
     gradient: Array
     hessian: Array
-    gram: Array
-    cross: Array
-    in_span: Array
-
-    def projected(self) -> Array:
-        """JᵀJ of the nonlinear parameters after the linear span has been taken out."""
-        xp = array_api_compat.array_namespace(self.cost)
-        if self.hessian.shape[1] == 0:
-            return self.hessian
-        inside = _solve_scaled(self.gram[:, None], xp.matrix_transpose(self.cross))
-        return self.hessian - xp.sum(xp.matmul(self.cross, inside), axis=1)
 
 
 @dataclass
@@ -108,6 +103,8 @@ class Solution:
     converged : (n,) bool array
     rival : (n,) array
         Cost of the best other minimum that a refined start ended in; infinite where there was none.
+    information : (n, m, m) array
+        JᵀJ of all fitted numbers: the nonlinear parameters, then every channel's amplitudes and offset.
     """
 
     p: np.ndarray
@@ -116,6 +113,7 @@ class Solution:
     n_agree: np.ndarray
     converged: np.ndarray
     rival: np.ndarray
+    information: np.ndarray
 
 
 def _solve_scaled(matrix: Array, right: Array) -> Array:
@@ -155,14 +153,13 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     maps, mask, count = problem.maps[index], problem.mask[index], problem.count[index]
     m, channels = maps.shape[:2]
     terms, q = len(model.linear) + 1, len(model.parameters)
-    by_moments = model.name == "gabor"
+    by_moments = model is MODELS["gabor"]
     if by_moments:
         square, single, data = gabor_moments(p, maps, mask, x, y, derivatives=derivatives)
         gram, right = gram_and_projection(square, single, data, count)
     else:
-        functions, slopes = model.evaluate(p, x, y)
-        basis = xp.stack([*(f * mask for f in functions), mask], axis=1)
-        basis = xp.reshape(basis, (m, terms, -1))
+        functions, slopes = model.evaluate(p, x, y, slopes=derivatives)
+        basis = xp.reshape(xp.stack([*(f * mask for f in functions), mask], axis=1), (m, terms, -1))
         flat = xp.reshape(maps, (m, channels, -1))
         gram = xp.matmul(basis, xp.matrix_transpose(basis))
         right = xp.matmul(basis, xp.matrix_transpose(flat))
@@ -170,26 +167,60 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     cost = problem.total[index] - xp.sum(right * amplitudes, axis=(1, 2))
     cost = xp.where(xp.isfinite(cost), xp.clip(cost, 0.0, None), xp.inf)
     linear = xp.matrix_transpose(amplitudes)
-    empty = xp.zeros((m, 0), dtype=p.dtype, device=p.device)
     if not derivatives or q == 0:
-        none = xp.zeros((m, channels, 0, terms), dtype=p.dtype, device=p.device)
-        return Equations(cost, linear, empty, empty[:, :, None], gram, none, none)
+        empty = xp.zeros((m, 0), dtype=p.dtype, device=p.device)
+        return Equations(cost, linear, empty, empty[:, :, None])
     if by_moments:
-        gradient, hessian, cross, in_span = gabor_derivatives(p, linear, square, single, data)
-        return Equations(cost, linear, gradient, hessian, gram, cross, in_span)
+        gradient, hessian, cross = gabor_derivatives(p, linear, square, single, data)
+    else:
+        jacobian = _jacobian(slopes, linear, mask)
+        residual = flat - xp.matmul(linear, basis)
+        gradient = xp.sum(xp.matmul(jacobian, residual[..., None])[..., 0], axis=1)
+        hessian = xp.sum(xp.matmul(jacobian, xp.matrix_transpose(jacobian)), axis=1)
+        cross = xp.matmul(jacobian, xp.matrix_transpose(basis)[:, None])
+    inside = _solve_scaled(gram[:, None], xp.matrix_transpose(cross))
+    return Equations(cost, linear, gradient, hessian - xp.sum(xp.matmul(cross, inside), axis=1))
+
+
+def _jacobian(slopes: Derivatives, linear: Array, mask: Array) -> Array:
+    """Derivatives (m, channel, parameters, pixel) of the maps by the nonlinear parameters at fixed amplitudes."""
+    xp = array_api_compat.array_namespace(linear)
+    m, channels = linear.shape[:2]
     columns = []
     for slope in slopes:
-        column = 0.0
-        for term, part in enumerate(slope):
-            if part is not None:
-                column = column + linear[:, :, term][:, :, None, None] * (part * mask)[:, None]
-        columns.append(xp.reshape(column, (m, channels, -1)))
-    jacobian = xp.stack(columns, axis=2)  # (m, channel, q, pixel)
-    residual = flat - xp.matmul(linear, basis)
-    gradient = xp.sum(xp.matmul(jacobian, residual[..., None])[..., 0], axis=1)
-    hessian = xp.sum(xp.matmul(jacobian, xp.matrix_transpose(jacobian)), axis=1)
-    cross = xp.matmul(jacobian, xp.matrix_transpose(basis)[:, None])
-    return Equations(cost, linear, gradient, hessian, gram, cross, xp.zeros_like(cross))
+        parts = [
+            linear[:, :, term][:, :, None, None] * (part * mask)[:, None]
+            for term, part in enumerate(slope)
+            if part is not None
+        ]
+        columns.append(xp.reshape(sum(parts[1:], start=parts[0]), (m, channels, -1)))
+    return xp.stack(columns, axis=2)
+
+
+def information(problem: Problem, p: Array, linear: Array) -> Array:
+    """JᵀJ (n, m, m) of all fitted numbers at p: nonlinear parameters, then every channel's amplitudes and offset."""
+    xp = array_api_compat.array_namespace(p)
+    model, out = problem.model, []
+    terms, q, channels = len(model.linear) + 1, len(model.parameters), linear.shape[1]
+    for first in range(0, p.shape[0], problem.block):
+        here = slice(first, first + problem.block)
+        functions, slopes = model.evaluate(p[here], problem.x, problem.y)
+        mask = problem.mask[here]
+        m = mask.shape[0]
+        basis = xp.reshape(xp.stack([*(f * mask for f in functions), mask], axis=1), (m, terms, -1))
+        parts = [_jacobian(slopes, linear[here], mask)] if q else []
+        whole = xp.zeros((m, q + channels * terms, q + channels * terms), dtype=p.dtype, device=p.device)
+        for channel in range(channels):
+            rows = slice(q + channel * terms, q + (channel + 1) * terms)
+            whole[:, rows, rows] = xp.matmul(basis, xp.matrix_transpose(basis))
+            for jacobian in parts:
+                one = jacobian[:, channel]
+                whole[:, :q, :q] += xp.matmul(one, xp.matrix_transpose(one))
+                cross = xp.matmul(one, xp.matrix_transpose(basis))
+                whole[:, :q, rows] = cross
+                whole[:, rows, :q] = xp.matrix_transpose(cross)
+        out.append(whole)
+    return xp.concat(out, axis=0)
 
 
 def refine(
@@ -216,7 +247,7 @@ def refine(
     best, cost_out = xp.asarray(p, copy=True), xp.full((m,), xp.inf, dtype=p.dtype, device=p.device)
     rows = xp.arange(m, device=p.device)
     here = evaluate(problem, index, p)
-    cost, gradient, hessian = here.cost, here.gradient, here.projected()
+    cost, gradient, hessian = here.cost, here.gradient, here.hessian
     damp, growth = (
         xp.full((m,), damping, dtype=p.dtype, device=p.device),
         xp.full((m,), 2.0, dtype=p.dtype, device=p.device),
@@ -256,7 +287,7 @@ def refine(
         keep = accept[:, None]
         p, cost = xp.where(keep, trial, p), xp.where(accept, there.cost, cost)
         gradient = xp.where(keep, there.gradient, gradient)
-        hessian = xp.where(keep[:, :, None], there.projected(), hessian)
+        hessian = xp.where(keep[:, :, None], there.hessian, hessian)
         if bool(xp.any(stop)):
             ended = rows[stop]
             best[ended], cost_out[ended], done[ended] = p[stop], cost[stop], True
@@ -274,16 +305,7 @@ def _best_rows(xp: Any, cost: Array, count: int) -> Array:
 
 
 def solve(
-    model: Model,
-    maps: Array,
-    mask: Array,
-    x: Array,
-    y: Array,
-    *,
-    starts: Array | None = None,
-    keep: int = KEEP,
-    report: Callable[[int], object] | None = None,
-    chunk: int = 2048,
+    model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts: Array | None = None, keep: int = KEEP
 ) -> Solution:
     """Fit every map.
 
@@ -300,24 +322,10 @@ def solve(
         In place of the model's blind starts.
     keep : int
         How many of the screened starts are refined.
-    report : callable, optional
-        Called with the number of maps just finished.
-    chunk : int
-        Maps held at a time.
     """
-    parts = []
-    for first in range(0, maps.shape[0], chunk):
-        here = slice(first, first + chunk)
-        problem = prepare(model, maps[here], mask[here], x, y)
-        parts.append(_solve(problem, None if starts is None else starts[here], keep))
-        if report is not None:
-            report(len(parts[-1].cost))
-    return Solution(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Solution)))
-
-
-def _solve(problem: Problem, starts: Array | None, keep: int) -> Solution:
+    problem = prepare(model, maps, mask, x, y)
     xp = array_api_compat.array_namespace(problem.maps)
-    model, n = problem.model, problem.maps.shape[0]
+    n = problem.maps.shape[0]
     device, dtype = problem.maps.device, problem.maps.dtype
     if starts is None:
         starts = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
@@ -346,7 +354,7 @@ def _solve(problem: Problem, starts: Array | None, keep: int) -> Solution:
     same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total)[:, None]
     rival = xp.min(xp.where(same, xp.inf, cost), axis=1)
     best = p[rows, winner]
-    linear = evaluate(problem, rows, best, derivatives=False).linear
+    best, linear = model.canonical(best, evaluate(problem, rows, best, derivatives=False).linear)
     exact = direct_cost(problem, best, linear)
     linear = xp.asarray(linear, copy=True)
     linear[:, :, -1] += problem.mean
@@ -355,7 +363,17 @@ def _solve(problem: Problem, starts: Array | None, keep: int) -> Solution:
         return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
     agree = xp.sum(xp.astype(same & xp.isfinite(cost), xp.int64), axis=1)
-    return Solution(host(best), host(linear), host(exact), host(agree), host(done[rows, winner]), host(rival))
+    inner = information(problem, best, linear)
+    found = (best, linear, exact, agree, done[rows, winner], rival, inner)
+    return Solution(*(host(values) for values in found))
+
+
+def render(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
+    """Maps (n, channel, height, width) of a model, a cacheful at a time."""
+    xp = array_api_compat.array_namespace(p)
+    rows = block(p, linear.shape[1] * x.shape[0] * y.shape[0])
+    pieces = [slice(i, i + rows) for i in range(0, max(p.shape[0], 1), rows)]
+    return xp.concat([map_of(model, p[i], linear[i], x, y) for i in pieces], axis=0)
 
 
 def direct_cost(problem: Problem, p: Array, linear: Array) -> Array:
@@ -364,6 +382,6 @@ def direct_cost(problem: Problem, p: Array, linear: Array) -> Array:
     out = []
     for i in range(0, p.shape[0], problem.block):
         here = slice(i, i + problem.block)
-        model_map = map_of(problem.model, p[here], linear[here], problem.x, problem.y)
-        out.append(xp.sum(((problem.maps[here] - model_map) * problem.mask[here][:, None]) ** 2, axis=(1, 2, 3)))
-    return xp.concat(out, axis=0)
+        miss = problem.maps[here] - map_of(problem.model, p[here], linear[here], problem.x, problem.y)
+        out.append(xp.sum((miss * problem.mask[here][:, None]) ** 2, axis=(1, 2, 3)))
+    return xp.concat(out, axis=0) if out else p[:, 0]

@@ -6,8 +6,8 @@ dxdy·G, dy²·G, dx·S and dy·S with S = b·E cos − a·E sin. Everything tha
 
     Σ {E², E² cos 2ψ, E² sin 2ψ} dxⁱdyʲ (i + j ≤ 4)   and   Σ {E, yE}·{cos ψ, sin ψ} dxⁱdyʲ (i + j ≤ 2),
 
-and as ψ = kx·dx + ky·dy the trigonometric and polynomial factors separate: the sums are batched products of the envelope
-(height × width) with a (terms × height) and a (width × terms) matrix.
+and as ψ = kx·dx + ky·dy the trigonometric and polynomial factors separate: the sums are batched products of the
+envelope (height × width) with a (terms × height) and a (width × terms) matrix.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ def gabor_moments(
 
     def sums(values: Array, rows: Array, columns: Array) -> Array:
         """(n, k, i, l, j) of the terms along y (k, powers j) and along x (l, powers i)."""
-        out = xp.matmul(xp.matmul(rows, values), xp.matrix_transpose(columns))
-        return out
+        return xp.matmul(xp.matmul(rows, values), xp.matrix_transpose(columns))
 
     low, high = (2, 4) if derivatives else (0, 0)
     rows = _polynomials(dy, cy, sy, low, constant=False)
@@ -125,9 +124,7 @@ def gram_and_projection(square: Array, single: Array, data: Array, count: Array)
     return gram, xp.concat([first, 0.0 * first[:, :1]], axis=1)
 
 
-def gabor_derivatives(
-    p: Array, linear: Array, square: Array, single: Array, data: Array
-) -> tuple[Array, Array, Array, Array]:
+def gabor_derivatives(p: Array, linear: Array, square: Array, single: Array, data: Array) -> tuple[Array, Array, Array]:
     """Normal equations of the six nonlinear parameters, modulo the linear span.
 
     Parameters
@@ -146,8 +143,6 @@ def gabor_derivatives(
         JᵀJ before projection.
     cross : (n, channel, 6, 3) array
         Products of the derivatives with the basis {E cos, E sin, 1}.
-    in_span : (n, channel, 6, 3) array
-        What was left out of the derivatives: combinations of the basis itself.
     """
     xp = array_api_compat.array_namespace(p)
     device = p.device
@@ -155,7 +150,7 @@ def gabor_derivatives(
     def constant(values: np.ndarray, dtype: object = None) -> Array:
         return xp.asarray(values, dtype=dtype or p.dtype, device=device)
 
-    n, channels = linear.shape[0], linear.shape[1]
+    n = linear.shape[0]
     a, b, d = linear[:, :, 0], linear[:, :, 1], linear[:, :, 2]
     plus = xp.sum(0.5 * (a * a + b * b), axis=1)[:, None]
     minus = xp.sum(0.5 * (a * a - b * b), axis=1)[:, None]
@@ -207,8 +202,4 @@ def gabor_derivatives(
     hessian = xp.matmul(xp.matmul(back, inner), chain)
     gradient = xp.matmul(back, xp.sum(slope, axis=1)[:, :, None])[:, :, 0]
     cross = xp.matmul(back[:, None], cross)
-    in_span = xp.zeros((n, channels, 6, 3), dtype=p.dtype, device=device)
-    for q, k in ((0, -w * c), (1, -w * s)):
-        in_span[:, :, q, 0] = k[:, None] * b
-        in_span[:, :, q, 1] = -k[:, None] * a
-    return gradient, hessian, cross, in_span
+    return gradient, hessian, cross

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from rfcompare.fitting.batched import Equations
 from rfcompare.models import Model
 
 _EDGE = 1e-9
 """A parameter nearer to its bound than this (in its searched form) is on it."""
+
+_SINGULAR = 1e12
+"""A variance inflated this often by the other parameters is not known."""
 
 
 def at_bounds(model: Model, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,49 +19,35 @@ def at_bounds(model: Model, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tupl
     return p <= low + _EDGE, p >= high - _EDGE
 
 
-def covariance(here: Equations, fixed: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Covariances of the nonlinear parameters and of every channel's amplitudes.
+def covariance(information: np.ndarray, fixed: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Covariance of all fitted numbers at a minimum.
 
     Parameters
     ----------
-    here : Equations
-        Normal equations at the minimum (NumPy arrays).
+    information : (n, m, m) array
+        JᵀJ, the nonlinear parameters first.
     fixed : (n, parameters) bool array
-        Parameters on a bound: they are held there, and their rows are NaN.
+        Parameters on a bound: the others' covariance is taken with these held there.
     variance : (n,) array
         Noise variance of a pixel.
 
     Returns
     -------
-    nonlinear : (n, parameters, parameters) array
-    linear : (n, channel, terms + 1, terms + 1) array
-        NaN throughout where the normal equations are singular.
+    (n, m, m) array
+        NaN in the rows and columns of fixed parameters, and of whatever the map does not determine.
     """
-    information = here.projected()
-    n, q = information.shape[:2]
-    free = (~fixed).astype(float)
-    diagonal = np.einsum("nqq->nq", information)
-    scale = np.where(fixed | ~(diagonal > 0), 1.0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
-    unit = information * (scale * free)[:, :, None] * (scale * free)[:, None, :] + np.eye(q) * (1 - free)[:, None, :]
-    inverse = _inverse(unit) * scale[:, :, None] * scale[:, None, :] * free[:, :, None] * free[:, None, :]
-    gram_inverse = _scaled_inverse(here.gram)
-    response = np.matmul(gram_inverse[:, None], np.swapaxes(here.cross, 2, 3)) + np.swapaxes(here.in_span, 2, 3)
-    linear = gram_inverse[:, None] + np.matmul(np.matmul(response, inverse[:, None]), np.swapaxes(response, 2, 3))
-    nonlinear = np.where(fixed[:, :, None] | fixed[:, None, :], np.nan, inverse)
-    return nonlinear * variance[:, None, None], linear * variance[:, None, None, None]
-
-
-def _scaled_inverse(matrix: np.ndarray) -> np.ndarray:
-    diagonal = np.einsum("nqq->nq", matrix)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
-    return _inverse(matrix * scale[:, :, None] * scale[:, None, :]) * scale[:, :, None] * scale[:, None, :]
-
-
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Inverses of matrices of unit diagonal; NaN where one is singular to working precision."""
-    if matrix.shape[-1] == 0:
-        return matrix
-    values, vectors = np.linalg.eigh(np.where(np.isfinite(matrix), matrix, 0.0))
-    good = (values[:, 0] > 1e-12 * values[:, -1]) & np.isfinite(matrix).all((1, 2))
-    inverse = np.matmul(vectors / np.where(good[:, None], values, 1.0)[:, None, :], np.swapaxes(vectors, 1, 2))
-    return np.where(good[:, None, None], inverse, np.nan)
+    n, m = information.shape[:2]
+    held = np.zeros((n, m), bool)
+    held[:, : fixed.shape[1]] = fixed
+    diagonal = np.einsum("nii->ni", information)
+    held |= ~(diagonal > 0)
+    root = np.where(held, 0.0, 1 / np.sqrt(np.where(held, 1.0, diagonal)))
+    unit = information * root[:, :, None] * root[:, None, :]
+    # Held rows become rows of the identity; a ridge at rounding level keeps singular ones invertible, to be found below.
+    diagonal_of = np.einsum("nii->ni", unit)
+    diagonal_of[...] = 1.0 + 1e-14
+    inverse = np.linalg.inv(unit)
+    inflation = np.einsum("nii->ni", inverse)
+    lost = held | ~(inflation > 0) | (inflation > _SINGULAR)
+    root = np.where(lost, np.nan, root)
+    return inverse * (root * np.sqrt(variance)[:, None])[:, :, None] * (root * np.sqrt(variance)[:, None])[:, None, :]

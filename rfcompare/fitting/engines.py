@@ -1,0 +1,317 @@
+"""Which engine fits, on what, in which chunks: prepared maps in, solutions out."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from rfcompare.bank import bad_units, check, pitch
+from rfcompare.errors import InputError
+from rfcompare.fitting.batched import Solution, solve
+from rfcompare.models import MODELS, Model
+
+Floats = npt.NDArray[np.float64]
+
+ENGINES = ("auto", "batched", "compiled")
+
+COMPILE_SECONDS = 30.0
+"""What compiling costs, once per machine; loading what is already compiled costs `LOAD_SECONDS`."""
+
+LOAD_SECONDS = 1.5
+
+SECONDS_PER_PIXEL = 6e-6
+"""What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.5 ms per map)."""
+
+CHUNK, DEVICE_CHUNK = 2048, 16384
+"""Maps that the batched engine holds at a time, on a CPU and on a device."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A bank's pixels: positions in pixels from the middle, and the size of one in the bank's units."""
+
+    x: Floats
+    y: Floats
+    unit: float
+
+    @classmethod
+    def of(cls, bank: xr.Dataset) -> Grid:
+        """The grid on which a bank's maps are fitted; pixels that are not square keep their shape."""
+        dx, dy = pitch(bank)
+        unit = dx if math.isclose(dx, dy, rel_tol=1e-6) else min(dx, dy)
+        steps = (round(dx / unit, 9), round(dy / unit, 9))
+        width, height = bank.sizes["x"], bank.sizes["y"]
+        return cls(
+            steps[0] * (np.arange(width) - (width - 1) / 2), steps[1] * (np.arange(height) - (height - 1) / 2), unit
+        )
+
+    @property
+    def square(self) -> bool:
+        """Whether pixels are as high as wide."""
+        return bool(abs(self.x[1] - self.x[0] - 1) < 1e-9 and abs(self.y[1] - self.y[0] - 1) < 1e-9)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A bank's maps, ready to be fitted.
+
+    Attributes
+    ----------
+    values : (n, channel, height, width) array
+        The usable units' maps; zero where not measured.
+    mask : (n, height, width) array
+        1 where every channel was measured, 0 elsewhere.
+    grid : Grid
+    usable : (n,) int array
+        Rows of the bank that these are.
+    problems : (units,) object array
+        Why each unit of the bank is not usable; "" where it is.
+    """
+
+    values: Floats
+    mask: Floats
+    grid: Grid
+    usable: npt.NDArray[np.int64]
+    problems: npt.NDArray[np.object_]
+
+    @classmethod
+    def of(cls, bank: xr.Dataset, *, joint: bool = False) -> Maps:
+        """Check a bank and take its maps out.
+
+        Raises
+        ------
+        InputError
+            For lags, and for several channels unless they are fitted jointly.
+        """
+        check(bank)
+        if "lag" in bank.dims:
+            raise InputError(
+                "expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3, drop=True)"
+            )
+        if bank.sizes["channel"] > 1 and not joint:
+            names = ", ".join(map(str, bank.channel.values))
+            raise InputError(f"expected one channel, got {names}; reduce it with to_signed or pass joint=True")
+        maps = np.ascontiguousarray(bank["rf"].transpose("unit", "channel", "y", "x").values, dtype=np.float64)
+        problems = np.array(bad_units(bank), dtype=object)
+        gaps = np.isnan(maps)
+        if not gaps.any():
+            usable = np.flatnonzero(problems == "")
+            values = maps if len(usable) == len(maps) else maps[usable]
+            return cls(values, np.ones((len(usable), *maps.shape[2:])), Grid.of(bank), usable, problems)
+        measured = ~gaps.any(1)
+        seen = np.where(measured[:, None], maps, np.nan)
+        for row in np.flatnonzero(problems == ""):
+            values = seen[row][:, measured[row]]
+            if values.size == 0:
+                problems[row] = "not measured in all channels at once"
+            elif (values == values[:, :1]).all():
+                problems[row] = "flat"
+        usable = np.flatnonzero(problems == "")
+        mask = measured[usable]
+        values = np.where(mask[:, None], maps[usable], 0.0)
+        return cls(values, mask.astype(np.float64), Grid.of(bank), usable, problems)
+
+    @property
+    def channels(self) -> int:
+        """Channels that share the nonlinear parameters."""
+        return self.values.shape[1]
+
+    @property
+    def pixels(self) -> Floats:
+        """Measured pixels (n,) of one channel."""
+        return np.asarray(self.mask.sum((1, 2)))
+
+    def total(self) -> Floats:
+        """Sums of squares (n,) about each channel's mean over the measured pixels."""
+        out = np.empty(len(self.values))
+        for first in range(0, len(out), CHUNK // 8):
+            here = slice(first, first + CHUNK // 8)
+            mask = self.mask[here][:, None]
+            mean = self.values[here].sum((2, 3), keepdims=True) / mask.sum((2, 3), keepdims=True)
+            out[here] = np.einsum("ncyx,ncyx->n", centered := (self.values[here] - mean) * mask, centered)
+        return out
+
+    def replaced(self, values: Floats) -> Maps:
+        """The same units with other maps."""
+        return replace(self, values=values)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How to run: the engine's name, a torch device, threads, and whether to show progress (None: on a terminal)."""
+
+    name: str = "auto"
+    device: str | None = None
+    workers: int = 1
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise InputError(f"expected engine 'auto', 'batched' or 'compiled', got {self.name!r}; choose one of these")
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
+            raise InputError(f"expected workers to be a whole number from 1, got {self.workers!r}; give workers=1")
+        if self.name == "compiled" and self.device is not None:
+            raise InputError(
+                f"expected either engine='compiled' or a device, got both (device {self.device!r}); leave one out"
+            )
+
+    def compiles(self, model: Model, maps: Maps) -> bool:
+        """Whether the compiled engine takes this job, and if the choice is free, whether that saves time."""
+        able = model is MODELS["gabor"] and maps.channels == 1 and maps.grid.square
+        if self.name == "compiled" and not able:
+            raise InputError(
+                f"expected a Gabor on one channel and square pixels for engine='compiled', got {model.name} on "
+                f"{maps.channels} channels; use engine='auto'"
+            )
+        if not able or self.name == "batched" or self.device is not None:
+            return self.name == "compiled"
+        n, _, height, width = maps.values.shape
+        seconds = n * (5e-4 + SECONDS_PER_PIXEL * height * width)
+        if self.name == "compiled" or seconds > 2 * COMPILE_SECONDS:
+            return True
+        if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
+            return False
+        from rfcompare.fitting import compiled
+
+        return bool(getattr(compiled, "is_warm", bool)())
+
+
+def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:
+    """Fit every map.
+
+    Parameters
+    ----------
+    model : Model
+    maps : Maps
+    engine : Engine
+    starts : (n, starts, parameters) array, optional
+        Searched parameters to start from, in place of the model's blind starts.
+
+    Returns
+    -------
+    Solution
+        In pixels about the map's middle.
+    str
+        The engine that was used, in words.
+    """
+    if engine.compiles(model, maps):
+        return _compiled(maps, engine, starts), "compiled (Numba)"
+    if starts is None and model.nested is not None and len(maps.values):
+        simpler, _ = run(MODELS[model.nested], maps, engine)
+        starts = np.asarray(model.extend(simpler.p, float(max(maps.values.shape[2:]))))
+    move: Callable[[Any], Any] = np.asarray
+    name, chunk = "batched (NumPy)", CHUNK
+    if engine.device is not None:
+        import torch
+
+        try:
+            device = torch.device(engine.device)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                f"expected a device that torch can use, got {engine.device!r} ({str(error).splitlines()[0]}); "
+                "leave device out"
+            ) from None
+
+        def move(values: Any) -> Any:
+            return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float64, device=device)
+
+        name, chunk = f"batched (torch, {device})", DEVICE_CHUNK
+
+    def one(first: int) -> Solution:
+        here = slice(first, first + chunk)
+        return solve(
+            model,
+            move(maps.values[here]),
+            move(maps.mask[here]),
+            move(maps.grid.x),
+            move(maps.grid.y),
+            starts=None if starts is None else move(starts[here]),
+        )
+
+    total = len(maps.values)
+    firsts = range(0, max(total, 1), chunk)
+    parts: list[Solution] = []
+    with _Bar(model, total, engine, shown=len(firsts) > 1) as advance:
+        for first, part in zip(firsts, _in_order(one, firsts, engine.workers), strict=True):
+            parts.append(part)
+            advance(min(chunk, total - first))
+    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Solution)}
+    return Solution(**joined), name
+
+
+def _in_order(function: Callable[[int], Solution], firsts: range, workers: int) -> Iterator[Solution]:
+    if workers == 1 or len(firsts) == 1:
+        yield from map(function, firsts)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(function, firsts)
+
+
+class _Bar:
+    """A progress bar over maps for jobs worth one; as a context it gives the function that advances it."""
+
+    def __init__(self, model: Model, total: int, engine: Engine, *, shown: bool) -> None:
+        self.bar: Any = None
+        if shown and engine.progress is not False:
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=total, desc=f"fit {model.name}", unit="map", disable=False if engine.progress else None
+            )
+
+    def __enter__(self) -> Callable[[int], object]:
+        return self.bar.update if self.bar is not None else lambda count: None
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _compiled(maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
+    """The compiled engine counts pixels from a corner and takes widths as they are."""
+    from rfcompare.fitting.compiled import fit_gabor
+
+    model, grid = MODELS["gabor"], maps.grid
+    height, width = maps.values.shape[2:]
+    corner = np.array([(width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0])
+
+    def outward(p: Floats) -> Floats:
+        p = p + corner
+        p[..., 4:] = np.exp(p[..., 4:])
+        return p
+
+    low, high = (outward(bound) for bound in model.bounds(grid.x, grid.y))
+    with _Bar(model, len(maps.values), engine, shown=len(maps.values) > 10 * CHUNK) as advance:
+        found = fit_gabor(
+            maps.values[:, 0],
+            None if maps.mask.all() else maps.mask > 0,
+            low=low,
+            high=high,
+            seed_starts=None if starts is None else outward(starts),
+            workers=engine.workers,
+            progress=advance,
+        )
+    p = found.parameters - corner
+    scale = np.ones((len(p), 9))
+    scale[:, 4:6] = p[:, 4:]
+    p[:, 4:] = np.log(p[:, 4:])
+    p, linear = model.canonical(p, found.linear[:, None])
+    scale[:, 7] = np.where(linear[:, 0, 1] * found.linear[:, 1] < 0, -1.0, 1.0)
+    return Solution(
+        p,
+        linear,
+        found.cost,
+        found.n_agree,
+        found.converged,
+        np.full(len(p), np.inf),
+        found.information * scale[:, :, None] * scale[:, None, :],
+    )
