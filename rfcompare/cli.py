@@ -6,6 +6,7 @@ an `InputError`, printed as one sentence with exit status 2; a traceback is a bu
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,20 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
     written = pipeline.write_figures(name, fields, kernels, output, width=width, seed=seed, progress=True, **reading)
     for path in written:
         click.echo(f"wrote {path}")
+
+
+@main.command(hidden=True)
+@click.option("--kernels", required=True, help="The weights that the table is fitted to.")
+@kernel_options
+@seed_option
+@output_option("The table, as reference_data/alexnet_gabor.csv.")
+def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
+    """Make the table behind reference:alexnet anew and print what reference_data/sources.toml records of it."""
+    from rfcompare import pipeline
+
+    table = pipeline.alexnet_table(pipeline.open_population(kernels, **reading), seed=seed)
+    pipeline.write_table(table, output)
+    click.echo(f'file = "{output.name}"\nsha256 = "{hashlib.sha256(output.read_bytes()).hexdigest()}"')
 
 
 if __name__ == "__main__":
