@@ -1,0 +1,386 @@
+"""Joint differences between populations of units in a space of several descriptors: plain NumPy, no labels.
+
+Distances between units are computed once and reduced to mean distances between *subjects*; every energy distance, its
+leave-one-animal-out values and its permutations of subject labels are then arithmetic on that small matrix.
+Permutations of single units are matrix products.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist, pdist
+
+from rfcompare.comparison.inference import PValue
+from rfcompare.comparison.statistics import Array, random_labelings
+from rfcompare.errors import InputError
+
+Codes = NDArray[np.intp]
+
+CHUNK = 4_000_000
+"""Distances held in memory at once (32 MB)."""
+
+BLOCK = 500
+"""Permutations per block; each block has its own random generator, so that workers change nothing."""
+
+THESE_CELLS = "these cells only: units exchangeable between the populations (says nothing about other animals)"
+
+
+def points(values: ArrayLike, name: str) -> Array:
+    """A finite (unit, descriptor) float64 array with at least two units, or an `InputError`."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
+        raise InputError(f"expected {name} as (unit, descriptor) with at least two units, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array).all(axis=1)).sum())
+        raise InputError(f"expected finite descriptors in {name}, got {bad} units with a missing one; leave them out")
+    return array
+
+
+# Mean distances ------------------------------------------------------------------------------------------------------
+
+
+def group_means(values: Array, code: Codes) -> Array:
+    """Mean over the units of every group; `code` numbers the groups 0 … S − 1, each present.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_means(np.array([1.0, 5.0, 3.0]), np.array([0, 1, 0]))
+    array([2., 5.])
+    """
+    order = np.argsort(code, kind="stable")
+    count = np.bincount(code)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    total = np.add.reduceat(values[order], start, axis=0)
+    return np.asarray(total / count.reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def mean_distances(x: Array, y: Array, y_code: Codes) -> Array:
+    """Mean Euclidean distance from every unit of x to every group of y, as (unit, group), in chunks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean_distances(np.array([[0.0]]), np.array([[1.0], [3.0], [-4.0]]), np.array([0, 0, 1]))
+    array([[2., 4.]])
+    """
+    order = np.argsort(y_code, kind="stable")
+    sorted_y = np.ascontiguousarray(y[order])
+    count = np.bincount(y_code)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    rows = max(1, CHUNK // max(1, len(y)))
+    result = np.empty((len(x), count.size))
+    for first in range(0, len(x), rows):
+        distance = cdist(x[first : first + rows], sorted_y)
+        result[first : first + rows] = np.add.reduceat(distance, start, axis=1) / count
+    return result
+
+
+def between_means(x: Array, x_code: Codes, y: Array, y_code: Codes) -> Array:
+    """Mean distance between every group of x and every group of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> between_means(np.array([[0.0], [1.0]]), np.array([0, 0]), np.array([[2.0], [4.0]]), np.array([0, 1]))
+    array([[1.5, 3.5]])
+    """
+    return group_means(mean_distances(x, y, y_code), x_code)
+
+
+def within_means(x: Array, code: Codes) -> Array:
+    """Mean distance between different units of the same group (U-statistic); NaN for a group of one unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> within_means(np.array([[0.0], [2.0], [6.0]]), np.array([0, 0, 0]))  # distances 2, 6, 4
+    array([4.])
+    """
+    result = np.full(int(code.max()) + 1, np.nan)
+    order = np.argsort(code, kind="stable")
+    for group, units in enumerate(np.split(order, np.cumsum(np.bincount(code))[:-1])):
+        if units.size > 1:
+            result[group] = pdist(x[units]).mean()
+    return result
+
+
+def subject_matrix(x: Array, code: Codes) -> Array:
+    """Mean distances between the units of every two subjects; on the diagonal between different units of one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> subject_matrix(np.array([[0.0], [2.0], [5.0], [9.0]]), np.array([0, 0, 1, 1]))
+    array([[2., 6.],
+           [6., 4.]])
+    """
+    matrix = between_means(x, code, x, code)
+    np.fill_diagonal(matrix, within_means(x, code))
+    return matrix
+
+
+def different_subjects_mean(matrix: Array) -> float:
+    """Mean distance between units of different subjects, every subject counting the same.
+
+    It estimates E|Y − Y'| of the species without the pairs of one animal, which are closer than pairs of the species;
+    with one subject only those pairs exist, and their mean is returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> different_subjects_mean(np.array([[2.0, 6.0], [6.0, 4.0]]))
+    6.0
+    """
+    size = len(matrix)
+    if size == 1:
+        return float(matrix[0, 0])
+    return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
+
+
+# Statistics ----------------------------------------------------------------------------------------------------------
+
+
+def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
+    """Squared energy distance 2E|X − Y| − E|X − X'| − E|Y − Y'| as a U-statistic (Székely & Rizzo 2013).
+
+    Never rooted nor clipped, so that it averages to 0 for two samples of one population and may be negative.
+
+    Parameters
+    ----------
+    x, y : (unit, descriptor) arrays
+        In units of the space's scales.
+
+    Examples
+    --------
+    >>> energy_distance([[0.0], [2.0]], [[3.0], [7.0]])  # 2 · (3 + 7 + 1 + 5)/4 − 2 − 4
+    2.0
+    """
+    a, b = points(x, "x"), points(y, "y")
+    one_a, one_b = np.zeros(len(a), np.intp), np.zeros(len(b), np.intp)
+    between = between_means(a, one_a, b, one_b)[0, 0]
+    return float(2 * between - within_means(a, one_a)[0] - within_means(b, one_b)[0])
+
+
+def _u_statistic(matrix: Array, n_a: int) -> float:
+    a, b = slice(None, n_a), slice(n_a, None)
+    n_b = len(matrix) - n_a
+    within = matrix[a, a].sum() / (n_a * (n_a - 1)) + matrix[b, b].sum() / (n_b * (n_b - 1))
+    return float(2 * matrix[a, b].mean() - within)
+
+
+def gaussian_dissimilarity(x: Array, *, bandwidth: float) -> Array:
+    """−exp(−d²/2h²) with a zero diagonal: the matrix whose energy distance is the MMD with a Gaussian kernel."""
+    matrix = np.asarray(-np.exp(-(cdist(x, x) ** 2) / (2 * bandwidth**2)), dtype=np.float64)
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
+
+
+def median_bandwidth(x: ArrayLike) -> float:
+    """Median distance between the units of x: the bandwidth, fixed on the cortex before any network is seen.
+
+    Examples
+    --------
+    >>> median_bandwidth([[0.0], [2.0], [6.0]])
+    4.0
+    """
+    return float(np.median(pdist(points(x, "x"))))
+
+
+def squared_mmd(x: ArrayLike, y: ArrayLike, *, bandwidth: float) -> float:
+    """Squared maximum mean discrepancy, Gaussian kernel, U-statistic (Gretton et al. 2012, eq. 3).
+
+    Examples
+    --------
+    >>> import math
+    >>> value = squared_mmd([[0.0], [0.0]], [[1.0], [1.0]], bandwidth=1.0)  # 1 + 1 − 2·exp(−½)
+    >>> math.isclose(value, 2 - 2 * math.exp(-0.5))
+    True
+    """
+    a, b = points(x, "x"), points(y, "y")
+    return _u_statistic(gaussian_dissimilarity(np.vstack([a, b]), bandwidth=bandwidth), len(a))
+
+
+def coverage(x: ArrayLike, y: ArrayLike) -> float:
+    """Share of x that has a unit of y no farther than its own nearest neighbor in x (Naeem et al. 2020, with k = 1).
+
+    Two samples of one population with equally many units cover each other by about a half.
+
+    Examples
+    --------
+    >>> coverage([[0.0], [1.0], [5.0]], [[1.5], [30.0]])  # nearest in x: 1, 1, 4; nearest in y: 1.5, 0.5, 3.5
+    0.666666666667
+    """
+    a, b = points(x, "x"), points(y, "y")
+    own = cdist(a, a)
+    np.fill_diagonal(own, np.inf)
+    return float((cdist(a, b).min(axis=1) <= own.min(axis=1)).mean())
+
+
+def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: int) -> Array:
+    """Cross-validated area under the ROC curve of a nearest-neighbor classifier: 0.5 alike, 1 told apart.
+
+    A unit's score is the share of b among its k nearest units of the other folds; only units of one fold are ranked
+    against each other, since they were scored by the same training set (Lopez-Paz & Oquab 2017).
+
+    Parameters
+    ----------
+    distance : (n, n) array
+        Between all units.
+    is_b : (..., n) bool array
+        Which units are b; leading axes are labelings.
+    fold : (n,) int array
+        Fold of each unit. Cells of one animal belong into one fold.
+    k : int
+        Neighbors.
+
+    Returns
+    -------
+    (...) array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.0, 0.1, 0.2, 0.3, 5.0, 5.1, 5.2, 5.3])
+    >>> is_b = x > 1
+    >>> float(classifier_auc(np.abs(x[:, None] - x), is_b, np.array([0, 0, 1, 1, 0, 0, 1, 1]), k=1))
+    1.0
+    """
+    masked = np.where(fold[:, None] == fold, np.inf, distance)
+    k = min(k, len(fold) - int(np.bincount(fold).max()))
+    neighbor = np.argpartition(masked, k - 1, axis=1)[:, :k]
+    adjacent = np.zeros(distance.shape, dtype=np.float32)
+    np.put_along_axis(adjacent, neighbor, 1.0, axis=1)
+    labels = np.atleast_2d(is_b).astype(np.float32)
+    votes = np.rint(labels @ adjacent.T).astype(np.int16)
+    pairs = np.zeros(len(labels))
+    wins = np.zeros(len(labels))
+    for members in (np.flatnonzero(fold == each) for each in np.unique(fold)):
+        label, vote = labels[:, members].astype(np.float64), votes[:, members]
+        n_b = label.sum(axis=1)
+        pairs += n_b * (members.size - n_b)
+        lower_a = np.zeros(len(labels))
+        for level in range(k + 1):
+            here = vote == level
+            here_b = (here * label).sum(axis=1)
+            here_a = here.sum(axis=1) - here_b
+            wins += here_b * (lower_a + here_a / 2)
+            lower_a += here_a
+    if (pairs == 0).any():
+        raise InputError("expected folds that hold units of both populations; use fewer folds")
+    return np.asarray((wins / pairs).reshape(is_b.shape[:-1]))
+
+
+# Permutations of single units ----------------------------------------------------------------------------------------
+
+
+def permutation_test(
+    matrix: Array,
+    n_a: int,
+    *,
+    n_permutation: int = 9999,
+    seed: int | np.random.Generator | None = None,
+    workers: int = 1,
+) -> tuple[float, PValue]:
+    """Permutation test of unit labels for the energy distance that a matrix of pairwise distances defines.
+
+    The matrix is centered, so that single precision suffices for the products of a thousand units with thousands of
+    labelings, and what centering took away is added in double precision.
+
+    Parameters
+    ----------
+    matrix : (n, n) array
+        Distances between all units with a zero diagonal, population a first (or `gaussian_dissimilarity`).
+    n_a : int
+        Units of population a.
+    n_permutation : int
+        Random labelings.
+    seed : int, Generator or None
+        For the labelings.
+    workers : int
+        Threads; the result does not depend on their number.
+
+    Returns
+    -------
+    statistic : float
+        2E|X − Y| − E|X − X'| − E|Y − Y'|.
+    test : PValue
+        Its p, "these cells only".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.concatenate([np.arange(10.0), 20 + np.arange(10.0)])
+    >>> statistic, test = permutation_test(np.abs(x[:, None] - x), 10, n_permutation=99, seed=0)
+    >>> round(statistic, 2), test.p
+    (32.67, 0.01)
+    """
+    n = len(matrix)
+    observed = _u_statistic(matrix, n_a)
+    flip = n - n_a > n_a  # the statistic is symmetric: label the smaller population
+    n_small = min(n_a, n - n_a)
+    row = matrix.sum(axis=1)
+    total = float(row.sum())
+    mean = row / n
+    centered = (matrix - mean[:, None] - mean + total / n**2).astype(np.float32)
+
+    def statistic(labels: NDArray[np.bool_]) -> Array:
+        single = labels.astype(np.float32)
+        to_all = labels.astype(np.float64) @ row
+        residual = np.vecdot(single @ centered, single).astype(np.float64)
+        inside = residual + 2 * to_all * n_small / n - total * n_small**2 / n**2
+        outside = total - 2 * to_all + inside
+        n_large = n - n_small
+        between = (to_all - inside) / (n_small * n_large)
+        return np.asarray(
+            2 * between - inside / (n_small * (n_small - 1)) - outside / (n_large * (n_large - 1)), dtype=np.float64
+        )
+
+    first = np.zeros((1, n), dtype=np.bool_)
+    first[0, slice(None, n_a) if flip else slice(n_a, None)] = True
+    reference = float(statistic(first)[0])
+    tolerance = 1e-6 * float(np.abs(mean).mean())  # of single precision; ties count against the observed value
+
+    def exceeding(block: tuple[int, np.random.Generator]) -> int:
+        count, generator = block
+        labels = random_labelings(n - n_small, n_small, count, generator)
+        return int((statistic(labels) >= reference - tolerance).sum())
+
+    sizes = [BLOCK] * (n_permutation // BLOCK) + ([n_permutation % BLOCK] if n_permutation % BLOCK else [])
+    blocks = list(zip(sizes, np.random.default_rng(seed).spawn(len(sizes)), strict=True))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            exceeded = sum(pool.map(exceeding, blocks))
+    else:
+        exceeded = sum(map(exceeding, blocks))
+    return observed, PValue((1 + exceeded) / (n_permutation + 1), 1 / (n_permutation + 1), THESE_CELLS)
+
+
+def subject_energy(matrix: Array, labelings: NDArray[np.bool_]) -> Array:
+    """Energy distance between two groups of subjects for every labeling, from pairs of different subjects only.
+
+    Parameters
+    ----------
+    matrix : (S, S) array
+        From `subject_matrix` of both populations together.
+    labelings : (count, S) bool array
+        Which subjects are b.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matrix = np.array([[0, 1, 5, 5], [1, 0, 5, 5], [5, 5, 0, 3], [5, 5, 3, 0.0]])
+    >>> subject_energy(matrix, np.array([[False, False, True, True]]))  # 2·5 − 1 − 3
+    array([6.])
+    """
+    off_diagonal = matrix - np.diag(np.diag(matrix))
+    label = labelings.astype(np.float64)
+    other = 1 - label
+    n_b, n_a = label.sum(axis=1), other.sum(axis=1)
+    inside_b = np.einsum("ij,ij->i", label @ off_diagonal, label) / (n_b * (n_b - 1))
+    inside_a = np.einsum("ij,ij->i", other @ off_diagonal, other) / (n_a * (n_a - 1))
+    between = np.einsum("ij,ij->i", label @ off_diagonal, other) / (n_a * n_b)
+    return np.asarray(2 * between - inside_a - inside_b)

@@ -1,0 +1,131 @@
+"""A row of a result, the words that stand in it, and how rows become a results Dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rfcompare.comparison import inference
+from rfcompare.comparison.populations import UNKNOWN
+from rfcompare.quantities import SCHEMAS
+
+HEADLINE_NULLS = ("spectrum_noise", "untrained", "random_gabor", "phase_scrambled", "pixel_shuffled")
+"""Nulls by strength: the first one given is what 0 of the score stands for."""
+
+UNTRAINED = "untrained"
+"""The null whose populations the headline p ranks the network among."""
+
+ALPHA = 0.05
+MAX_UNITS = 5000
+"""Units of one population whose pairwise distances are held at once; of more, a random subset stands in."""
+
+N_REFERENCE = 20
+"""Null populations, or halves, over which a null or a ceiling of a joint statistic is averaged."""
+
+FIXED = "fixed by construction"
+CONFOUNDED = "stimulus confounded"
+DEMONSTRATION = "demonstration: depends on assumed parameters"
+CELLS_ONLY = "no test for the species: fewer than 4 identified animals"
+UNITS_ONLY = "no test for the species by this statistic; p_cells is for these cells only"
+
+
+@dataclass
+class Row:
+    """One row of a result; a missing number is NaN and a missing text empty."""
+
+    quantity: str
+    title: str
+    family: str
+    statistic: str = ""
+    units: str = ""
+    number: dict[str, float] = field(default_factory=dict)
+    text: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, *texts: str) -> None:
+        """Add to what must be said about this row, once."""
+        self.notes += [text for text in texts if text and text not in self.notes]
+
+
+NUMBERS = (
+    *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling"),
+    *("p_smallest", "p_adjusted_bh", "p_cells", "cells_low", "cells_high"),
+    *("estimate_a", "estimate_b", "cliffs_delta", "wasserstein", "ks", "kuiper", "watson_u2"),
+    *("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b"),
+)
+TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name")
+COUNTS = ("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b")
+
+
+def parametric(data: xr.Dataset) -> bool:
+    """Whether the population was rendered from a table of parameters."""
+    return str(data.attrs.get("kind")) == "parametric"
+
+
+def headings(a: xr.Dataset, b: xr.Dataset) -> list[str]:
+    """What must stand above every answer about these two populations."""
+    found = []
+    if "simulated" in (a.attrs.get("kind"), b.attrs.get("kind")):
+        found.append(DEMONSTRATION)
+    stimulus = [str(data.attrs.get("stimulus", "")) for data in (a, b)]
+    recorded = all(data.attrs.get("kind") == "measured" or stimulus[i] for i, data in enumerate((a, b)))
+    if recorded and _stimulus_class(stimulus[0]) != _stimulus_class(stimulus[1]):
+        found.append(CONFOUNDED)
+    return found
+
+
+def _stimulus_class(stimulus: str) -> str:
+    """The class in a stimulus description: its "class" where it is JSON, else what stands before the first comma."""
+    try:
+        described = json.loads(stimulus)
+    except ValueError:
+        described = stimulus
+    if isinstance(described, dict):
+        return str(described.get("class", UNKNOWN)).strip().lower()
+    return str(described).split(",")[0].strip().lower() or UNKNOWN
+
+
+def adjust(rows: Sequence[Row]) -> None:
+    """Adjust the p-values of one family of rows in place, by Holm and by Benjamini and Hochberg."""
+    p = np.array([row.number.get("p", np.nan) for row in rows])
+    for row, holm, bh in zip(rows, inference.holm(p), inference.benjamini_hochberg(p), strict=True):
+        row.number |= {"p_adjusted": float(holm), "p_adjusted_bh": float(bh)}
+
+
+def dataset(rows: Sequence[Row], a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
+    """Rows as a results Dataset; missing numbers are NaN (counts 0), missing texts empty."""
+    variables: dict[str, Any] = {}
+    for name in NUMBERS:
+        values = [row.number.get(name, np.nan) for row in rows]
+        if name in COUNTS:
+            variables[name] = ("quantity", np.array([0 if np.isnan(v) else int(v) for v in values], dtype=np.int64))
+        else:
+            variables[name] = ("quantity", np.array(values, dtype=np.float64))
+    for kind, data in (("kind_a", a), ("kind_b", b)):
+        variables[kind] = ("quantity", np.array([str(data.attrs["kind"])] * len(rows), dtype=object))
+    for name in TEXTS:
+        variables[name] = ("quantity", np.array([row.text.get(name, "") for row in rows], dtype=object))
+    for name in ("title", "family", "statistic", "units"):
+        variables[name] = ("quantity", np.array([getattr(row, name) for row in rows], dtype=object))
+    variables["note"] = ("quantity", np.array(["; ".join(row.notes) for row in rows], dtype=object))
+    return xr.Dataset(
+        variables,
+        coords={"quantity": np.array([row.quantity for row in rows], dtype=object)},
+        attrs={"schema": SCHEMAS["results"].name},
+    )
+
+
+def json_numbers(value: Any) -> Any:
+    """Six significant digits, and null where JSON has no NaN."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    if isinstance(value, list):
+        return [json_numbers(each) for each in value]
+    if isinstance(value, dict):
+        return {key: json_numbers(each) for key, each in value.items()}
+    return value
