@@ -149,7 +149,7 @@ def _sparse(whitened: NDArray[np.float64], n: int, seed: int) -> NDArray[np.floa
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     model = MiniBatchDictionaryLearning(
-        n, alpha=1.5, max_iter=10, batch_size=256, fit_algorithm="cd", random_state=seed % 2**32
+        n, alpha=3.0, max_iter=10, batch_size=256, fit_algorithm="cd", random_state=seed % 2**32
     )
     model.fit(whitened)
     result: NDArray[np.float64] = model.components_
