@@ -289,7 +289,6 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="squared cosine of the color direction with Rec. 601 luminance",
         reference="ITU-R BT.601",
         source="color",
-        fixed_by_rendering=True,
     ),
 )
 """Every descriptor by name, dimensionless first."""
