@@ -1,9 +1,4 @@
-"""From named sources to results, once: what the report, the figures and the single steps of the command line share.
-
-A `Population` is one side of a comparison with everything made from it; a `Study` is two of them with what their
-comparison gave. Fits are kept in a cache by the bank's fingerprint and the options, in parts, so that long work can be
-stopped and taken up again.
-"""
+"""One side of a comparison: opened by its name, reduced, fitted (in parts that are kept) and described."""
 
 from __future__ import annotations
 
@@ -16,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
@@ -29,19 +23,15 @@ from rfcompare.bank import (
     save,
     select,
     to_signed,
-    write_beside,
 )
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
 from rfcompare.fitting import fit
-from rfcompare.quantities import QUANTITIES, kinds
+from rfcompare.quantities import kinds
 from rfcompare.sources import load_kernels, open_fields
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
-
-DIGITS = "%.6g"
-"""Six significant digits: what the tables print, so that rounding of the last bits does not show."""
 
 WEIGHT_SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".safetensors")
 
@@ -53,10 +43,6 @@ STAND_INS: Mapping[str, str] = {
     "reference:treeshrew-simulated": "drawn by a simulation from assumed parameters, not recorded from an animal",
 }
 """What a shipped default is, wherever it stands for the real thing."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# One population
 
 
 @dataclass(frozen=True)
@@ -315,69 +301,3 @@ def fits_sentence(fits: xr.Dataset) -> str:
         f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): median r² {middle}, {good} above "
         f"0.7; {clean} converged without remark, {bound} on a bound"
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables
-
-
-def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
-    """One row a unit, with kind, subject, status and units in the column names.
-
-    Examples
-    --------
-    >>> import numpy as np, rfcompare as rfc
-    >>> from rfcompare.pipeline import descriptor_table, prepare
-    >>> maps = np.random.default_rng(0).normal(size=(2, 1, 7, 7))
-    >>> table = descriptor_table(prepare(rfc.make_bank(maps, channel=("signed",), kind="simulated")).descriptors)
-    >>> list(table.columns[:4]), len(table)
-    (['unit', 'kind', 'subject', 'source'], 2)
-    """
-    units = str(descriptors.attrs["units"])
-    columns: dict[str, Any] = {"unit": descriptors.unit.values, "kind": descriptors.attrs["kind"]}
-    for name in ("subject", "source", "field_of_view", "cortex_x", "cortex_y"):
-        if name in descriptors.coords:
-            columns[name] = descriptors[name].values
-    for name, quantity in QUANTITIES.items():
-        if name in descriptors:
-            unit = quantity.units(units)
-            columns[f"{name} ({unit})" if unit else name] = descriptors[name].values
-    columns["low_pass"] = descriptors["low_pass"].values if "low_pass" in descriptors else False
-    columns["status"] = descriptors["status"].values
-    return pd.DataFrame(columns)
-
-
-def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table as CSV with six significant digits, beside its place and then renamed."""
-    with write_beside(path) as part:
-        table.to_csv(part, index=False, float_format=DIGITS, lineterminator="\n")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What ships
-
-
-def alexnet_table(kernels: xr.Dataset, *, seed: int = 0) -> pd.DataFrame:
-    """The table behind ``reference:alexnet``: one Gabor times one color direction for every kernel.
-
-    Parameters
-    ----------
-    kernels : xarray.Dataset
-        A bank of color kernels in pixels.
-    seed : int
-        Of the fits.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row a kernel: Gabor parameters in pixels and degrees of angle, r², color direction, the share that one color
-        direction explains, and the fit's status. No weight can be read back from it.
-    """
-    fits = fit(to_signed(kernels), "gabor", seed=seed).isel(channel=0)
-    columns: dict[str, Any] = {"unit": fits.unit.values}
-    for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset", "r2"):
-        columns[name] = fits[name].values
-    for index, color in enumerate("rgb"):
-        columns[f"color_{color}"] = fits.color_direction.values[:, index]
-    columns |= {name: fits[name].values for name in ("rank_one_share", "status")}
-    return pd.DataFrame(columns)

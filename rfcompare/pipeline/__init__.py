@@ -1,0 +1,28 @@
+"""From named sources to results, once: what the report, the figures and the single steps of the command line share.
+
+A `Population` is one side of a comparison with everything made from it; a `Study` is two of them with what their
+comparison gave. Fits are kept in a cache by the bank's fingerprint and the options, in parts, so that long work can be
+stopped and taken up again.
+"""
+
+from rfcompare.pipeline.population import (
+    Population,
+    cache_folder,
+    fit_population,
+    fits_sentence,
+    open_population,
+    prepare,
+)
+from rfcompare.pipeline.tables import alexnet_table, descriptor_table, write_table
+
+__all__ = [
+    "Population",
+    "alexnet_table",
+    "cache_folder",
+    "descriptor_table",
+    "fit_population",
+    "fits_sentence",
+    "open_population",
+    "prepare",
+    "write_table",
+]
