@@ -1,15 +1,25 @@
 """Where maps come from: files that laboratories publish, networks' first layers, and the banks that ship.
 
-The only room that knows formats and paths. One format per file; `open_fields` and `load_kernels` recognize the format by
-the file's content and return a bank, `inspect` says what a file holds, and `fetch` brings a shipped or a remote file.
+The only room that knows formats and paths. One format per file; `open_fields` and `load_kernels` recognize the format
+by the file's content and return a bank, `inspect` says what a file holds, and `fetch` brings a file that is not here.
 
-========================  ============================================================  ===============================
-format                    how it is recognized                                          reader
-========================  ============================================================  ===============================
-rfcompare's own HDF5      schema, or a dataset ``/rf``                                  `rfcompare.sources.native`
-weights                   ``.npy .npz .pth .pt .safetensors``                           `rfcompare.sources.checkpoints`
-torchvision, nn.Module    the name, the object                                          `rfcompare.sources.torchvision_models`
-========================  ============================================================  ===============================
+=============================  ==========================================  ========================================
+format                         how it is recognized                        reader
+=============================  ==========================================  ========================================
+saved by rfcompare             its schema                                  `rfcompare.sources.native`
+rfcompare's, by hand           a dataset ``/rf``                           `rfcompare.sources.native`
+HDF5                           its signature; needs a layout               `rfcompare.sources.hdf5`
+NWB 2                          ``nwb_version``; needs a layout             `rfcompare.sources.nwb`
+Allen two-photon analysis      ``/analysis/locally_sparse_noise…``         `rfcompare.sources.allen`
+MATLAB v7.3, v5                ``MATLAB_class``, header; needs a layout    `rfcompare.sources.matlab`
+weights                        ``.npy .npz .pth .pt .safetensors``         `rfcompare.sources.checkpoints`
+torchvision, ``nn.Module``     the name, the object                        `rfcompare.sources.torchvision_models`
+``reference:NAME``             ``reference_data/sources.toml``             `rfcompare.sources.reference`
+``https://…``                  the address                                 `rfcompare.sources.remote`
+=============================  ==========================================  ========================================
+
+To add a format, write its reader in a file of its own, describe it in `rfcompare.sources.formats`, and add one line to
+`_open`. What a layout may say is in `rfcompare.sources.layout`.
 """
 
 from __future__ import annotations
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import nn
 
-__all__ = ["load_kernels", "open_fields"]
+__all__ = ["available", "fetch", "inspect", "load_kernels", "open_fields"]
 
 
 def open_fields(
@@ -35,17 +45,230 @@ def open_fields(
     deg_per_px: float | tuple[float, float] | None = None,
     chunks: int | str | Mapping[str, int] | None = None,
 ) -> xr.Dataset:
-    """Open the receptive-field maps of a file as a bank."""
-    from rfcompare.bank import existing_file
-    from rfcompare.sources import native
-    from rfcompare.sources.hdf5 import Reader
+    """Open the receptive-field maps of a file as a bank.
 
-    path = existing_file(source)
-    with Reader(path) as reader:
-        saved = "schema" in reader.attrs("/")
-        if not saved:
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        A file (rfcompare's own HDF5, Allen two-photon analysis, or, with a layout, any HDF5, NWB or MATLAB file), a
+        shipped population such as "reference:treeshrew-simulated", or an https address of a file.
+    layout : str, pathlib.Path or mapping, optional
+        What the file does not say about itself, in TOML or as a mapping; `inspect` drafts one and
+        `rfcompare.sources.layout` lists its keys. What is read off the file is recorded in ``attrs["history"]``.
+    deg_per_px : float or (float, float), optional
+        Size of a pixel in degrees of visual angle, where neither file nor layout says it. Without any the bank is in
+        pixels.
+    chunks : int, str or mapping, optional
+        Pieces in which the maps are read when they are computed, as in `xarray.Dataset.chunk`. Default: in memory up to
+        128 MiB, lazily beyond.
+
+    Returns
+    -------
+    xarray.Dataset
+        A bank (unit, channel, y, x) with y up. A unit variable ``polarity_known`` is False where the maps' sign is
+        arbitrary.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, of an unknown format, or lacks what only a layout can say.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, h5py, numpy as np
+    >>> import rfcompare as rfc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "cells.h5"
+    ...     with h5py.File(path, "w") as file:
+    ...         file["maps"] = np.random.default_rng(0).normal(size=(5, 8, 9, 2))
+    ...     bank = rfc.open_fields(
+    ...         path,
+    ...         layout={
+    ...             "maps": "/maps", "dims": "unit y x channel", "channel": ["on", "off"], "deg_per_px": 2.0,
+    ...             "stimulus": {"class": "sparse noise", "element_deg": 2.0},
+    ...         },
+    ...     )
+    >>> bank.rf.dims, bank.rf.shape, float(bank.x[1] - bank.x[0])
+    (('unit', 'channel', 'y', 'x'), (5, 2, 8, 9), 2.0)
+    """
+    from rfcompare.sources import reference, remote
+
+    text = str(source)
+    if text.startswith(reference.PREFIX):
+        if layout is not None:
+            raise InputError(f"{text} needs no layout; leave it out")
+        bank = reference.open_reference(text)
+    else:
+        from rfcompare.bank import existing_file
+
+        path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
+        bank = _open(path, layout, chunks)
+        bank = bank.assign_attrs(file=path.name)
+    if deg_per_px is not None:
+        bank = _with_scale(bank, deg_per_px)
+    return bank if chunks is None else bank.chunk(_chunks(chunks))
+
+
+def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
+    """A file's bank by its format; the one place where formats and readers meet."""
+    from rfcompare.sources import allen, formats, hdf5, matlab, native, nwb
+    from rfcompare.sources import layout as layouts
+
+    found = formats.identify(path)
+    allen_path = layout.get("maps") if isinstance(layout, Mapping) and set(layout) == {"maps"} else None
+    if found is formats.SAVED:
+        if layout is not None:
+            raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
+        return native.open_saved(path, chunks)
+    if found is formats.MATLAB_5:
+        store = matlab.V5Store(path)
+        return layouts.apply(store, _given(layout, path, found), chunks)
+    with hdf5.Reader(path) as reader:
+        if found is formats.BY_HAND and layout is None:
             return native.open_by_hand(reader, chunks)
-    return native.open_saved(path, chunks)
+        if found is formats.ALLEN and (layout is None or allen_path is not None):
+            return allen.open_allen(reader, allen_path, chunks)
+        if found is formats.NWB and layout is None:
+            raise nwb.needs_layout(reader)
+        stores = {formats.NWB: nwb.NWBStore, formats.MATLAB_73: matlab.V73Store}
+        store_type = stores.get(found, hdf5.HDF5Store)
+        return layouts.apply(store_type(reader), _given(layout, path, found), chunks)
+
+
+def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any) -> Any:
+    from rfcompare.sources.layout import read_layout
+
+    if layout is None:
+        from rfcompare.sources.inspection import candidates
+
+        listed = candidates(path, found)
+        if not listed:
+            raise InputError(
+                f"{path} holds no array that could be receptive-field maps; rfcompare inspect FILE shows what it holds"
+            )
+        raise InputError(
+            f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; describe "
+            "it in a layout (rfcompare inspect FILE drafts one)"
+        )
+    return read_layout(layout)
+
+
+def _chunks(chunks: int | str | Mapping[str, int]) -> Any:
+    return {"unit": chunks} if isinstance(chunks, int) else chunks
+
+
+def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr.Dataset:
+    """A bank in pixels put into degrees."""
+    import numpy as np
+
+    from rfcompare.bank import check
+
+    if bank.attrs["units"] == "degree":
+        raise InputError("the maps are in degrees already; leave deg_per_px out")
+    scale = dict(zip(("x", "y"), np.broadcast_to(np.asarray(deg_per_px, float), (2,)), strict=True))
+    if not all(np.isfinite(value) and value > 0 for value in scale.values()):
+        raise InputError(
+            f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle per pixel"
+        )
+    scaled = bank.assign_coords(
+        {name: (name, bank[name].values * value, {"units": "degree"}) for name, value in scale.items()}
+    )
+    return check(scaled.assign_attrs(units="degree"))
+
+
+def inspect(source: str | Path) -> str:
+    """What a file holds: format, a tree with shapes, units and attributes, and a layout to edit where one is needed.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        Any HDF5, NWB, MATLAB, NumPy or weights file, an https address, or a "reference:" name.
+
+    Returns
+    -------
+    str
+        Text for a person; says when the format's reader was never run on a real file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, cannot be read at all, or is none of these formats.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, h5py, numpy as np
+    >>> import rfcompare as rfc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "cells.h5"
+    ...     with h5py.File(path, "w") as file:
+    ...         file["maps"] = np.zeros((5, 8, 9))
+    ...     "maps  (5, 8, 9) float64" in rfc.sources.inspect(path)
+    True
+    """
+    from rfcompare.bank import existing_file
+    from rfcompare.sources import inspection, reference, remote
+
+    text = str(source)
+    if text.startswith(reference.PREFIX):
+        return inspection.describe_reference(text)
+    path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
+    return inspection.describe_file(path)
+
+
+def fetch(name: str, *, sha256: str | None = None) -> Path:
+    """Bring a file that is not here yet, and say where it is.
+
+    Parameters
+    ----------
+    name : str
+        A shipped "reference:" name, an https address, or a torchvision model whose published weights are wanted.
+    sha256 : str, optional
+        The hash that a download from an address must have.
+
+    Returns
+    -------
+    pathlib.Path
+        The local file, its hash checked.
+
+    Raises
+    ------
+    InputError
+        Nothing of that name, no network, or a file that is not the recorded one.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> rfc.fetch("ftp://lab/cells.h5")
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.InputError: expected a file, a reference: name or a torchvision model, got 'ftp://lab/cells.h5'...
+    """
+    from rfcompare.sources import reference, remote, torchvision_models
+
+    if name.startswith(reference.PREFIX):
+        return reference.path_of(name.removeprefix(reference.PREFIX))
+    if remote.is_address(name):
+        return remote.fetch_address(name, sha256)
+    return torchvision_models.fetch_weights(name)
+
+
+def available() -> dict[str, str]:
+    """What `fetch` and `open_fields` know by name: each shipped population with what it is.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> all(name.startswith("reference:") for name in rfc.sources.available())
+    True
+    """
+    from rfcompare.sources import reference
+
+    return {
+        f"{reference.PREFIX}{name}": f"{entry.get('kind', 'table')}: "
+        f"{entry.get('title', entry.get('citation', entry['file']))}"
+        for name, entry in reference.entries().items()
+        if entry.get("format") in reference.FORMATS
+    }
 
 
 def load_kernels(
@@ -108,10 +331,10 @@ def load_kernels(
     ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'learned')
     """
     from rfcompare.bank import existing_file
-    from rfcompare.sources import checkpoints, torchvision_models
+    from rfcompare.sources import checkpoints, native, reference, remote, torchvision_models
     from rfcompare.sources.kernels import sha256_of, to_bank
 
-    how = {
+    how: dict[str, Any] = {
         "channel_order": channel_order,
         "dims": dims,
         "divide_by_std": divide_by_std,
@@ -119,22 +342,30 @@ def load_kernels(
         "deg_per_px": deg_per_px,
         "attrs": attrs,
     }
-    if torchvision_models.is_module(kernels):
-        return to_bank(torchvision_models.read_module(kernels, key), **how)
     if not isinstance(kernels, str | Path):
+        if torchvision_models.is_module(kernels):
+            return to_bank(torchvision_models.read_module(kernels, key), **how)
         import numpy as np
 
-        array = np.asarray(kernels)
-        return to_bank(checkpoints.Weights(array, name="array"), **how)
+        return to_bank(checkpoints.Weights(np.asarray(kernels), name="array"), **how)
     text = str(kernels)
-    path = Path(text).expanduser()
-    if not path.exists() and not torchvision_models.looks_like_path(text):
-        return to_bank(torchvision_models.read_model(text, weights, seed, key), **how)
-    path = existing_file(path)
+    if text.startswith(reference.PREFIX):
+        bank = reference.open_reference(text)
+        return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
+    if remote.is_address(text):
+        path = remote.fetch_address(text)
+    else:
+        path = Path(text).expanduser()
+        if not path.exists() and not torchvision_models.looks_like_path(text):
+            return to_bank(torchvision_models.read_model(text, weights, seed, key), **how)
+        path = existing_file(path)
+    if path.suffix.lower() in (".h5", ".hdf5", ".nc"):
+        bank = native.open_saved(path, None)
+        return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
     if path.suffix.lower() not in checkpoints.SUFFIXES:
         raise InputError(
-            f"expected kernels in a file ending in {', '.join(checkpoints.SUFFIXES)}, got {path.name}; open maps in HDF5, "
-            "NWB or MATLAB files with open_fields"
+            f"expected kernels in a file ending in {', '.join(checkpoints.SUFFIXES)} or a bank saved by rfcompare, got "
+            f"{path.name}; open maps in HDF5, NWB or MATLAB files with open_fields"
         )
     found = checkpoints.read_weights(path, key)
     found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}

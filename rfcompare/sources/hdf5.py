@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,8 @@ class StoredArray:
                 return np.asarray(file[self.name][index])
         except (OSError, KeyError) as error:
             raise InputError(
-                f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or changed "
+                f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or "
+                "changed "
                 "after it was opened?"
             ) from None
 
@@ -133,7 +136,8 @@ class Reader:
                 return None
             if isinstance(link, h5py.ExternalLink):
                 raise InputError(
-                    f"{trail}/{part} in {self.name} is a link to another file ({link.filename}), which is not followed; "
+                    f"{trail}/{part} in {self.name} is a link to another file ({link.filename}), which is not "
+                    "followed; "
                     "open that file itself"
                 )
             if isinstance(link, h5py.SoftLink):
@@ -147,7 +151,7 @@ class Reader:
                 except (KeyError, OSError, RuntimeError) as error:
                     raise InputError(f"{trail}/{part} in {self.name} is damaged ({_first_line(error)})") from None
             trail = f"{trail}/{part}"
-        return node  # type: ignore[no-any-return]
+        return node
 
     @staticmethod
     def _link(group: h5py.Group, name: str) -> Any:
@@ -221,24 +225,38 @@ class Reader:
         if not isinstance(found, h5py.Dataset):
             inside = ", ".join(self.children(path)[:6])
             raise InputError(
-                f"expected a dataset at {path} in {self.name}, got a group that holds {inside or 'nothing'}"
+                f"expected a dataset at {path} in {self.name}, got a group that holds {inside or 'nothing'}; name "
+                "one of them"
             )
+        return self.readable(found)
+
+    def readable(self, found: h5py.Dataset) -> h5py.Dataset:
+        """The dataset when its values can be read safely: inside this file, of sane size, its filters at hand."""
+        path = found.name
         if found.shape is None:
             raise InputError(f"expected values at {path} in {self.name}, the dataset is empty")
-        if found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources())):
+        if found.external or (found.is_virtual and any(part.file_name != "." for part in found.virtual_sources())):
             raise InputError(f"{path} in {self.name} keeps its values in another file, which is not followed")
         if found.size > MAX_ELEMENTS:
             raise InputError(
-                f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got {found.size:.1e} "
+                f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got "
+                f"{found.size:.1e} "
                 f"({' × '.join(map(str, found.shape))}); it is not read"
             )
-        missing = _missing_filters(found)
+        missing = missing_filters(found)
         if missing:
             raise InputError(
                 f"{path} in {self.name} is compressed with {missing}, which HDF5 here cannot read; install the package "
                 f"{_FILTER_PACKAGE} (pip install {_FILTER_PACKAGE}) and open the file again"
             )
         return found
+
+    def follow(self, reference: Any, where: str) -> h5py.Group | h5py.Dataset:
+        """The object that an object reference leads to."""
+        try:
+            return self.file[reference]
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            raise InputError(f"a reference in {where} of {self.name} leads nowhere ({_first_line(error)})") from None
 
     def shape(self, path: str) -> tuple[int, ...]:
         """Shape of the dataset at `path`."""
@@ -254,30 +272,144 @@ class Reader:
         dataset = self.dataset(path)
         if dataset.size > MAX_LABELS:
             raise InputError(
-                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it is not read"
+                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it "
+                "is not read"
             )
-        raw = np.asarray(self._read(dataset, ()))
+        raw = np.asarray(self.read(dataset, ()))
         return _text(raw) if raw.dtype.kind in "OSU" else raw
 
     def array(self, path: str, chunks: Any) -> Any:
-        """The dataset at `path`: in memory when small and `chunks` is None, else a dask array that reads when computed."""
+        """The dataset at `path`: in memory when small and `chunks` is None, else a dask array read when computed."""
         dataset = self.dataset(path)
         if dataset.dtype.kind not in "fiub":
             raise InputError(f"expected real numbers at {path} in {self.name}, got {describe_type(dataset)}")
         if chunks is None and dataset.size * dataset.dtype.itemsize <= LAZY_BYTES:
-            return np.asarray(self._read(dataset, ()))
+            return np.asarray(self.read(dataset, ()))
         if dataset.size:
-            self._read(dataset, (0,) * dataset.ndim)  # a damaged file speaks up now, not when the bank is computed
+            self.read(dataset, (0,) * dataset.ndim)  # a damaged file speaks up now, not when the bank is computed
         return lazy(StoredArray(self.path, dataset.name, tuple(dataset.shape), dataset.dtype), dataset.chunks)
 
-    def _read(self, dataset: h5py.Dataset, index: Any) -> Any:
+    def read(self, dataset: h5py.Dataset, index: Any) -> Any:
+        """Part of a dataset, or one sentence when the file is damaged there."""
         try:
             return dataset[index]
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"cannot read {dataset.name} in {self.name} ({_first_line(error)}); the file is damaged: copy or download "
+                f"cannot read {dataset.name} in {self.name} ({_first_line(error)}); the file is damaged: copy or "
+                "download "
                 "it again"
             ) from None
+
+
+@dataclass
+class Cell:
+    """Arrays that belong together but lie apart: a MATLAB cell, a ragged column, one dataset per unit.
+
+    Attributes
+    ----------
+    items : numpy.ndarray of object
+        Arrays (NumPy or dask), text, or deeper cells.
+    labels : list of str
+        What each item is called, when it has a name.
+    """
+
+    items: NDArray[np.object_]
+    labels: list[str] = field(default_factory=list)
+
+
+class HDF5Store:
+    """An HDF5 file as a layout sees it: arrays and columns by path.
+
+    Parameters
+    ----------
+    reader : Reader
+        The open file.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.name = reader.name
+
+    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
+        """The array (NumPy or dask) at `path`, or the `Cell` of arrays that it names, indexed by `select`."""
+        if "*" not in path:
+            return indexed(self.content(self.reader.dataset(path), chunks), select, f"{path} in {self.name}")
+        found = self.reader.expand(path)
+        datasets = [self.reader.dataset(match) for _, match in found]
+        if chunks is None and sum(item.size * item.dtype.itemsize for item in datasets) > LAZY_BYTES:
+            chunks = "auto"
+        items = [self.content(item, chunks) for item in datasets]
+        return indexed(Cell(array_of(items), [label for label, _ in found]), select, f"{path} in {self.name}")
+
+    def content(self, dataset: h5py.Dataset, chunks: Any, above: tuple[str, ...] = ()) -> Any:
+        """A dataset's numbers, or the `Cell` of what its references lead to."""
+        if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
+            return self.reader.array(dataset.name, chunks)
+        name = str(dataset.name)
+        if name in above:
+            raise InputError(f"{above[0]} in {self.name} refers to itself in a circle; name the dataset of the maps")
+        if dataset.size > MAX_LABELS:
+            raise InputError(
+                f"expected at most {MAX_LABELS:.0e} references at {name} in {self.name}, got {dataset.size:.1e}"
+            )
+        references = np.asarray(self.reader.read(dataset, ()))
+        items = [self._referred(reference, chunks, (*above, name)) for reference in references.ravel()]
+        return Cell(array_of(items).reshape(references.shape))
+
+    def _referred(self, reference: Any, chunks: Any, above: tuple[str, ...]) -> Any:
+        found = self.reader.follow(reference, above[-1])
+        if not isinstance(found, h5py.Dataset):
+            raise InputError(
+                f"expected maps where {above[-1]} in {self.name} refers, got a group with {', '.join(list(found)[:6])}"
+            )
+        return self.content(self.reader.readable(found), chunks, above)
+
+    def column(self, path: str) -> NDArray[Any]:
+        """One value per unit: a dataset, or a field of the records in its parent."""
+        parent, _, last = path.rpartition("/")
+        if not self.reader.is_dataset(path) and self.reader.is_dataset(parent):
+            records = self.reader.dataset(parent)
+            if last in (records.dtype.names or ()):
+                return np.asarray(self.reader.read(records, ())[last]).ravel()
+        return self.reader.values(path).ravel()
+
+    def facts(self, path: str) -> dict[str, Any]:
+        """Plain HDF5 says nothing about its maps in an agreed way."""
+        return {}
+
+
+def array_of(items: list[Any]) -> NDArray[np.object_]:
+    """A flat object array that keeps each item whole."""
+    array = np.empty(len(items), dtype=object)
+    array[:] = items if all(np.ndim(item) == 0 for item in items) else None
+    for index, item in enumerate(items):
+        array[index] = item
+    return array
+
+
+def indexed(located: Any, select: tuple[Any, ...], where: str) -> Any:
+    """An array, or a cell with its labels, indexed by a layout's select."""
+    if not select:
+        return located
+    is_cell = isinstance(located, Cell)
+    values = located.items if is_cell else located
+    try:
+        chosen = values[select]
+        if not is_cell:
+            return chosen
+        if not isinstance(chosen, np.ndarray):
+            return chosen
+        labels = list(np.asarray(located.labels, dtype=object)[select]) if located.labels else []
+        return Cell(chosen, labels)
+    except IndexError as error:
+        raise InputError(f"select does not fit {where}, whose shape is {tuple(values.shape)} ({error})") from None
+
+
+def settled(array: Any, chunks: Any) -> Any:
+    """A lazy array read into memory when it turned out small and nobody asked for chunks."""
+    if chunks is None and hasattr(array, "dask") and array.nbytes <= LAZY_BYTES:
+        return array.compute()
+    return array
 
 
 def lazy(stored: StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
@@ -348,16 +480,14 @@ def describe_type(dataset: h5py.Dataset) -> str:
     return str(dataset.dtype)
 
 
-def _missing_filters(dataset: h5py.Dataset) -> str:
+def missing_filters(dataset: h5py.Dataset) -> str:
     """Names of the compression filters without which the dataset cannot be read, "" when all are at hand."""
     plist = dataset.id.get_create_plist()
     needed = [plist.get_filter(index) for index in range(plist.get_nfilters())]
     if all(h5py.h5z.filter_avail(code) for code, *_ in needed):
         return ""
-    try:
+    with contextlib.suppress(ImportError):
         __import__(_FILTER_PACKAGE)  # registers its filters with HDF5
-    except ImportError:
-        pass
     names = [
         f"{name.decode('utf-8', 'replace') or 'a filter'} (HDF5 filter {code})"
         for code, _, _, name in needed

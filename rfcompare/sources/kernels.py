@@ -123,7 +123,8 @@ def _std(divide_by_std: bool | Sequence[float], weights: Weights, channel: tuple
         std = tuple(float(value) for value in divide_by_std)
     if len(std) != len(channel) or not all(np.isfinite(value) and value > 0 for value in std):
         raise InputError(
-            f"expected {len(channel)} positive standard deviations, one for each of {', '.join(channel)}, got {list(std)}"
+            f"expected {len(channel)} positive standard deviations, one for each of {', '.join(channel)}, got "
+            f"{list(std)}"
         )
     return std
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfcompare.bank import CHANNELS, add_history, canonical, check, make_bank
+from rfcompare.bank import CHANNELS, add_history, canonical, check, load, make_bank
 from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
+from rfcompare.sources.hdf5 import LAZY_BYTES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,16 +30,25 @@ _HANDLED = ("dims", "deg_per_px", "units", "rows", "kind", "schema", "channel", 
 
 
 def is_native(reader: Reader) -> bool:
-    """Whether the file has rfcompare's schema, or maps under the name that rfcompare gives them."""
-    return reader.attrs("/").get("schema") == SCHEMAS["bank"].name or reader.is_dataset("/rf")
+    """Whether the file has maps under the name that rfcompare gives them."""
+    return reader.is_dataset("/rf")
 
 
 def open_saved(path: Path, chunks: Any) -> xr.Dataset:
-    """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given."""
+    """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given or the file is large."""
     import xarray as xr
 
-    dataset = xr.open_dataset(path, engine="h5netcdf", chunks=chunks)
-    return check(canonical(dataset if chunks is not None else dataset.load()))
+    if path.stat().st_size > LAZY_BYTES and chunks is None:
+        chunks = "auto"
+    if chunks is None:
+        bank = load(path)
+    else:
+        bank = check(canonical(xr.open_dataset(path, engine="h5netcdf", chunks={} if chunks == "auto" else chunks)))
+    if bank.attrs["schema"] != SCHEMAS["bank"].name:
+        raise InputError(
+            f"expected maps in {path}, got a Dataset of the schema {bank.attrs['schema']}; load it with load"
+        )
+    return bank
 
 
 def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
@@ -54,7 +64,8 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     dims = str(attrs.get("dims") or _default_dims(reader, shape)).replace(",", " ").split()
     if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(ORDER) or len(set(dims)) != len(dims):
         raise InputError(
-            f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), got the "
+            f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), "
+            "got the "
             f"shape {shape} and dims {' '.join(dims)!r}"
         )
     array = reader.array("/rf", chunks)
@@ -62,6 +73,8 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     if "channel" not in dims:
         array = array[:, None]
     channel = _channel(reader, attrs, array.shape[1])
+    order, channel = channel_order(channel)
+    array = array[:, order]
     n = array.shape[0]
     sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
     labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
@@ -70,12 +83,13 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     if half is not None:
         moved = ["half", *dims]
         half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
-        half = half if "channel" in dims else half[:, :, None]
+        half = half[:, :, order] if "channel" in dims else half[:, :, None]
     grid = {name: reader.values(f"/{name}") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
     for name, values in grid.items():
         if values.shape != (sizes[name],):
             raise InputError(
-                f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along {name}, "
+                f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along "
+                f"{name}, "
                 f"got the shape {values.shape}"
             )
     rows = str(attrs.get("rows", "up"))
@@ -106,6 +120,18 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     elif "polarity_known" in attrs:
         bank["polarity_known"] = ("unit", np.full(n, bool(attrs["polarity_known"])))
     return check(add_history(bank, f"open_fields: {reader.name}, /rf {shape} along {' '.join(dims)}, rows {rows}"))
+
+
+def channel_order(channel: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    """Where a bank's channels lie among a file's, and their names in the bank's order.
+
+    Examples
+    --------
+    >>> channel_order(("off", "on"))
+    ([1, 0], ('on', 'off'))
+    """
+    known = next(names for names in CHANNELS if sorted(names) == sorted(channel))
+    return [channel.index(name) for name in known], known
 
 
 def _default_dims(reader: Reader, shape: tuple[int, ...]) -> str:

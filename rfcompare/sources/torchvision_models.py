@@ -1,4 +1,4 @@
-"""Weights of networks: torchvision's classification models by name, trained or as initialized, and any ``nn.Module``."""
+"""Weights of networks: torchvision's classification models by name, trained or untrained, and any ``nn.Module``."""
 
 from __future__ import annotations
 
@@ -66,35 +66,57 @@ def unknown_name(name: str, known: list[str]) -> str:
     )
 
 
-def _read_published(name: str, weights: str, key: str | None) -> Weights:
-    from urllib.error import URLError
-
-    from torch import hub
+def _published(name: str, weights: str) -> Any:
+    """The member of torchvision's weight enumeration that `weights` names."""
     from torchvision import models
 
     choices = models.get_model_weights(name)
     available = [str(choice.name) for choice in choices]
     if not available:
         raise InputError(f"torchvision publishes no weights for {name}; pass weights=None for the untrained network")
-    wanted = weights.split(".")[-1]
     try:
-        chosen = choices[wanted]
+        return choices[weights.split(".")[-1]]
     except KeyError:
         raise InputError(
             f"torchvision has no weights {weights!r} for {name}; it has {', '.join(available)}, or None for untrained"
         ) from None
+
+
+def _state(name: str, chosen: Any) -> Any:
+    """The published parameters, from torchvision's cache or downloaded into it."""
+    from urllib.error import URLError
+
+    from torch import hub
+
     try:
-        state = chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+        return chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
     except (URLError, OSError) as error:
         raise InputError(
             f"cannot download the weights of {name} ({_reason(error)}) and no copy is in {hub.get_dir()}/checkpoints; "
             f"offline, 'reference:alexnet', a weights file, and '{name}' with weights=None (untrained) work"
         ) from None
-    except RuntimeError as error:
+    except Exception as error:  # a damaged file shows itself by many exceptions, and a download by a RuntimeError
         raise InputError(
             f"the cached or downloaded weights of {name} in {hub.get_dir()}/checkpoints are damaged "
             f"({_reason(error)}); delete the file and load again"
         ) from None
+
+
+def fetch_weights(name: str) -> Path:
+    """The file of a model's published default weights in torchvision's cache, downloaded when absent."""
+    from torch import hub
+
+    known = model_names()
+    if name.lower() not in known:
+        raise InputError(unknown_name(name, known))
+    chosen = _published(name.lower(), "DEFAULT")
+    _state(name, chosen)
+    return Path(hub.get_dir()) / "checkpoints" / Path(str(chosen.url)).name
+
+
+def _read_published(name: str, weights: str, key: str | None) -> Weights:
+    chosen = _published(name, weights)
+    state = _state(name, chosen)
     key = choose_weight({entry: tuple(tensor.shape) for entry, tensor in state.items()}, key, f"the weights of {name}")
     array = tensor_to_array(state[key], f"{name}, {key}")
     std = tuple(float(value) for value in getattr(chosen.transforms(), "std", ())) or None

@@ -1,0 +1,96 @@
+"""Which format a file of maps has, by its content, and how far each reader was tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS
+from rfcompare.sources import allen, matlab, native, nwb
+from rfcompare.sources.hdf5 import Reader, signature_offset
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format that `rfcompare.open_fields` reads.
+
+    Attributes
+    ----------
+    name : str
+        What a person calls it.
+    needs_layout : bool
+        Whether a layout must say what the file does not.
+    real : str
+        The real files that its reader was run on; "" for none yet.
+    """
+
+    name: str
+    needs_layout: bool
+    real: str
+
+
+SAVED = Format("a Dataset saved by rfcompare", False, "its own files")
+BY_HAND = Format("rfcompare's HDF5 written by hand", False, "its own files")
+ALLEN = Format("Allen two-photon analysis (HDF5)", False, "")
+NWB = Format("NWB 2", True, "")
+MATLAB_73 = Format(
+    "MATLAB v7.3 (HDF5)", True, "a recording without maps: macaque V1 bars and spikes (Rust et al. 2005)"
+)
+MATLAB_5 = Format("MATLAB v5", True, "macaque V1 (De & Horwitz 2021) and macaque ganglion cells (Field et al. 2010)")
+HDF5 = Format("HDF5", True, "")
+
+FORMATS = (SAVED, BY_HAND, HDF5, NWB, ALLEN, MATLAB_73, MATLAB_5)
+"""All of them, as the README's table lists them."""
+
+
+def identify(path: Path) -> Format:
+    """The format of an existing file.
+
+    Raises
+    ------
+    InputError
+        None that is read here, or damaged.
+    """
+    offset = signature_offset(path)
+    if offset is None:
+        if matlab.is_v5(path) or (path.suffix.lower() == ".mat" and _is_v4(path)):
+            return MATLAB_5
+        raise InputError(not_recognized(path))
+    # MATLAB first: a variable called rf would otherwise pass for rfcompare's own, with its axes reversed.
+    if matlab.is_v73(path, offset):
+        return MATLAB_73
+    with Reader(path) as reader:
+        schema = str(reader.attrs("/").get("schema", ""))
+        if schema in {known.name for known in SCHEMAS.values()}:
+            return SAVED
+        if native.is_native(reader):
+            return BY_HAND
+        if allen.stimuli(reader):
+            return ALLEN
+        if nwb.is_nwb(reader):
+            return NWB
+    return HDF5
+
+
+def _is_v4(path: Path) -> bool:
+    try:
+        return bool(matlab.list_variables(path))
+    except InputError:
+        return False
+
+
+def not_recognized(path: Path) -> str:
+    """One sentence for a file that is none of the formats, with what it looks like."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    looks = "a file of an unknown format"
+    if start.startswith((b"\x93NUMPY", b"PK")):
+        looks = "NumPy or zipped data, whose kernels load_kernels reads"
+    elif start.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8")):
+        looks = "an image"
+    elif start.startswith((b"CDF\x01", b"CDF\x02")):
+        looks = "netCDF 3; save it as netCDF 4"
+    elif b"\0" not in start:
+        looks = "text"
+    return f"expected maps in an HDF5, NWB or MATLAB file, but {path} is {looks}; does its name end rightly?"

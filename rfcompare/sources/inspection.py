@@ -1,0 +1,401 @@
+"""What a file holds, in text for a person: its format, its tree, and a layout drafted to edit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rfcompare.errors import InputError
+from rfcompare.sources import allen, checkpoints, formats, matlab, nwb, reference
+from rfcompare.sources.hdf5 import Reader, describe_type, missing_filters, natural, read_attributes
+
+MAX_LINES = 300
+MAX_DEPTH = 12
+MAX_CHILDREN = 14
+"""A group with more children than this shows the first few and counts the rest."""
+
+MAX_PREVIEW_BYTES = 2**26
+"""MATLAB v5 variables larger than this are listed by their headers alone."""
+
+_WORDS = ("rf", "sta", "strf", "receptive", "map", "maps", "field", "fields", "kernel", "filter", "spatial", "fits")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An array that could hold maps.
+
+    Attributes
+    ----------
+    path : str
+        Where it is.
+    shape : tuple of int
+        Its shape, behind a cell's own axes.
+    select : str
+        Index that leaves one map per unit, or "".
+    description : str
+        What the file says about it.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    select: str = ""
+    description: str = ""
+
+
+def describe_file(path: Path) -> str:
+    """Format, tree and, where one is needed, a drafted layout.
+
+    Raises
+    ------
+    InputError
+        The file is damaged or of none of the known formats.
+    """
+    if path.suffix.lower() in checkpoints.SUFFIXES:
+        return _describe_weights(path)
+    found = formats.identify(path)
+    lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", f"format: {found.name}"]
+    if found.real:
+        lines.append(f"reader: run on {found.real}")
+    else:
+        lines.append("reader: never run on a real file of this format, only on files made for its tests")
+    lines.append("")
+    if found is formats.MATLAB_5:
+        lines += _tree_v5(path)
+    else:
+        with Reader(path) as reader:
+            lines += list(_tree(reader))
+    lines += ["", *_how_to_open(path, found)]
+    return "\n".join(lines)
+
+
+def describe_reference(name: str) -> str:
+    """The entry of a shipped population and where its file is."""
+    entry = reference.entry_of(name.removeprefix(reference.PREFIX))
+    path = reference.path_of(name.removeprefix(reference.PREFIX))
+    return "\n".join([f"{name}  {path}", *(f"{key}: {value}" for key, value in entry.items())])
+
+
+def _describe_weights(path: Path) -> str:
+    weights = checkpoints.read_weights(path, None)
+    key = f", entry {weights.key}" if weights.key else ""
+    size = _bytes(path.stat().st_size)
+    return f"{path.name}  ({size})\nformat: weights\n{weights.array.shape} {weights.array.dtype}{key}"
+
+
+# HDF5 ------------------------------------------------------------------------------------------------------------
+
+
+def _tree(reader: Reader) -> Iterator[str]:
+    lines = _walk(reader, reader.find("/"), 0, set())
+    for count, line in enumerate(lines):
+        if count == MAX_LINES:
+            yield f"… (the rest is left out after {MAX_LINES} lines)"
+            return
+        yield line
+
+
+def _walk(reader: Reader, group: h5py.Group, depth: int, seen: set[Any]) -> Iterator[str]:
+    indent = "  " * depth
+    if depth == 0:
+        yield f"/{_attributes(read_attributes(group))}"
+    identity = _identity(group)
+    if identity in seen:
+        yield f"{indent}  (shown above)"
+        return
+    seen.add(identity)
+    if depth >= MAX_DEPTH:
+        yield f"{indent}  … (deeper groups are left out)"
+        return
+    names = sorted((str(name) for name in group), key=natural)
+    shown = names if len(names) <= MAX_CHILDREN else names[: MAX_CHILDREN - 2]
+    for name in shown:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            yield f"{indent}  {name}  → another file, {link.filename} (not followed)"
+        elif isinstance(link, h5py.SoftLink):
+            yield f"{indent}  {name}  → {link.path}"
+        else:
+            yield from _object(reader, group, name, depth, seen)
+    if len(shown) < len(names):
+        yield f"{indent}  … {len(names) - len(shown)} more, up to {names[-1]}"
+
+
+def _object(reader: Reader, group: h5py.Group, name: str, depth: int, seen: set[Any]) -> Iterator[str]:
+    indent = "  " * (depth + 1)
+    try:
+        item = group[name]
+        attrs = _attributes(read_attributes(item))
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        yield f"{indent}{name}  cannot be read ({type(error).__name__})"
+        return
+    if isinstance(item, h5py.Group):
+        yield f"{indent}{name}/{attrs}"
+        yield from _walk(reader, item, depth + 1, seen)
+    elif isinstance(item, h5py.Dataset):
+        shape = "empty" if item.shape is None else tuple(int(size) for size in item.shape)
+        missing = missing_filters(item)
+        problem = f"  compressed with {missing}: install hdf5plugin" if missing else ""
+        yield f"{indent}{name}  {shape} {describe_type(item)}{_matlab_shape(item)}{attrs}{problem}"
+    else:
+        yield f"{indent}{name}  a named type"
+
+
+def _matlab_shape(item: h5py.Dataset) -> str:
+    kind = read_attributes(item).get("MATLAB_class")
+    if kind is None or item.shape is None:
+        return ""
+    return f"  {kind} of size {' × '.join(str(size) for size in item.shape[::-1])} in MATLAB"
+
+
+def _identity(group: h5py.Group) -> Any:
+    info = h5py.h5o.get_info(group.id)
+    return (info.fileno, info.addr)
+
+
+def _attributes(attrs: dict[str, Any]) -> str:
+    shown = {
+        name: value for name, value in attrs.items() if not name.startswith(("MATLAB_", "object_id", "namespace", "_"))
+    }
+    if not shown:
+        return ""
+    return "  [" + ", ".join(f"{name}={_short(value)}" for name, value in list(shown.items())[:8]) + "]"
+
+
+def _short(value: Any, limit: int = 70) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+# MATLAB v5 -------------------------------------------------------------------------------------------------------
+
+
+def _tree_v5(path: Path) -> list[str]:
+    store = matlab.V5Store(path)
+    lines = []
+    for name, shape, kind in matlab.list_variables(path):
+        lines.append(f"  {name}  {shape} {kind}")
+        if kind in ("cell", "struct") and path.stat().st_size <= MAX_PREVIEW_BYTES:
+            lines += [f"    {line}" for line in _first_inside(store.variable(name))]
+    return lines
+
+
+def _first_inside(node: Any, depth: int = 0) -> list[str]:
+    """What the first element of a cell or the first struct holds."""
+    if depth > 4 or not isinstance(node, np.ndarray) or not node.size:
+        return []
+    indent = "  " * depth
+    if node.dtype.names:
+        lines = []
+        for field in node.dtype.names[:MAX_CHILDREN]:
+            inside = node[field].flat[0]
+            lines.append(f"{indent}.{field}  {getattr(inside, 'shape', '')} {getattr(inside, 'dtype', '')}")
+        return lines
+    if node.dtype == object:
+        inside = node.flat[0]
+        dtype = getattr(inside, "dtype", np.dtype("O"))
+        what = "struct" if dtype.names else "cell" if dtype == np.dtype("O") else dtype
+        return [
+            f"{indent}first of {node.size}: {getattr(inside, 'shape', '')} {what}",
+            *_first_inside(inside, depth + 1),
+        ]
+    return []
+
+
+# Drafting --------------------------------------------------------------------------------------------------------
+
+
+def candidates(path: Path, found: formats.Format) -> list[Candidate]:
+    """Arrays of a file that could hold maps, the likeliest first."""
+    if found is formats.MATLAB_5:
+        listed = _candidates_v5(path)
+    else:
+        with Reader(path) as reader:
+            if found is formats.NWB:
+                columns = nwb.map_columns(reader)
+                listed = [Candidate(name, shape, description=text) for name, shape, text in columns]
+            else:
+                listed = _candidates_hdf5(reader, transposed=found is formats.MATLAB_73)
+    return sorted(listed, key=lambda item: -_likeness(item))
+
+
+def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
+    listed: list[Candidate] = []
+
+    def visit(name: str, item: Any) -> None:
+        if len(listed) >= 50 or name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
+            return
+        shape = tuple(int(size) for size in item.shape)
+        shape = shape[::-1] if transposed else shape
+        if item.dtype.kind in "fiu" and 3 <= item.ndim <= 6 and "MATLAB_empty" not in item.attrs:
+            listed.append(Candidate(f"/{name}", shape, description=str(read_attributes(item).get("description", ""))))
+        elif h5py.check_ref_dtype(item.dtype) is h5py.Reference and item.size:
+            inside = _first_referred(reader, item, transposed)
+            if inside is not None:
+                listed.append(_cell_candidate(f"/{name}", shape, inside))
+
+    reader.file.visititems(visit)
+    if not listed:
+        listed = _one_per_cell(reader)
+    return listed
+
+
+def _first_referred(reader: Reader, item: h5py.Dataset, transposed: bool) -> tuple[int, ...] | None:
+    try:
+        inside = reader.follow(reader.read(item, (0,) * item.ndim), item.name)
+    except InputError:
+        return None
+    if (
+        not isinstance(inside, h5py.Dataset)
+        or inside.shape is None
+        or inside.dtype.kind not in "fiu"
+        or inside.ndim < 2
+    ):
+        return None
+    shape = tuple(int(size) for size in inside.shape)
+    return (shape[::-1] if transposed else shape) if min(shape[-2:]) > 1 else None
+
+
+def _one_per_cell(reader: Reader) -> list[Candidate]:
+    """Files with one 2-D dataset per cell: the same relative path under many sibling groups."""
+    counts: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None and item.ndim in (2, 3) and min(item.shape) > 2:
+            parts = name.split("/")
+            for index in range(len(parts)):
+                pattern = "/" + "/".join([*parts[:index], "*", *parts[index + 1 :]])
+                count, shape = counts.get(pattern, (0, tuple(int(size) for size in item.shape)))
+                if tuple(item.shape) == shape:
+                    counts[pattern] = (count + 1, shape)
+
+    reader.file.visititems(visit)
+    return [Candidate(pattern, (count, *shape)) for pattern, (count, shape) in counts.items() if count >= 3]
+
+
+def _candidates_v5(path: Path) -> list[Candidate]:
+    listed = []
+    store = matlab.V5Store(path)
+    for name, shape, kind in matlab.list_variables(path):
+        if kind == "cell" and path.stat().st_size <= MAX_PREVIEW_BYTES:
+            inside = next((item for item in store.variable(name).ravel() if getattr(item, "size", 0)), None)
+            if getattr(getattr(inside, "dtype", None), "kind", "") in ("f", "i", "u") and min(inside.shape) > 1:
+                listed.append(_cell_candidate(f"/{name}", shape, tuple(inside.shape)))
+        elif 3 <= len(shape) <= 6 and kind not in ("cell", "struct", "char", "object", "opaque", "function"):
+            listed.append(Candidate(f"/{name}", tuple(shape)))
+    return listed
+
+
+def _cell_candidate(path: str, cell: tuple[int, ...], inside: tuple[int, ...]) -> Candidate:
+    """A cell N × 1 of maps needs no index; of a cell N × k the first column is drafted."""
+    if len(cell) == 2 and min(cell) > 1:
+        return Candidate(path, (cell[0], *inside), select=":,0", description=f"a cell of {cell[0]} × {cell[1]} arrays")
+    return Candidate(path, (int(np.prod(cell)), *inside), description="a cell of arrays")
+
+
+def _likeness(candidate: Candidate) -> float:
+    words = candidate.path.lower().replace("/", "_").split("_")
+    named = sum(word in _WORDS or "receptive" in word for word in words)
+    dims = guess_dims(candidate.shape)
+    square = max(
+        (min(a, b) / max(a, b) for a, b in pairwise(candidate.shape) if min(a, b) > 2),
+        default=0.0,
+    )
+    return 3.0 * named + square + (1.0 if dims else 0.0) - 0.1 * len(candidate.shape)
+
+
+def guess_dims(shape: tuple[int, ...]) -> list[str]:
+    """A guess at which axis is which, from the sizes alone; a person checks it.
+
+    The pair of neighbors that is most nearly square is y, x; an axis of 2 or 3 is the channel; of the others the
+    longest is the unit and the next the lag.
+
+    Examples
+    --------
+    >>> guess_dims((94, 2, 13, 13)), guess_dims((13, 13, 94))
+    (['unit', 'channel', 'y', 'x'], ['y', 'x', 'unit'])
+    """
+    if not 3 <= len(shape) <= 5:
+        return []
+    pairs = [(min(a, b) / max(a, b), index) for index, (a, b) in enumerate(pairwise(shape)) if min(a, b) > 3]
+    if not pairs:
+        return []
+    # With the same ratio the last pair wins: maps usually vary fastest.
+    _, first = max(pairs)
+    names: list[str] = [""] * len(shape)
+    names[first], names[first + 1] = "y", "x"
+    rest = [index for index in range(len(shape)) if not names[index]]
+    if len(rest) > 1:
+        channel = next((index for index in rest if shape[index] in (2, 3)), None)
+        if channel is not None:
+            names[channel] = "channel"
+            rest.remove(channel)
+    rest.sort(key=lambda index: -shape[index])
+    for index, name in zip(rest, ("unit", "lag", "half"), strict=False):
+        names[index] = name
+    return names
+
+
+def _how_to_open(path: Path, found: formats.Format) -> list[str]:
+    if not found.needs_layout:
+        if found is formats.ALLEN:
+            with Reader(path) as reader:
+                there = [stimulus.path for stimulus in allen.stimuli(reader)]
+            if len(there) > 1:
+                choice = ", ".join(there)
+                return [
+                    f"It opens with layout={{'maps': PATH}}, where PATH is one of {choice}; alone it opens "
+                    "per-cell fields."
+                ]
+        return [f'It opens as it is: rfc.open_fields("{path.name}").']
+    listed = candidates(path, found)
+    if not listed:
+        return [
+            "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table of Gabor "
+            "parameters can be rendered by a layout with `parameters`."
+        ]
+    best = listed[0]
+    lines = [
+        "# A layout to edit: save it as layout.toml and open the file with --layout layout.toml. Guessed from "
+        f"{best.path}."
+    ]
+    if best.description:
+        lines.append(f"# The file says: {best.description}")
+    if len(listed) > 1:
+        lines.append(f"# Others that could be maps: {', '.join(item.path for item in listed[1:6])}")
+    dims = guess_dims(best.shape) or ["unit", "y", "x"]
+    lines.append(f'maps = "{best.path}"')
+    if best.select:
+        lines.append(f'select = "{best.select}"                  # which column of the cell')
+    lines.append(f'dims = "{" ".join(dims)}"   # of shape {best.shape}; guessed from the sizes: check')
+    if "channel" in dims:
+        count = best.shape[dims.index("channel")]
+        names = '["on", "off"]' if count == 2 else '["r", "g", "b"]'
+        lines.append(f"channel = {names}        # in the file's order: check")
+    if "lag" in dims:
+        lines.append('lag = "peak"                    # or an index from 0')
+    lines += [
+        'y = "down"                      # rows from the top of the visual field, or "up"',
+        "# deg_per_px = 2.0             # degrees of visual angle per pixel; without it the maps stay in pixels",
+        'kind = "measured"               # or parametric, simulated, …',
+        'polarity = "known"              # or "unknown" when the sign of the maps is arbitrary',
+        'stimulus = "unknown"            # or {class = "sparse noise", element_deg = 2.0}',
+        '# subject = "/path/to/subjects" # or one name for all',
+        '# citation = "…"',
+    ]
+    return lines
+
+
+def _bytes(size: int) -> str:
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"

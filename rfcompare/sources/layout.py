@@ -1,0 +1,516 @@
+"""The layout: what a file of maps does not say about itself, in TOML or as a mapping, and how it turns into a bank.
+
+=================================  ====================================================================================
+key                                meaning
+=================================  ====================================================================================
+``maps``                           path of the maps; a ``*`` gathers one dataset per unit and names the units; a list
+                                   holds one path per channel
+``dims``                           order of the array's axes, such as ``"unit channel y x"`` (also ``lag``, ``half``); a
+                                   missing channel means one channel. MATLAB arrays count as MATLAB's ``size`` does
+``select``                         index into the raw array or cell before its axes are named, such as ``":,1"``
+``channel``                        ``["on", "off"]``, ``["r", "g", "b"]``, ``"luminance"`` or ``"signed"`` (default)
+``y``, ``x``                       ``"down"`` (rows from the top; default), ``"up"``; ``"right"`` (default), ``"left"``
+``deg_per_px``                     degrees of visual angle per pixel, or ``[x, y]``; absent: pixels
+``um_per_px``, ``um_per_deg``      the same for retinal maps, whose pixels are known in µm
+``lag``                            index of the lag to keep, or ``"peak"``: per unit the lag of most energy
+``half``                           path of independent halves (first axis ``half``), or a list of two paths
+``kind``                           default ``"measured"``
+``polarity``                       ``"known"`` (default) or ``"unknown"``: the maps' sign is arbitrary
+``unit``, ``subject``, ``source``  a text for all units or the path of one value per unit; so also ``field_of_view``,
+                                   ``cortex_x``, ``cortex_y``, ``noise_sd``
+``per_unit``                       table of further coordinates, each a text, a number or a path
+``exclude``                        indices of bad units, counted from 0, that are left out
+``stimulus``                       text or table; required when measured; ``"unknown"`` is an answer
+``citation``, ``doi``, ``license`` text; any other provenance in a table ``attrs``
+``parameters``, ``gabor``,         instead of ``maps``: path of a table of Gabor parameters, formulas that turn its
+``size``, ``normalize``            columns into rfcompare's, the maps' size ``[y, x]``, ``"l2"`` for maps of unit norm
+=================================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rfcompare.bank import CHANNELS, add_history, check, make_bank
+from rfcompare.errors import InputError
+from rfcompare.sources.hdf5 import Cell, settled, stack
+from rfcompare.sources.native import channel_order
+from rfcompare.sources.rendering import evaluate, render_gabors
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MAX_UNITS = 10**6
+MAX_PIXELS = 2**14
+"""Units and pixels along one side beyond these are a transposed or a mistaken layout."""
+
+_DIMS = ("half", "unit", "channel", "lag", "y", "x")
+_CHANNEL_SETS = sorted(" ".join(names) for names in CHANNELS)
+_LABELS = ("unit", "subject", "source", "field_of_view")
+_NUMBERS = ("cortex_x", "cortex_y", "noise_sd")
+
+
+class Store(Protocol):
+    """What a format must offer so that a layout can be applied to its files."""
+
+    name: str
+
+    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
+        """The array (NumPy or dask) or `Cell` at `path`, indexed by `select`."""
+
+    def column(self, path: str) -> Any:
+        """One value per unit at `path`, as a flat array of numbers or text."""
+
+    def facts(self, path: str) -> dict[str, Any]:
+        """What the file itself says about the maps at `path`: labels and provenance."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A checked layout; the module's table says what each field means."""
+
+    maps: tuple[str, ...] = ()
+    dims: tuple[str, ...] = ()
+    select: tuple[Any, ...] = ()
+    channel: tuple[str, ...] = ("signed",)
+    y: str = "down"
+    x: str = "right"
+    deg_per_px: Any = None
+    um_per_px: float | None = None
+    um_per_deg: float | None = None
+    lag: int | str | None = None
+    half: tuple[str, ...] = ()
+    kind: str = "measured"
+    polarity: str = "known"
+    unit: Any = None
+    subject: Any = None
+    source: Any = None
+    field_of_view: Any = None
+    cortex_x: Any = None
+    cortex_y: Any = None
+    noise_sd: Any = None
+    per_unit: Mapping[str, Any] = field(default_factory=dict)
+    exclude: tuple[int, ...] = ()
+    stimulus: Any = None
+    citation: str | None = None
+    doi: str | None = None
+    license: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    parameters: str | None = None
+    gabor: Mapping[str, Any] = field(default_factory=dict)
+    size: tuple[int, ...] = ()
+    normalize: str | None = None
+
+
+def read_layout(layout: str | Path | Mapping[str, Any]) -> Layout:
+    """A checked `Layout` from a TOML file or a mapping.
+
+    Raises
+    ------
+    InputError
+        The file is not TOML, a key is unknown or missing, or a value is out of range.
+
+    Examples
+    --------
+    >>> read_layout({"maps": "/units/rf", "dims": "unit y x", "stimulus": "sparse noise"}).dims
+    ('unit', 'y', 'x')
+    """
+    if isinstance(layout, Mapping):
+        given, where = dict(layout), "the layout"
+    else:
+        from rfcompare.bank import existing_file
+
+        path = existing_file(layout)
+        where = str(path)
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"expected a layout in TOML, but {path} is not TOML ({error})") from None
+    return _checked(given, where)
+
+
+def _checked(given: dict[str, Any], where: str) -> Layout:
+    known = [item.name for item in fields(Layout)]
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"it may have {', '.join(known)}"
+            raise InputError(f"{where} has the unknown key {key!r}; {hint}")
+    for key in ("maps", "half", "channel"):
+        if isinstance(given.get(key), str):
+            given[key] = given[key].replace(",", " ").split() if key == "channel" else [given[key]]
+    if isinstance(given.get("dims"), str):
+        given["dims"] = given["dims"].replace(",", " ").split()
+    for key in ("maps", "half", "channel", "dims", "exclude", "size"):
+        if key in given:
+            given[key] = tuple(given[key])
+    given["select"] = parse_select(str(given.get("select", "")))
+    if "parameters" in given:
+        given.setdefault("kind", "parametric")
+    layout = Layout(**given)
+    for fault in _faults(layout, given, where):
+        raise InputError(fault)
+    return layout
+
+
+def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
+    faults = []
+    if bool(layout.maps) == (layout.parameters is not None):
+        faults.append(f"expected {where} to name either maps or parameters, the path of what to read")
+    if layout.maps and not layout.dims:
+        faults.append(f"expected {where} to give dims, the order of the axes of the maps, such as 'unit channel y x'")
+    if layout.dims and (
+        not set(layout.dims) <= set(_DIMS)
+        or len(set(layout.dims)) < len(layout.dims)
+        or not {"unit", "y", "x"} <= set(layout.dims)
+    ):
+        faults.append(
+            f"expected dims in {where} to name unit, y and x, with channel, lag and half where the array has them, got "
+            f"{' '.join(layout.dims)!r}"
+        )
+    if "channel" in layout.dims and (len(layout.maps) > 1 or "channel" not in given):
+        faults.append(
+            f"expected {where} to name the channels along the axis channel, as in channel = ['on', 'off'], and "
+            "all in one "
+            "array"
+        )
+    if " ".join(sorted(layout.channel)) not in [" ".join(sorted(names.split())) for names in _CHANNEL_SETS]:
+        faults.append(f"expected channel in {where} to be one of {'; '.join(_CHANNEL_SETS)}, got {layout.channel}")
+    if len(layout.maps) > 1 and len(layout.maps) != len(layout.channel):
+        faults.append(f"expected one path in maps of {where} for each channel {layout.channel}, got {len(layout.maps)}")
+    words = {"y": ("down", "up"), "x": ("right", "left"), "polarity": ("known", "unknown"), "normalize": (None, "l2")}
+    for key, allowed in words.items():
+        value = getattr(layout, key)
+        if value not in allowed:
+            choices = " or ".join(repr(choice) for choice in allowed if choice is not None)
+            faults.append(f"expected {key} in {where} to be {choices}, got {value!r}")
+    if layout.um_per_deg is not None and layout.um_per_px is None:
+        faults.append(f"expected um_per_px beside um_per_deg in {where}: how many µm a pixel has on the retina")
+    if layout.deg_per_px is not None and layout.um_per_deg is not None:
+        faults.append(f"expected either deg_per_px or um_per_px with um_per_deg in {where}, got both")
+    if layout.lag is not None and "lag" not in layout.dims:
+        faults.append(f"{where} chooses lag = {layout.lag!r}, but its dims {' '.join(layout.dims)!r} have no lag")
+    if isinstance(layout.lag, str) and layout.lag != "peak":
+        faults.append(f"expected lag in {where} to be an index or 'peak', got {layout.lag!r}")
+    if layout.parameters is not None and (layout.kind != "parametric" or len(layout.size) != 2 or not layout.gabor):
+        faults.append(
+            f"expected a table gabor, size = [y, x] and the kind parametric beside parameters in {where}: maps "
+            "that are "
+            "rendered from parameters are no measurements"
+        )
+    return faults
+
+
+def parse_select(text: str) -> tuple[Any, ...]:
+    """An index such as ":,1" or "0,:,2:10" as a tuple of slices and integers.
+
+    Examples
+    --------
+    >>> parse_select(":,1")
+    (slice(None, None, None), 1)
+    """
+    index: list[Any] = []
+    for part in [piece.strip() for piece in text.split(",")] if text.strip() else []:
+        if part == "...":
+            index.append(Ellipsis)
+        elif re.fullmatch(r"-?\d+", part):
+            index.append(int(part))
+        elif re.fullmatch(r"(-?\d+)?:(-?\d+)?(:-?\d+)?", part):
+            index.append(slice(*(int(number) if number else None for number in part.split(":"))))
+        else:
+            raise InputError(f"expected select to be an index such as ':,1' or '0:50', got {text!r}")
+    return tuple(index)
+
+
+def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
+    """Read the maps that `layout` names in `store` as a bank.
+
+    Raises
+    ------
+    InputError
+        A path, an order or a number of values does not fit the file.
+    """
+    if layout.parameters is not None:
+        return _apply_parameters(store, layout)
+    facts = store.facts(layout.maps[0])
+    if layout.kind == "measured" and not (layout.stimulus or facts.get("stimulus")):
+        raise InputError(
+            f"expected the layout to say with what stimulus the maps of {store.name} were measured, such as stimulus = "
+            "{class = 'sparse noise', element_deg = 2.0}; stimulus = 'unknown' is an answer"
+        )
+    (array, dims), names = _maps(store, layout, layout.maps, layout.dims, chunks)
+    halves = _halves(store, layout, chunks)
+    if layout.lag is not None:
+        array, halves, dims = _choose_lag(array, halves, dims, layout)
+    if "half" in layout.dims:
+        halves, array = array, array.mean(axis=0)
+    array = settled(array, chunks)
+    shown = " ".join(layout.dims)
+    return _finish(
+        store, layout, array, layout.channel, facts, halves=halves, names=names, read=f"{layout.maps} along {shown}"
+    )
+
+
+def _apply_parameters(store: Store, layout: Layout) -> xr.Dataset:
+    table = str(layout.parameters).rstrip("/")
+    columns: dict[str, Any] = {}
+
+    def column(name: str) -> Any:
+        if name not in columns:
+            columns[name] = np.asarray(store.column(f"{table}/{name}"), float)
+        return columns[name]
+
+    parameters = {
+        name: evaluate(formula, column, f"{name} of the layout's gabor table") for name, formula in layout.gabor.items()
+    }
+    maps = render_gabors(parameters, (int(layout.size[0]), int(layout.size[1])))
+    if layout.normalize == "l2":
+        maps = maps / np.sqrt((maps**2).sum((-2, -1), keepdims=True))
+    facts = store.facts(table)
+    made = ", ".join(f"{name} = {formula}" for name, formula in layout.gabor.items())
+    bank = _finish(
+        store,
+        layout,
+        maps[:, None],
+        layout.channel,
+        facts,
+        halves=None,
+        names=[],
+        read=f"{table} as Gabors: {made}",
+        rows="up",
+    )
+    return bank.assign_attrs(rendered="gabor")
+
+
+def _finish(
+    store: Store,
+    layout: Layout,
+    array: Any,
+    channel: tuple[str, ...],
+    facts: dict[str, Any],
+    *,
+    halves: Any,
+    names: list[str],
+    read: str,
+    rows: str | None = None,
+) -> xr.Dataset:
+    """Labels, scale and provenance around an array (unit, channel, [lag,] y, x) in the file's own directions."""
+    n = array.shape[0]
+    if layout.x == "left":
+        array = array[..., ::-1]
+        halves = None if halves is None else halves[..., ::-1]
+    order, channel = channel_order(channel)
+    array = array[:, order]
+    halves = None if halves is None else halves[:, :, order]
+    said = {name: facts.get(name) for name in (*_LABELS, *_NUMBERS)}
+    given = {name: getattr(layout, name) for name in (*_LABELS, *_NUMBERS)}
+    labels = {
+        name: _per_unit(store, name, given[name] if given[name] is not None else said[name], n)
+        for name in (*_LABELS, *_NUMBERS)
+    }
+    if labels["unit"] is None and names:
+        labels["unit"] = names
+    if isinstance(labels["unit"], str):
+        raise InputError(f"expected unit to be the path of {n} names in {store.name}, got the text {labels['unit']!r}")
+    scale = layout.deg_per_px
+    if layout.um_per_deg is not None and layout.um_per_px is not None:
+        scale = layout.um_per_px / layout.um_per_deg
+    provenance = {
+        name: getattr(layout, name) if getattr(layout, name) is not None else facts.get(name)
+        for name in ("stimulus", "citation", "doi", "license")
+    }
+    bank = make_bank(
+        array,
+        channel=channel,
+        kind=layout.kind,
+        rows=rows or layout.y,
+        deg_per_px=tuple(scale) if isinstance(scale, list) else scale,
+        half=halves,
+        **labels,
+        **{name: value for name, value in facts.items() if name not in {**labels, **provenance}},
+        **{name: value for name, value in provenance.items() if value is not None},
+        um_per_px=layout.um_per_px,
+        um_per_deg=layout.um_per_deg,
+        **layout.attrs,
+    )
+    for name, value in layout.per_unit.items():
+        values = _per_unit(store, name, value, n)
+        bank = bank.assign_coords({name: ("unit", np.full(n, values) if np.isscalar(values) else np.asarray(values))})
+    if layout.polarity == "unknown":
+        bank["polarity_known"] = ("unit", np.zeros(n, bool))
+    bank = add_history(bank, f"open_fields: {store.name}, {read}, {(rows and 'rendered') or f'y {layout.y}'}")
+    return check(_without(bank, layout.exclude))
+
+
+def _without(bank: xr.Dataset, exclude: tuple[int, ...]) -> xr.Dataset:
+    if not exclude:
+        return bank
+    n = bank.sizes["unit"]
+    if not all(isinstance(index, int) and 0 <= index < n for index in exclude):
+        raise InputError(f"expected exclude to hold indices of units from 0 to {n - 1}, got {list(exclude)}")
+    kept = bank.isel(unit=[index for index in range(n) if index not in set(exclude)])
+    return add_history(kept, f"open_fields: {len(set(exclude))} of {n} units left out by the layout: {list(exclude)}")
+
+
+def _per_unit(store: Store, name: str, value: Any, n: int) -> Any:
+    """One value per unit: read from a path, or given for all."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.startswith("/"):
+        values = np.asarray(store.column(value)).ravel()
+        if values.size == 1 and n != 1:
+            values = np.repeat(values, n)
+        if values.size != n:
+            raise InputError(
+                f"expected {n} values of {name} at {value} in {store.name}, one for each unit, got {values.size}"
+            )
+        return values.astype(float) if name in _NUMBERS else _numbers_or_text(values, name)
+    if isinstance(value, list | tuple | np.ndarray):
+        if len(value) != n:
+            raise InputError(f"expected {n} values of {name}, one for each unit in {store.name}, got {len(value)}")
+        return np.asarray(value)
+    return str(value) if name in _LABELS else value
+
+
+def _numbers_or_text(values: Any, name: str) -> Any:
+    if name in _LABELS:
+        whole = values.dtype.kind == "f" and np.all(values == np.round(values))
+        return [str(int(value)) if whole else str(value) for value in values]
+    return values
+
+
+# Arrays ----------------------------------------------------------------------------------------------------------
+
+
+def _maps(
+    store: Store, layout: Layout, paths: tuple[str, ...], dims: tuple[str, ...], chunks: Any
+) -> tuple[tuple[Any, tuple[str, ...]], list[str]]:
+    """The array at one path, or one per channel, with its axes in the bank's order and a channel axis."""
+    arrays: list[Any] = []
+    labels: list[list[str]] = []
+    for path in paths:
+        located = store.locate(path, layout.select, chunks)
+        if isinstance(located, Cell):
+            own = located.labels
+            located, cell_axes = _stacked(located, f"{path} in {store.name}")
+        else:
+            cell_axes, own = 0, []
+        labels.append(list(own))
+        arrays.append(_in_order(located, dims, cell_axes, path, store.name))
+    if any(own != labels[0] for own in labels):
+        raise InputError(f"expected the same units at {', '.join(paths)} in {store.name}, their names differ")
+    present = tuple(name for name in _DIMS if name in dims)
+    shapes = {tuple(array.shape) for array in arrays}
+    if len(shapes) > 1:
+        raise InputError(f"expected maps of one shape at {', '.join(paths)} in {store.name}, got {sorted(shapes)}")
+    unit = present.index("unit")
+    if len(arrays) > 1:
+        array = stack(arrays, axis=unit + 1)
+    else:
+        array = arrays[0] if "channel" in present else arrays[0][(slice(None),) * (unit + 1) + (None,)]
+    named = tuple(name for name in _DIMS if name in present or name == "channel")
+    sizes = dict(zip(named, array.shape, strict=True))
+    if sizes["channel"] != len(layout.channel):
+        raise InputError(
+            f"expected {len(layout.channel)} channels {layout.channel} in {store.name}, got {sizes['channel']} "
+            "along the axis "
+            f"that dims {' '.join(dims)!r} call channel"
+        )
+    if sizes["unit"] > MAX_UNITS or max(sizes["y"], sizes["x"]) > MAX_PIXELS:
+        raise InputError(
+            f"expected at most {MAX_UNITS} units of {MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do "
+            "the dims "
+            f"{' '.join(dims)!r} name the axes in the file's order?"
+        )
+    return (array, named), labels[0] if len(labels[0]) == sizes["unit"] else []
+
+
+def _stacked(cell: Cell, where: str) -> tuple[Any, int]:
+    """A cell of equal arrays as one array whose first axes are the cell's; an empty item is a map not measured."""
+    items = []
+    for item in cell.items.ravel():
+        if isinstance(item, Cell):
+            item, _ = _stacked(item, where)
+        if getattr(item, "dtype", np.dtype(object)).kind not in "fiub":
+            raise InputError(f"expected maps of numbers in the cells of {where}, got {_content(item)}")
+        items.append(item)
+    full = [item for item in items if item.size]
+    shapes = {tuple(item.shape) for item in full}
+    if len(shapes) != 1:
+        raise InputError(
+            f"expected maps of one shape in the cells of {where}, got {sorted(shapes)[:4] if shapes else 'none at all'}"
+        )
+    shape = shapes.pop()
+    items = [item if item.size else np.full(shape, np.nan) for item in items]
+    array = stack(items)
+    return array.reshape(*cell.items.shape, *shape), cell.items.ndim
+
+
+def _content(item: Any) -> str:
+    return f"an array of {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
+
+
+def _in_order(array: Any, dims: tuple[str, ...], cell_axes: int, path: str, name: str) -> Any:
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"expected maps of numbers at {path} in {name}, got {array.dtype}")
+    shape = tuple(array.shape)
+    if array.ndim > len(dims):
+        # MATLAB knows no vectors: a cell of N maps is N × 1. Only such axes are dropped, and only when that settles it.
+        candidates = range(cell_axes) if cell_axes else range(array.ndim)
+        single = [axis for axis in candidates if shape[axis] == 1]
+        if array.ndim - len(single) == len(dims):
+            array = array.reshape([size for axis, size in enumerate(shape) if axis not in single])
+    if array.ndim != len(dims):
+        raise InputError(
+            f"expected {len(dims)} dims {' '.join(dims)!r} at {path} in {name}, got the shape {shape}; name its "
+            "axes in dims "
+            "or index some away with select"
+        )
+    return array.transpose([dims.index(dim) for dim in _DIMS if dim in dims])
+
+
+def _halves(store: Store, layout: Layout, chunks: Any) -> Any:
+    if not layout.half:
+        return None
+    if len(layout.half) == 1:
+        (array, _), _ = _maps(store, layout, layout.half, ("half", *layout.dims), chunks)
+    else:
+        per_half = len(layout.maps)
+        if len(layout.half) != 2 * per_half:
+            raise InputError(
+                f"expected {2 * per_half} paths in half, {per_half} for each of two halves, got {len(layout.half)}"
+            )
+        parts = [layout.half[:per_half], layout.half[per_half:]]
+        array = stack([_maps(store, layout, tuple(part), layout.dims, chunks)[0][0] for part in parts])
+    if array.shape[0] != 2:
+        raise InputError(f"expected two halves at {layout.half} in {store.name}, got {array.shape[0]}")
+    return array
+
+
+def _choose_lag(array: Any, halves: Any, dims: tuple[str, ...], layout: Layout) -> tuple[Any, Any, tuple[str, ...]]:
+    axis = dims.index("lag")
+    kept = tuple(name for name in dims if name != "lag")
+    size = array.shape[axis]
+    if isinstance(layout.lag, int):
+        if not -size <= layout.lag < size:
+            raise InputError(f"expected lag to be an index from 0 to {size - 1}, got {layout.lag}")
+        index: Any = (slice(None),) * axis + (layout.lag,)
+        halves = None if halves is None else halves[(slice(None), *index)]
+        return array[index], halves, kept
+    if "half" in dims:
+        raise InputError("expected lag to be an index where dims name half, got 'peak'; the halves' peaks could differ")
+    # (unit, channel, lag, y, x): one lag a unit, the same for its channels, so that ON and OFF stay simultaneous.
+    energy = np.asarray(np.nansum(array.astype(float) ** 2, axis=(1, 3, 4)))
+    peak = energy.argmax(1)
+    chosen = stack([array[unit][:, lag] for unit, lag in enumerate(peak)])
+    if halves is not None:
+        halves = stack([halves[:, unit][:, :, lag] for unit, lag in enumerate(peak)], axis=1)
+    return chosen, halves, kept

@@ -1,0 +1,142 @@
+"""NWB 2 files, read with h5py: a column of maps in ``/units`` or in a table of a processing module.
+
+NWB stores strings as bytes, gives datasets no dimension scales, and leaves units and the order of axes to a free-text
+description: a layout says what the file does not. What the file does say, the subject, the species, the units' ids,
+publications and notes on the stimulus, is read off it and recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from rfcompare.errors import InputError
+from rfcompare.sources.hdf5 import Cell, HDF5Store, Reader, array_of, indexed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MAP_WORDS = ("receptive", "rf", "sta", "spatial", "filter", "kernel", "strf")
+_TABLES = ("Units", "DynamicTable", "PlaneSegmentation", "TimeIntervals")
+
+
+def is_nwb(reader: Reader) -> bool:
+    """Whether a file says that it is NWB 2."""
+    return str(reader.attrs("/").get("nwb_version", "")).startswith("2")
+
+
+class NWBStore(HDF5Store):
+    """An NWB file as a layout sees it: columns by path, ragged ones put back together."""
+
+    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
+        """The column at `path`; a ragged one, which has an index beside it, as a `Cell` with an item per row."""
+        index = f"{path}_index"
+        if "*" in path or not self.reader.is_dataset(index):
+            return super().locate(path, select, chunks)
+        return indexed(self._ragged(path, chunks), select, f"{path} in {self.name}")
+
+    def _ragged(self, path: str, chunks: Any) -> Any:
+        """Rows of a ragged column: row i lies between the ends i − 1 and i of the index, which may be ragged itself."""
+        ends = self._ends(f"{path}_index")
+        values: Any
+        if self.reader.is_dataset(f"{path}_index_index"):
+            inner = self._cut(self.reader.array(path, chunks), ends, path)
+            ends = self._ends(f"{path}_index_index")
+            rows = [Cell(array_of(inner[start:end])) for start, end in _spans(ends, len(inner), path, self.name)]
+            return Cell(array_of(rows))
+        values = self.reader.array(path, chunks)
+        return Cell(array_of(self._cut(values, ends, path)))
+
+    def _ends(self, path: str) -> NDArray[np.int64]:
+        return np.asarray(self.reader.values(path)).ravel().astype(np.int64)
+
+    def _cut(self, values: Any, ends: NDArray[np.int64], path: str) -> list[Any]:
+        return [values[start:end] for start, end in _spans(ends, values.shape[0], path, self.name)]
+
+    def facts(self, path: str) -> dict[str, Any]:
+        """Ids of the rows, the subject and what else the file states; nothing that it leaves open."""
+        reader = self.reader
+        found: dict[str, Any] = {}
+        table = path.rpartition("/")[0]
+        if "*" not in path and str(reader.attrs(table).get("neurodata_type", "")) in _TABLES:
+            ids = f"{table}/id"
+            if reader.is_dataset(ids):
+                found["unit"] = [f"unit {value}" for value in reader.values(ids).ravel()]
+        for name, where in (
+            ("subject", "/general/subject/subject_id"),
+            ("species", "/general/subject/species"),
+            ("source", "/identifier"),
+            ("stimulus", "/general/stimulus"),
+            ("institution", "/general/institution"),
+            ("session_description", "/session_description"),
+        ):
+            if reader.is_dataset(where):
+                text = str(reader.values(where).ravel()[0]) if reader.shape(where) in ((), (1,)) else ""
+                if text:
+                    found[name] = text
+        publications = "/general/related_publications"
+        if reader.is_dataset(publications):
+            found["citation"] = "; ".join(str(text) for text in reader.values(publications).ravel())
+        description = reader.attrs(path).get("description") if "*" not in path else None
+        if description:
+            found["maps_description"] = description
+        return found
+
+
+def _spans(ends: NDArray[np.int64], size: int, path: str, name: str) -> list[tuple[int, int]]:
+    starts = np.concatenate([[0], ends[:-1]])
+    if ends.size and (np.any(starts > ends) or ends[-1] > size or ends[0] < 0):
+        raise InputError(
+            f"the index of the ragged column {path} in {name} does not fit its {size} values; the file is damaged"
+        )
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def map_columns(reader: Reader) -> list[tuple[str, tuple[int, ...], str]]:
+    """Columns that may hold maps: path, shape and description; those named like receptive fields come first."""
+    columns: list[tuple[str, tuple[int, ...], str]] = []
+    for table in _tables(reader):
+        for name in reader.children(table):
+            path = f"{table}/{name}"
+            node = reader.find(path) if reader.is_dataset(path) else None
+            if node is None or name.endswith("_index") or node.shape is None or node.dtype.kind not in "fiu":
+                continue
+            ragged = reader.is_dataset(f"{path}_index")
+            if node.ndim >= 3 or (ragged and node.ndim >= 2):
+                columns.append((path, tuple(node.shape), str(reader.attrs(path).get("description", ""))))
+    return sorted(columns, key=lambda column: not _speaks_of_maps(column[0], column[2]))
+
+
+def _tables(reader: Reader) -> list[str]:
+    tables = ["/units"] if reader.is_group("/units") else []
+    for module in reader.children("/processing"):
+        for table in reader.children(f"/processing/{module}"):
+            if isinstance(reader.find(f"/processing/{module}/{table}"), h5py.Group):
+                tables.append(f"/processing/{module}/{table}")
+    for place in ("/scratch", "/analysis"):
+        tables += [f"{place}/{table}" for table in reader.children(place) if reader.is_group(f"{place}/{table}")]
+    return tables
+
+
+def _speaks_of_maps(path: str, description: str) -> bool:
+    words = path.rpartition("/")[2].lower().split("_")
+    return any(word in words for word in _MAP_WORDS) or "receptive field" in description.lower()
+
+
+def needs_layout(reader: Reader) -> InputError:
+    """One sentence that says which columns could be maps and what is missing."""
+    columns = map_columns(reader)
+    if not columns:
+        return InputError(
+            f"expected a column of receptive-field maps in {reader.name}, found none in /units or the tables of "
+            "/processing; "
+            "rfcompare inspect FILE shows what there is"
+        )
+    shown = "; ".join(f"{path} {json.dumps(list(shape))}" for path, shape, _ in columns[:3])
+    return InputError(
+        f"NWB does not say how the axes of a column run, and a layout must ({shown} could be maps of {reader.name}); "
+        "rfcompare inspect FILE drafts one"
+    )

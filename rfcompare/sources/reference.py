@@ -1,0 +1,153 @@
+"""The populations that ship: ``reference:NAME``, listed in ``reference_data/sources.toml``.
+
+Each entry names a file beside it, its SHA-256, its format, its kind and where it comes from. The checkout's folder is
+looked at first, then the installed package's.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfcompare.bank import add_history, check, load, make_bank
+from rfcompare.errors import InputError
+from rfcompare.sources.kernels import sha256_of
+from rfcompare.sources.rendering import OPTIONAL, REQUIRED, render_gabors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import xarray as xr
+
+PREFIX = "reference:"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_COLOR = ("color_r", "color_g", "color_b")
+_STORED = ("r2", "rank_one_share")
+
+
+def folder() -> Path:
+    """The folder with ``sources.toml``: the checkout's, or the one inside the installed package."""
+    for candidate in (_PACKAGE.parent / "reference_data", _PACKAGE / "reference_data"):
+        if (candidate / "sources.toml").is_file():
+            return candidate
+    raise InputError("expected reference_data/sources.toml beside or inside the package; install rfcompare again")
+
+
+def entries(where: Path | None = None) -> dict[str, dict[str, Any]]:
+    """What ships, by name."""
+    path = (where or folder()) / "sources.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path} ({error}); install rfcompare again") from None
+    return {name: entry for name, entry in table.items() if isinstance(entry, dict)}
+
+
+def entry_of(name: str, where: Path | None = None) -> dict[str, Any]:
+    """The entry called `name`, or one sentence with the names that there are."""
+    known = entries(where)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2) or [
+            key for key in known if known[key].get("format") in FORMATS
+        ]
+        raise InputError(f"no reference population is called {name!r}; there is {', '.join(near) or 'none'}")
+    return known[name]
+
+
+def path_of(name: str, where: Path | None = None) -> Path:
+    """The file of the entry called `name`, its content checked against the recorded SHA-256."""
+    entry = entry_of(name, where)
+    path = (where or folder()) / str(entry["file"])
+    if not path.is_file():
+        raise InputError(
+            f"expected {path.name} of reference:{name} in {path.parent}, it is missing; install rfcompare again"
+        )
+    recorded = str(entry.get("sha256", ""))
+    found = sha256_of(path)
+    if recorded != found:
+        raise InputError(
+            f"{path} has the SHA-256 {found[:12]}…, sources.toml records {recorded[:12] or 'none'}…: the file was "
+            "changed; "
+            "install rfcompare again"
+        )
+    return path
+
+
+def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
+    """The bank called `name`.
+
+    Raises
+    ------
+    InputError
+        There is no such entry, its file was changed, or it is a table and not a population.
+    """
+    name = name.removeprefix(PREFIX)
+    entry = entry_of(name, where)
+    reader = FORMATS.get(str(entry.get("format")))
+    if reader is None:
+        raise InputError(
+            f"reference:{name} is {entry.get('file')}, a {entry.get('format', 'file')}, not a population of maps"
+        )
+    path = path_of(name, where)
+    bank = reader(path, entry)
+    return check(bank.assign_attrs(reference=f"{PREFIX}{name}", sha256=str(entry["sha256"])))
+
+
+def _open_bank(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
+    bank = load(path)
+    if entry.get("kind", bank.attrs["kind"]) != bank.attrs["kind"]:
+        raise InputError(
+            f"{path.name} is of the kind {bank.attrs['kind']}, sources.toml says {entry['kind']}; correct one"
+        )
+    return bank
+
+
+def _open_gabor_table(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
+    """Color maps rendered from one Gabor × one color direction per unit, with what was measured on the originals."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    if not rows:
+        raise InputError(f"expected a table of Gabor parameters in {path.name}, it has no rows")
+    missing = [name for name in ("unit", *REQUIRED, *OPTIONAL, *_COLOR, *_STORED) if name not in rows[0]]
+    if missing:
+        raise InputError(f"expected the columns {', '.join(missing)} in {path.name}, got {', '.join(rows[0])}")
+    try:
+        numbers = {
+            name: np.array([float(row[name]) for row in rows]) for name in (*REQUIRED, *OPTIONAL, *_COLOR, *_STORED)
+        }
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected numbers in the table {path.name} ({error})") from None
+    size = int(entry["size"])
+    profile = render_gabors({name: numbers[name] for name in (*REQUIRED, *OPTIONAL)}, (size, size))
+    direction = np.stack([numbers[name] for name in _COLOR], axis=1)
+    provenance = {
+        name: entry[name] for name in ("citation", "doi", "license", "network", "note", "command") if name in entry
+    }
+    bank = make_bank(
+        direction[:, :, None, None] * profile[:, None],
+        channel=("r", "g", "b"),
+        kind=str(entry.get("kind", "parametric")),
+        unit=[row["unit"] for row in rows],
+        subject=str(entry.get("network", path.stem)),
+        source=path.name,
+        rendered="gabor",
+        **provenance,
+    )
+    for name in _STORED:
+        bank[f"{name}_original"] = ("unit", numbers[name])
+    if "status" in rows[0]:
+        bank["status_original"] = ("unit", np.array([row["status"] or "" for row in rows], dtype=object))
+    return add_history(bank, f"rendered from {path.name}: one Gabor × one color direction per unit, {size} × {size} px")
+
+
+FORMATS: dict[str, Callable[[Path, Mapping[str, Any]], xr.Dataset]] = {
+    "bank": _open_bank,
+    "gabor-table": _open_gabor_table,
+}
+"""How the file of an entry becomes a bank, by its ``format``."""

@@ -1,0 +1,84 @@
+"""Files at an https address, kept in a cache with the SHA-256 of the first download."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from rfcompare.bank import write_beside
+from rfcompare.errors import InputError
+from rfcompare.sources.kernels import sha256_of
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an address rather than a path."""
+    return text.startswith(("https://", "http://"))
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept; the environment variable ``RFCOMPARE_CACHE`` names another place."""
+    import pooch
+
+    return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
+
+
+def fetch_address(address: str, sha256: str | None = None) -> Path:
+    """The local copy of the file at `address`, downloaded when there is none.
+
+    The first download's SHA-256 is recorded beside the file; every later use is checked against it, and a copy that was
+    damaged is downloaded again.
+
+    Parameters
+    ----------
+    address : str
+        Beginning with ``https://``.
+    sha256 : str, optional
+        The hash that the file must have; default: the recorded one.
+
+    Raises
+    ------
+    InputError
+        The file cannot be downloaded, or is not the one that was downloaded first.
+    """
+    import pooch
+
+    if not address.startswith("https://"):
+        raise InputError(
+            f"expected an address beginning with https://, got {address!r}; download the file and name its path"
+        )
+    name = Path(unquote(urlsplit(address).path)).name
+    if not name:
+        raise InputError(
+            f"expected the address of a file, {address!r} names none; copy the address of the download itself"
+        )
+    folder = cache_folder()
+    file_name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name}"
+    record = folder / f"{file_name}.sha256"
+    recorded = record.read_text().split()[0] if record.is_file() and record.read_text().split() else None
+    wanted = sha256 or recorded
+    try:
+        path = Path(
+            pooch.retrieve(
+                address,
+                known_hash=f"sha256:{wanted}" if wanted else None,
+                fname=file_name,
+                path=folder,
+                progressbar=False,
+            )
+        )
+    except ValueError:
+        raise InputError(
+            f"the file at {address} has changed: its SHA-256 is not {str(wanted)[:12]}…; if that is meant, delete "
+            f"{record}"
+        ) from None
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"cannot download {address} ({reason}) and no copy is in {folder}; offline, files and reference: names work"
+        ) from None
+    if recorded is None:
+        with write_beside(record) as part:
+            part.write_text(f"{sha256_of(path)}  {address}\n")
+    return path
