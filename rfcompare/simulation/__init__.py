@@ -1,6 +1,15 @@
 """Populations with known truth: a simulated tree-shrew cortex, parametric banks, and null ensembles."""
 
+from rfcompare.simulation.nulls import NULLS, simulate_null
 from rfcompare.simulation.populations import simulate_population
 from rfcompare.simulation.treeshrew import TreeShrew, parameter_table, simulate_treeshrew, write_treeshrew
 
-__all__ = ["TreeShrew", "parameter_table", "simulate_population", "simulate_treeshrew", "write_treeshrew"]
+__all__ = [
+    "NULLS",
+    "TreeShrew",
+    "parameter_table",
+    "simulate_null",
+    "simulate_population",
+    "simulate_treeshrew",
+    "write_treeshrew",
+]

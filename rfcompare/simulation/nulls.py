@@ -1,0 +1,319 @@
+"""Null ensembles: populations of maps that share some properties with a network's kernels and nothing else.
+
+Each is a bank of many populations of as many units as the kernels, told apart by ``subject``. What a population is
+nearer to the cortex than a null ensemble *for* depends on what that ensemble preserves: `NULLS` says it, and what a
+difference from it shows.
+
+Examples
+--------
+>>> for null in NULLS.values():
+...     print(f"{null.name}: preserves {', '.join(null.preserves) or 'nothing'}")
+untrained: preserves nothing
+spectrum_noise: preserves mean spectrum, mean window
+phase_scrambled: preserves own spectrum, mean spectrum
+pixel_shuffled: preserves own pixel values
+random_gabor: preserves nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from rfcompare.bank import bad_units, check, make_bank, make_rng, pitch, to_signed
+from rfcompare.errors import InputError
+from rfcompare.models import MAX_FREQUENCY, MIN_SIGMA, MODELS, map_of
+
+Array = NDArray[np.float64]
+
+PROPERTIES: Mapping[str, str] = MappingProxyType(
+    {
+        "own pixel values": "every map has its kernel's pixel values (and so its amplitude and ON/OFF balance)",
+        "own spectrum": "every map has its kernel's (periodic) power spectrum, and so its orientation and bandwidth",
+        "mean spectrum": "the maps' mean power spectrum is the kernels'",
+        "mean window": "the maps' mean energy at every pixel is the kernels'",
+    }
+)
+"""What a null may share with the kernels; spectra and windows are of maps of equal energy."""
+
+INITIALIZERS: Mapping[str, tuple[str, float]] = MappingProxyType(
+    {
+        "kaiming_uniform": ("uniform", 1 / 3),  # ±1/√fan_in: torch.nn.Conv2d's default, a = √5
+        "kaiming_normal": ("normal", 2.0),  # variance 2/fan_in (He et al. 2015), ReLU
+        "lecun_normal": ("normal", 1.0),  # variance 1/fan_in (LeCun et al. 1998)
+    }
+)
+"""Named initializers of a first convolution: distribution, and variance times fan-in. All give white noise."""
+
+CYCLES = (0.1, 10**0.2)
+"""Range of nx and ny of random Gabors: that of macaque simple cells (Ringach 2002)."""
+
+DECONVOLUTION_STEPS = 500
+
+
+Draw = Callable[[np.random.Generator], Array]
+
+CHUNK = 50
+"""Populations whose color maps are held and reduced at once."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """A null ensemble.
+
+    Attributes
+    ----------
+    name, title : str
+        As it is called and as it is written on a figure.
+    preserves : tuple of str
+        Names of `PROPERTIES`.
+    tests : str
+        What a population that differs from it has beyond it.
+    prepare : callable
+        (kernels (n, y, x) of unit energy, colors, initializer) → a function that draws one population, maps (n, y, x)
+        or (n, color, y, x), from a generator.
+    kind : str
+        Of its bank.
+    """
+
+    name: str
+    title: str
+    preserves: tuple[str, ...]
+    tests: str
+    prepare: Callable[[Array, int, str], Draw]
+    kind: str = "simulated"
+
+
+def simulate_null(
+    kernels: xr.Dataset,
+    name: str = "spectrum_noise",
+    *,
+    n_populations: int = 20,
+    initializer: str = "kaiming_uniform",
+    seed: int | np.random.Generator | None = 0,
+) -> xr.Dataset:
+    """Draw a null ensemble for a population of kernels.
+
+    Parameters
+    ----------
+    kernels : xarray.Dataset
+        Signed bank, or one of ``r, g, b`` that is reduced first.
+    name : {"untrained", "spectrum_noise", "phase_scrambled", "pixel_shuffled", "random_gabor"}
+        Which one, see `NULLS`. "untrained" draws as many color channels as the kernels had and reduces every kernel to
+        its first color component, as the trained ones are.
+    n_populations : int
+        Populations of as many units as the kernels; 999 or more of "untrained" for a headline p of 0.001.
+    initializer : {"kaiming_uniform", "kaiming_normal", "lecun_normal"}
+        Of the untrained kernels; stored with the bank.
+    seed : int, Generator or None
+        Population i is the same whatever their number.
+
+    Returns
+    -------
+    xarray.Dataset
+        A signed bank on the kernels' grid, kind "untrained" or "simulated", ``subject`` naming the population.
+
+    Raises
+    ------
+    InputError
+        For an unknown null or initializer, fewer than one population, or no usable kernel.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-4, 5.0)
+    >>> stripes = np.cos(x) * np.exp(-(x**2 + x[:, None] ** 2) / np.array([4.0, 9.0]).reshape(2, 1, 1))
+    >>> kernels = rfc.make_bank(stripes[:, None], channel=("signed",), kind="analytic")
+    >>> null = simulate_null(kernels, "pixel_shuffled", n_populations=3, seed=0)
+    >>> null.rf.shape, sorted(set(null.subject.values.tolist()))
+    ((6, 1, 9, 9), ['pixel_shuffled-0', 'pixel_shuffled-1', 'pixel_shuffled-2'])
+    """
+    check(kernels)
+    if name not in NULLS:
+        raise InputError(f"expected a null among {', '.join(NULLS)}, got {name!r}")
+    if initializer not in INITIALIZERS:
+        raise InputError(f"expected an initializer among {', '.join(INITIALIZERS)}, got {initializer!r}")
+    if n_populations < 1:
+        raise InputError(f"expected at least 1 population, got {n_populations}")
+    colors = 3 if kernels.sizes["channel"] == 3 or "color_direction" in kernels else 1
+    signed = to_signed(kernels)
+    maps = signed["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(np.float64)
+    usable = np.array([problem == "" for problem in bad_units(signed)]) & np.isfinite(maps).all(axis=(1, 2))
+    if not usable.any():
+        raise InputError(
+            f"expected kernels without missing pixels, got none among {usable.size}; a null is drawn on the full grid"
+        )
+    maps = maps[usable]
+    maps = maps / np.sqrt((maps**2).sum(axis=(1, 2), keepdims=True))
+    generator, recorded = make_rng(seed)
+    null = NULLS[name]
+    draw = null.prepare(maps, colors, initializer)
+    generators = generator.spawn(n_populations)
+    drawn = np.concatenate(
+        [
+            _one_channel(np.concatenate([draw(each) for each in generators[start : start + CHUNK]])).astype(np.float32)
+            for start in range(0, n_populations, CHUNK)
+        ]
+    )
+    digits = len(str(n_populations - 1))
+    population = np.repeat([f"{name}-{i:0{digits}d}" for i in range(n_populations)], len(maps))
+    dx, dy = pitch(signed)
+    untrained = name == "untrained"
+    return make_bank(
+        drawn[:, None],
+        channel=("signed",),
+        kind=null.kind,
+        x=dx * (np.arange(maps.shape[2]) - (maps.shape[2] - 1) / 2),
+        y=dy * (np.arange(maps.shape[1]) - (maps.shape[1] - 1) / 2),
+        units=str(signed.attrs["units"]),
+        subject=population.tolist(),
+        source=f"{name} ({initializer})" if untrained else name,
+        null=name,
+        preserves=", ".join(null.preserves),
+        seed=recorded,
+        history=f"null ensemble {name!r} of {len(maps)} kernels, {n_populations} populations",
+        initializer=initializer if untrained else None,
+    )
+
+
+# Drawing one population ----------------------------------------------------------------------------------------------
+
+
+def _one_channel(maps: Array) -> Array:
+    if maps.ndim == 3:
+        return maps
+    reduced = to_signed(make_bank(maps, channel=("r", "g", "b"), kind="untrained"))
+    return np.asarray(reduced["rf"].values[:, 0], dtype=np.float64)
+
+
+def _untrained(kernels: Array, colors: int, initializer: str) -> Draw:
+    distribution, gain = INITIALIZERS[initializer]
+    n, height, width = kernels.shape
+    shape = (n, height, width) if colors == 1 else (n, colors, height, width)
+    scale = np.sqrt(gain / (colors * height * width))
+
+    def draw(generator: np.random.Generator) -> Array:
+        if distribution == "uniform":
+            return generator.uniform(-np.sqrt(3) * scale, np.sqrt(3) * scale, shape)
+        return np.asarray(scale * generator.standard_normal(shape))
+
+    return draw
+
+
+def _spectrum_noise(kernels: Array, colors: int, initializer: str) -> Draw:
+    window, amplitude = _window_and_amplitude(kernels)
+    n, height, width = kernels.shape
+
+    def draw(generator: np.random.Generator) -> Array:
+        white = generator.standard_normal((n, *amplitude.shape))
+        noise = np.fft.ifft2(np.fft.fft2(white) * amplitude).real[:, :height, :width]
+        return np.asarray(noise * window)
+
+    return draw
+
+
+def _window_and_amplitude(kernels: Array) -> tuple[Array, Array]:
+    """The window, and the filter of the stationary noise in it, that together give the kernels' mean spectrum.
+
+    A window smears a spectrum by its own, so the noise needs the kernels' mean spectrum deconvolved: non-negative, by
+    the multiplicative steps of Richardson (1972) and Lucy (1974). The grid is twice the map's, where nothing wraps.
+    """
+    height, width = kernels.shape[1:]
+    grid = (2 * height, 2 * width)
+    window = np.sqrt((kernels**2).mean(axis=0))
+    target = (np.abs(np.fft.fft2(kernels, grid)) ** 2).mean(axis=0)
+    smear = np.abs(np.fft.fft2(window, grid)) ** 2
+    smear /= smear.sum()
+    transfer = np.fft.fft2(smear)
+    floor = 1e-12 * target.mean()
+    density = np.full(grid, target.mean())
+    for _ in range(DECONVOLUTION_STEPS):
+        smeared = np.maximum(np.fft.ifft2(np.fft.fft2(density) * transfer).real, floor)
+        density = density * np.maximum(np.fft.ifft2(np.fft.fft2(target / smeared) * np.conj(transfer)).real, 0.0)
+    return window, np.asarray(np.sqrt(density / density.mean()))
+
+
+def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> Draw:
+    spectrum = np.fft.fft2(kernels)
+    mean_sign = np.where(spectrum[:, 0, 0].real < 0, -1.0, 1.0)
+
+    def draw(generator: np.random.Generator) -> Array:
+        phase = np.fft.fft2(generator.standard_normal(kernels.shape))
+        phase /= np.abs(phase)
+        phase[:, 0, 0] = mean_sign
+        return np.asarray(np.fft.ifft2(np.abs(spectrum) * phase).real)
+
+    return draw
+
+
+def _pixel_shuffled(kernels: Array, colors: int, initializer: str) -> Draw:
+    return lambda generator: generator.permuted(kernels.reshape(len(kernels), -1), axis=1).reshape(kernels.shape)
+
+
+def _random_gabor(kernels: Array, colors: int, initializer: str) -> Draw:
+    n, height, width = kernels.shape
+    size = min(height, width)
+
+    def draw(generator: np.random.Generator) -> Array:
+        frequency = np.exp(generator.uniform(np.log(1 / size), np.log(MAX_FREQUENCY), n))
+        cycles = np.exp(generator.uniform(np.log(CYCLES[0]), np.log(CYCLES[1]), (2, n)))
+        sigma = np.clip(cycles / frequency, MIN_SIGMA, size / 2)
+        center = generator.uniform(0.25, 0.75, (2, n)) * np.array([[width - 1], [height - 1]])
+        phase = generator.uniform(0, 2 * np.pi, n)
+        theta = generator.uniform(0, np.pi, n)
+        p = np.stack([center[0], center[1], theta, frequency, np.log(sigma[0]), np.log(sigma[1])], axis=1)
+        linear = np.stack([np.cos(phase), -np.sin(phase), np.zeros(n)], axis=1)[:, None]
+        return np.asarray(map_of(MODELS["gabor"], p, linear, np.arange(width * 1.0), np.arange(height * 1.0))[:, 0])
+
+    return draw
+
+
+NULLS: Mapping[str, Null] = MappingProxyType(
+    {
+        null.name: null
+        for null in (
+            Null(
+                "untrained",
+                "untrained network",
+                (),
+                "anything learned at all: white noise is a trivial zero",
+                _untrained,
+                kind="untrained",
+            ),
+            Null(
+                "spectrum_noise",
+                "noise with the kernels' spectrum and window",
+                ("mean spectrum", "mean window"),
+                "structure of single kernels (localized, oriented, of one phase) beyond second-order statistics",
+                _spectrum_noise,
+            ),
+            Null(
+                "phase_scrambled",
+                "each kernel with random phases",
+                ("own spectrum", "mean spectrum"),
+                "localization and phase only: orientation and bandwidth are kept",
+                _phase_scrambled,
+            ),
+            Null(
+                "pixel_shuffled",
+                "each kernel with shuffled pixels",
+                ("own pixel values",),
+                "any spatial arrangement",
+                _pixel_shuffled,
+            ),
+            Null(
+                "random_gabor",
+                "Gabors of random parameters",
+                (),
+                "which Gabors: being Gabor-like is given",
+                _random_gabor,
+            ),
+        )
+    }
+)
+"""The null ensembles by name, with what each preserves and tests."""
