@@ -331,6 +331,7 @@ class Schema:
 _MAP = (("unit", "channel", "y", "x"), ("unit", "channel", "lag", "y", "x"))
 _UNIT_COORDS = ("unit", "subject", "source")
 _RESULT_NUMBERS = ("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling")
+_MATCH_NUMBERS = ("similarity", "sign", "rotation", "scale", "shift_x", "shift_y", "assigned")
 _RESULT_COUNTS = ("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b")
 
 SCHEMAS: Mapping[str, Schema] = MappingProxyType(
@@ -380,6 +381,14 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             ("quantity",),
             ("schema",),
         ),
+        "match": Schema(
+            "rfcompare-match/1",
+            ("unit_a", "unit_b"),
+            dict.fromkeys(_MATCH_NUMBERS, (("unit_a", "unit_b"),)),
+            {"chance": (("unit_b",),), "ceiling": (("unit_b",),)},
+            ("unit_a", "unit_b"),
+            ("schema", "units", "kind_a", "kind_b"),
+        ),
     }
 )
-"""The four schemas, checked at every door by `rfcompare.bank.check`."""
+"""The schemas, checked at every door by `rfcompare.bank.check`."""

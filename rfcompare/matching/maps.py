@@ -1,0 +1,345 @@
+"""`match`: which kernel looks like which field, how much, and how much that is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+from scipy.special import j1
+from tqdm.auto import tqdm
+
+from rfcompare.alignment import By, Grid, field_of, scale_between
+from rfcompare.bank import bad_units, check, inherit, make_rng
+from rfcompare.errors import InputError
+from rfcompare.matching.search import Best, Maps, Search, best_transforms, lattice_for, prepare, supports
+
+DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
+
+MAD_TO_SD = 1.4826
+"""SD of a Gaussian over its median absolute value."""
+
+_PAIR = ("unit_a", "unit_b")
+
+
+def match(
+    a: xr.Dataset,
+    b: xr.Dataset,
+    *,
+    by: By = "size",
+    deg_per_px: float | None = None,
+    nulls: xr.Dataset | Sequence[xr.Dataset] | None = None,
+    search: Search | None = None,
+    seed: int | np.random.Generator | None = 0,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Best normalized correlation of every map of `a` with every map of `b` over shift, rotation, scale and sign.
+
+    Parameters
+    ----------
+    a, b : xarray.Dataset
+        Signed banks: usually kernels and fields. `a` is transformed, `b` stays.
+    by : {"size", "degree", "px"}
+        The common scale that the search (± `Search.octaves`) starts from, as in `rfcompare.align`. The default makes
+        the median field radii equal: shapes are compared and not sizes.
+    deg_per_px : float, optional
+        Degrees that a pixel is assumed to stand for, with ``by="degree"``.
+    nulls : xarray.Dataset or sequence of them, optional
+        Null ensembles for `a`, each searched over the same transforms: its best matches are the chance level. Of an
+        ensemble with more units than `a` as many as `a` has are drawn, since the best of many is better.
+    search : Search, optional
+        Steps and ranges.
+    seed : int, Generator or None
+        For drawing from the nulls.
+    progress : bool, optional
+        Show progress; default: on a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        Schema ``rfcompare-match/1``, dims (unit_a, unit_b): ``similarity`` ≥ 0, and the transform: a point p of `a`
+        (about the middle of its grid) lies at ``scale · R(rotation) · common_scale · p + (shift_x, shift_y)`` in `b`
+        (degrees anticlockwise; the common scale is in the attributes), and the map is multiplied by ``sign``;
+        ``overlap_a``, ``overlap_b``; ``assigned``, the one-to-one assignment of largest total similarity. Per field
+        ``best``, ``best_unit``, ``chance`` (mean over ensembles of the nulls' best) and ``ceiling`` (the correlation
+        that a noiseless model could reach, √(2r/(1+r)) of the correlation r of two halves; NaN without halves); per
+        ensemble ``null_assigned``. Similarity 0 with a NaN transform: no admissible placement. Units that cannot be
+        used are NaN.
+
+    Raises
+    ------
+    InputError
+        When a bank is not signed, or the common scale is not determined.
+
+    Notes
+    -----
+    Correlations are not centered: zero means no response. Each map is zero outside its support (smoothed energy above 5
+    % of its maximum and above twice the noise variance, within 4 radii), so the norm is over the union of both
+    supports, and at least `Search.min_overlap` of each one's energy must lie inside the other's support; tiny overlaps
+    would correlate near 1. Noise is ``noise_sd``, else from the halves' difference, else, in a measured bank, from the
+    map's outermost pixels.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-9, 10.0)
+    >>> def gabor(angle, f):
+    ...     u = np.cos(angle) * x + np.sin(angle) * x[:, None]
+    ...     return np.exp(-(x**2 + x[:, None] ** 2) * f**2 * 4) * np.sin(2 * np.pi * f * u)
+    >>> a = rfc.make_bank(gabor(0.0, 0.15)[None, None], channel=("signed",), kind="analytic")
+    >>> b = rfc.make_bank(-gabor(np.pi / 6, 0.15)[None, None], channel=("signed",), kind="analytic")
+    >>> found = rfc.match(a, b).isel(unit_a=0, unit_b=0)
+    >>> round(float(found.similarity), 2), float(found.rotation) % 180, round(float(found.scale), 2)
+    (1.0, 30.0, 1.0)
+    """
+    search = search or Search()
+    for name, bank in (("a", a), ("b", b)):
+        _require_signed(bank, name)
+    ensembles = [nulls] if isinstance(nulls, xr.Dataset) else list(nulls or [])
+    for bank in ensembles:
+        _require_signed(bank, "nulls")
+    rng, recorded = make_rng(seed)
+    scale = scale_between(a, b, by=by, deg_per_px=deg_per_px)
+    fields = _maps(b)
+    with tqdm(
+        total=a.sizes["unit"] + sum(min(e.sizes["unit"], a.sizes["unit"]) for e in ensembles),
+        desc="match",
+        unit="map",
+        disable=None if progress is None else not progress,
+    ) as bar:
+        kernels = _maps(a, scale)
+        best = _search(kernels, fields, search, bar)
+        result = _result(a, b, kernels, fields, best, scale)
+        null_best = np.full((len(ensembles), b.sizes["unit"]), np.nan)
+        null_assigned = np.full(len(ensembles), np.nan)
+        for e, ensemble in enumerate(ensembles):
+            if ensemble.sizes["unit"] > a.sizes["unit"]:
+                drawn = np.sort(rng.choice(ensemble.sizes["unit"], a.sizes["unit"], replace=False))
+                ensemble = ensemble.isel(unit=drawn)
+            # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
+            null_scale = scale_between(ensemble, b, by=by, deg_per_px=deg_per_px)
+            similarity = _search(_maps(ensemble, null_scale), fields, search, bar).similarity
+            null_best[e] = similarity.max(0)
+            null_assigned[e] = similarity[linear_sum_assignment(-similarity)].mean()
+    assigned = _assign(result.similarity.values)
+    result["assigned"] = (_PAIR, assigned)
+    filled = np.nan_to_num(result.similarity.values, nan=-1.0)
+    result["best"] = ("unit_b", np.where(filled.max(0) >= 0, filled.max(0), np.nan))
+    result["best_unit"] = ("unit_b", a.unit.values[filled.argmax(0)])
+    result["chance"] = ("unit_b", null_best.mean(0) if ensembles else np.full(b.sizes["unit"], np.nan))
+    result["null_best"] = (("null", "unit_b"), null_best)
+    result["null_assigned"] = ("null", null_assigned)
+    result["ceiling"] = ("unit_b", _ceiling(b))
+    mean = float(result.similarity.values[assigned].mean())
+    result.attrs |= {
+        "by": by,
+        "common_scale": json.dumps([float(value) for value in scale]),
+        "direction": DIRECTION,
+        "seed": recorded,
+        "search": json.dumps(vars(search), sort_keys=True),
+        "assigned_similarity": mean,
+        **({"deg_per_px": deg_per_px} if deg_per_px is not None else {}),
+        **_null_attributes(ensembles, null_assigned, mean),
+    }
+    return check(result)
+
+
+def _require_signed(bank: xr.Dataset, name: str) -> None:
+    check(bank)
+    if bank.sizes.get("channel") != 1 or "lag" in bank.dims:
+        raise InputError(
+            f"expected {name} to be a signed bank, got channels {tuple(map(str, bank.channel.values))}"
+            f"{' and a lag dimension' if 'lag' in bank.dims else ''}; call to_signed first"
+        )
+
+
+def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
+    values = bank.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+    usable = np.array([problem == "" for problem in bad_units(bank)])
+    values = np.where(usable[:, None, None], values, 0.0)
+    middle_x, middle_y, radius = field_of(bank)
+    x, y = bank.x.values.astype(float), bank.y.values.astype(float)
+    support = supports(values, np.stack([middle_x, middle_y], axis=1), radius, (x, y), noise_of(bank))
+    return prepare(values, x, y, support, scale)
+
+
+def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
+    """Noise SD of each unit's pixels: stated, else from two halves, else from the edge of a measured map, else None."""
+    if "noise_sd" in bank:
+        return np.asarray(bank.noise_sd.values, float)
+    if "rf_half" in bank:
+        halves = bank.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        return np.asarray(np.sqrt(np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2))) / 2)
+    if bank.attrs["kind"] == "measured":
+        maps = bank.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+        edge = np.ones(maps.shape[1:], bool)
+        edge[1:-1, 1:-1] = False
+        ring = maps[:, edge]
+        measured = np.isfinite(ring).any(1)
+        return np.asarray(MAD_TO_SD * np.nanmedian(np.abs(np.where(measured[:, None], ring, 0.0)), axis=1))
+    return None
+
+
+def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm) -> Best:
+    lattice = lattice_for(kernels, fields, search)
+    blocks = []
+    for block, best in best_transforms(kernels, fields, search, lattice=lattice):
+        blocks.append(best)
+        bar.update(block.stop - block.start)
+    return Best(*(np.concatenate([getattr(best, name) for best in blocks]) for name in Best.__dataclass_fields__))
+
+
+def _result(
+    a: xr.Dataset, b: xr.Dataset, kernels: Maps, fields: Maps, best: Best, scale: tuple[float, float]
+) -> xr.Dataset:
+    angle = np.radians(best.rotation)
+    center = kernels.center  # already in the fields' units
+    turned_x = np.cos(angle) * center[:, :1] - np.sin(angle) * center[:, 1:]
+    turned_y = np.sin(angle) * center[:, :1] + np.cos(angle) * center[:, 1:]
+    unusable = ~kernels.usable[:, None] | ~fields.usable[None, :]
+    values = {
+        "similarity": np.where(unusable, np.nan, best.similarity),
+        "sign": best.sign,
+        "rotation": best.rotation,
+        "scale": best.scale,
+        "shift_x": fields.center[None, :, 0] + best.shift[..., 0] - best.scale * turned_x,
+        "shift_y": fields.center[None, :, 1] + best.shift[..., 1] - best.scale * turned_y,
+        "overlap_a": best.overlap_a,
+        "overlap_b": best.overlap_b,
+    }
+    result = xr.Dataset(
+        {name: (_PAIR, value) for name, value in values.items()},
+        coords={
+            "unit_a": ("unit_a", a.unit.values),
+            "unit_b": ("unit_b", b.unit.values),
+            "subject_a": ("unit_a", a.subject.values),
+            "subject_b": ("unit_b", b.subject.values),
+        },
+    )
+    result["support_energy_a"] = ("unit_a", kernels.kept)
+    result["support_energy_b"] = ("unit_b", fields.kept)
+    shared = inherit(b, "match")
+    result.attrs = {
+        "schema": shared["schema"],
+        "units": str(b.attrs["units"]),
+        "kind_a": str(a.attrs["kind"]),
+        "kind_b": str(b.attrs["kind"]),
+        **{
+            f"{name}_{side}": str(bank.attrs[name])
+            for side, bank in (("a", a), ("b", b))
+            for name in ("citation", "doi", "license", "stimulus")
+            if name in bank.attrs
+        },
+    }
+    return result
+
+
+def _assign(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """One-to-one assignment with the largest total similarity; unusable units get nobody."""
+    assigned = np.zeros(similarity.shape, bool)
+    rows, columns = linear_sum_assignment(-np.nan_to_num(similarity, nan=-1.0))
+    assigned[rows, columns] = np.isfinite(similarity[rows, columns])
+    return assigned
+
+
+def _ceiling(b: xr.Dataset) -> npt.NDArray[np.float64]:
+    if "rf_half" not in b:
+        return np.full(b.sizes["unit"], np.nan)
+    halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+    inside = _maps(b).support.reshape(halves.shape[1:])
+    one, two = (np.where(inside, np.nan_to_num(half), 0.0).reshape(halves.shape[1], -1) for half in halves)
+    norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
+    r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
+    # Spearman-Brown: reliability of the mean of the halves; its root is the correlation with the noiseless map.
+    with np.errstate(invalid="ignore"):
+        return np.where(r > 0, np.sqrt(2 * r / (1 + np.where(r > 0, r, 1.0))), np.nan)
+
+
+def _null_attributes(
+    ensembles: Sequence[xr.Dataset], null_assigned: npt.NDArray[np.float64], observed: float
+) -> dict[str, str | int | float]:
+    if not ensembles:
+        return {"null": "none: similarity not tested against chance"}
+    n = len(ensembles)
+    names = sorted({str(bank.attrs.get("null", bank.attrs["kind"])) for bank in ensembles})
+    return {
+        "null": ", ".join(names),
+        "n_null": n,
+        "null_assigned_mean": float(null_assigned.mean()),
+        # Hypothesis: the kernels' one-to-one similarity with the fields is that of an ensemble of the null.
+        "p_assigned": float((1 + (null_assigned >= observed).sum()) / (n + 1)),
+        "smallest_p": 1 / (n + 1),
+    }
+
+
+def apply_transform(
+    a: xr.Dataset, matches: xr.Dataset, unit_a: str, unit_b: str, *, to: xr.Dataset | Grid | None = None
+) -> xr.DataArray:
+    """A map of `a` as the match laid it on a field of `b`: turned, scaled, shifted, with its sign.
+
+    Parameters
+    ----------
+    a : xarray.Dataset
+        The bank that was matched.
+    matches : xarray.Dataset
+        What `match` gave.
+    unit_a, unit_b : str
+        The pair.
+    to : xarray.Dataset or Grid
+        The grid to draw on, usually that of `b`.
+
+    Returns
+    -------
+    xarray.DataArray (y, x)
+        In the map's own height, times ``sign``; what lies outside the kernel's support is 0 before interpolation.
+
+    Raises
+    ------
+    InputError
+        When the pair has no admissible transform.
+
+    Notes
+    -----
+    Interpolated with the Fourier transform of the disc of frequencies that both grids resolve, r⁻¹·J1: the same
+    band-limited map that the search correlates.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-9, 10.0)
+    >>> bar = np.exp(-(x**2) / 4 - (x[:, None] - 1) ** 2 / 18)
+    >>> a = rfc.make_bank(bar[None, None], channel=("signed",), kind="analytic", unit=["bar"])
+    >>> b = rfc.make_bank(-bar.T[None, None], channel=("signed",), kind="analytic", unit=["field"])
+    >>> laid = apply_transform(a, rfc.match(a, b), "bar", "field", to=b)
+    >>> round(float(np.corrcoef(laid.values.ravel(), b.rf.values.ravel())[0, 1]), 2)
+    1.0
+    """
+    if to is None:
+        raise InputError("expected a grid to draw on, got none; give to=b, the bank that was matched")
+    grid = Grid.of(to) if isinstance(to, xr.Dataset) else to
+    pair = matches.sel(unit_a=unit_a, unit_b=unit_b)
+    if not np.isfinite(float(pair.rotation)):
+        raise InputError(f"expected a matched pair, got {unit_a!r} and {unit_b!r} without an admissible transform")
+    common = json.loads(str(matches.attrs["common_scale"]))
+    one = a.sel(unit=[unit_a])
+    maps = _maps(one, (common[0], common[1]))
+    factor, angle = float(pair.scale), np.radians(float(pair.rotation))
+    at_x, at_y = np.meshgrid(grid.x - float(pair.shift_x), grid.y - float(pair.shift_y))
+    back_x = (np.cos(angle) * at_x + np.sin(angle) * at_y).ravel() / factor
+    back_y = (-np.sin(angle) * at_x + np.cos(angle) * at_y).ravel() / factor
+    cutoff = min(maps.nyquist, 0.5 / max(grid.pitch) * factor)
+    inside = maps.support[0]
+    distance = np.hypot(back_x[:, None] - maps.x[inside], back_y[:, None] - maps.y[inside])
+    argument = 2 * np.pi * cutoff * distance
+    disc = np.divide(j1(argument), argument, out=np.full(argument.shape, 0.5), where=argument > 1e-9)
+    weight = 2 * np.pi * cutoff**2 * maps.dx * maps.dy * disc
+    values = float(pair.sign) * (weight @ maps.values[0, inside]).reshape(at_x.shape)
+    return xr.DataArray(
+        values,
+        dims=("y", "x"),
+        coords={"y": ("y", grid.y, {"units": grid.units}), "x": ("x", grid.x, {"units": grid.units})},
+        attrs={"kind": str(a.attrs["kind"])},
+    )

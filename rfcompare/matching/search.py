@@ -1,0 +1,589 @@
+"""The search: best normalized correlation of every map with every map over shift, rotation, scale and sign.
+
+The spectrum of a rotated and scaled copy of a map is the map's own spectrum read at rotated and scaled frequencies, a
+shift is a phase ramp, and by Parseval's theorem the correlation of two maps is the inner product of their spectra. So
+nothing is interpolated: the spectra of all copies are sums over the map's own pixels at the wanted frequencies, and the
+correlations with all shifted fields are real matrix products over the frequencies of a half plane. Rotation by a
+further 180° is the complex conjugate; the other sign is the other end of the same correlation.
+
+Each map is zero outside its support (`supports`), and norms are over all of it, so a correlation is normalized over the
+union of both supports: what one map has where the other has nothing counts against the pair. A placement counts only
+when each map has at least `Search.min_overlap` of its energy inside the other's support.
+
+The search runs over a coarse lattice of transforms, keeps for every pair the best *admissible* one by branch and bound
+(the correlation without the overlap condition bounds the one with it), climbs from there on a fine lattice and refines
+the shift last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+Floats = npt.NDArray[np.floating]
+Complex = npt.NDArray[np.complexfloating]
+
+SMOOTHING = 0.06
+"""SD of the smoothing that finds a support in the squared map, as a share of the map's size."""
+
+SUPPORT_LEVEL = 0.05
+"""The support is where the smoothed energy exceeds this share of its maximum…"""
+
+NOISE_LEVEL = 2.0
+"""…and this many noise variances, where the noise is known…"""
+
+SUPPORT_RADII = 4.0
+"""…within this many field radii of the centroid."""
+
+EXTENT_ENERGY = 0.99
+"""A map's extent is the radius that holds this share of its energy."""
+
+BAND_ENERGY = 0.998
+"""Frequencies are compared up to the radius that holds this share of the fields' energy (of 90 % of the fields)."""
+
+LOW = 0.6
+"""Energies and supports, being smooth, are compared at frequencies up to this share of the limit."""
+
+MAX_FREQUENCIES = 300
+"""Frequencies of the half plane that are compared at most; finer structure is left out."""
+
+BLOCK_BYTES = 192 * 2**20
+"""Spectra of transformed copies held at a time."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which transforms are searched.
+
+    Attributes
+    ----------
+    rotation_step : float
+        Degrees between rotations in the end; 180 must be a multiple of six of them.
+    octaves : float
+        Scales from −octaves to +octaves.
+    scale_step : float
+        Octaves between scales in the end.
+    max_shift : float
+        Largest distance between the two energy centroids, in median radii of the fields.
+    shift_step : float
+        Distance between shifts before the last refinement, in the same radii.
+    min_overlap : float
+        Least share of each map's energy that must lie inside the other's support.
+    """
+
+    rotation_step: float = 2.5
+    octaves: float = 1.0
+    scale_step: float = 0.125
+    max_shift: float = 2.0
+    shift_step: float = 0.3
+    min_overlap: float = 0.8
+
+    coarse_rotation: int = 6
+    coarse_scale: int = 4
+
+    @property
+    def rotations(self) -> npt.NDArray[np.float64]:
+        """Degrees in [0, 180); the other half are conjugates."""
+        return np.arange(round(180 / self.rotation_step), dtype=np.float64) * self.rotation_step
+
+    @property
+    def scales(self) -> npt.NDArray[np.float64]:
+        """Factors on top of the banks' common scale."""
+        n = round(self.octaves / self.scale_step)
+        return np.asarray(2.0 ** (np.arange(-n, n + 1) * self.scale_step))
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """One population, ready to be compared: maps zero outside their supports, in the fields' units.
+
+    Attributes
+    ----------
+    values : array (unit, y·x)
+        Map times support.
+    support : array (unit, y·x) of bool
+    x, y : array (y·x,)
+        Pixel positions, in the units of the second population (without the searched scale).
+    dx, dy : float
+        Pixel sizes in the same units.
+    center : array (unit, 2)
+        Energy centroid (x, y).
+    radius : array (unit,)
+        RMS radius of the energy in the support.
+    extent : array (unit,)
+        Radius that holds `EXTENT_ENERGY`.
+    energy : array (unit,)
+        Energy below the Nyquist circle, per area.
+    band : array (unit,)
+        Frequency below which `BAND_ENERGY` of it lies.
+    kept : array (unit,)
+        Share of the map's energy inside its support.
+    """
+
+    values: npt.NDArray[np.float64]
+    support: npt.NDArray[np.bool_]
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    dx: float
+    dy: float
+    center: npt.NDArray[np.float64]
+    radius: npt.NDArray[np.float64]
+    extent: npt.NDArray[np.float64]
+    energy: npt.NDArray[np.float64]
+    band: npt.NDArray[np.float64]
+    kept: npt.NDArray[np.float64]
+
+    @property
+    def nyquist(self) -> float:
+        """Frequency up to which all directions are sampled."""
+        return 0.5 / max(self.dx, self.dy)
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Units that have any energy."""
+        return self.energy > 0
+
+
+def supports(
+    maps: npt.NDArray[np.float64], middle: Floats, radius: Floats, grid: tuple[Floats, Floats], noise_sd: Floats | None
+) -> npt.NDArray[np.bool_]:
+    """Where each map (unit, y, x) is more than nothing: its support, which is measured and near the field."""
+    energy = np.nan_to_num(maps) ** 2
+    smooth = gaussian_filter1d(energy, SMOOTHING * maps.shape[1], axis=1, mode="nearest")
+    smooth = gaussian_filter1d(smooth, SMOOTHING * maps.shape[2], axis=2, mode="nearest")
+    level = SUPPORT_LEVEL * smooth.max((1, 2))
+    if noise_sd is not None:
+        level = np.maximum(level, NOISE_LEVEL * np.nan_to_num(np.asarray(noise_sd)) ** 2)
+    x, y = grid
+    distance = np.hypot(x[None, None] - middle[:, 0, None, None], y[None, :, None] - middle[:, 1, None, None])
+    near = distance <= SUPPORT_RADII * np.asarray(radius)[:, None, None]
+    return np.asarray((smooth > level[:, None, None]) & near & ~np.isnan(maps))
+
+
+def prepare(
+    maps: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    support: npt.NDArray[np.bool_],
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> Maps:
+    """Maps (unit, y, x) on pixel centers `x`, `y`, whose lengths times `scale` are those of the other population."""
+    n = maps.shape[0]
+    clean = np.where(support, np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+    total = np.square(np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0)).sum((1, 2))
+    x, y = x * scale[0], y * scale[1]
+    dx, dy = (x[-1] - x[0]) / (x.size - 1), (y[-1] - y[0]) / (y.size - 1)
+    grid_x, grid_y = np.meshgrid(x, y)
+    flat_x, flat_y = grid_x.ravel(), grid_y.ravel()
+    energy = clean.reshape(n, -1) ** 2
+    inside = energy.sum(1)
+    share = energy / np.where(inside > 0, inside, 1.0)[:, None]
+    center = np.stack([share @ flat_x, share @ flat_y], axis=1)
+    squared = (flat_x - center[:, :1]) ** 2 + (flat_y - center[:, 1:]) ** 2
+    order = np.argsort(squared, axis=1)
+    cumulative = np.take_along_axis(share, order, 1).cumsum(1)
+    last = np.minimum((cumulative < EXTENT_ENERGY).sum(1), squared.shape[1] - 1)
+    extent = np.sqrt(np.take_along_axis(squared, np.take_along_axis(order, last[:, None], 1), 1)[:, 0])
+    # Beyond the Nyquist circle (the corners of the square) a map cannot be rotated, so nothing there is compared.
+    size = 2 * max(clean.shape[1:])
+    power = np.abs(np.fft.fft2(clean, (size, size))) ** 2
+    radial = np.hypot(np.fft.fftfreq(size, dx)[None, :], np.fft.fftfreq(size, dy)[:, None]).ravel()
+    outward = np.argsort(radial)
+    outward = outward[radial[outward] <= 0.5 / max(dx, dy) + 1e-12]
+    within = power.reshape(n, -1)[:, outward].cumsum(1) / size**2
+    edge = (within < BAND_ENERGY * within[:, -1:]).sum(1).clip(max=outward.size - 1)
+    return Maps(
+        values=clean.reshape(n, -1),
+        support=support.reshape(n, -1),
+        x=flat_x,
+        y=flat_y,
+        dx=float(dx),
+        dy=float(dy),
+        center=center,
+        radius=np.sqrt(np.maximum((share * squared).sum(1), dx * dy / 6)),
+        extent=extent + max(dx, dy) / 2,
+        energy=within[:, -1],
+        band=radial[outward[edge]],
+        kept=np.divide(inside, total, out=np.zeros(n), where=total > 0),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Frequencies (half plane) at which two populations are compared, and their weights.
+
+    ``kx``, ``ky`` in cycles per unit; ``weight`` = 2/L² (1/L² at zero frequency) turns a sum over them into an
+    integral; ``low`` are those that energies and supports, being smooth, are compared at.
+    """
+
+    kx: npt.NDArray[np.float64]
+    ky: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+    low: npt.NDArray[np.bool_]
+    period: float
+    limit: float
+
+
+def lattice_for(a: Maps, b: Maps, search: Search) -> Lattice:
+    """Frequencies dense enough that shifted copies do not meet their periodic images, up to what both grids resolve."""
+    largest = 2.0**search.octaves
+    reach_a = largest * np.percentile(a.extent[a.usable], 95)
+    reach_b = np.percentile(b.extent[b.usable], 95)
+    shift = search.max_shift * np.median(b.radius[b.usable])
+    period = float(reach_a + reach_b + shift)
+    needed = np.percentile(b.band[b.usable], 90) + 0.5 / period
+    limit = min(b.nyquist, needed, largest * a.nyquist, float(np.sqrt(2 * MAX_FREQUENCIES / np.pi)) / period)
+    reach = int(np.floor(limit * period))
+    m, n = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1))
+    half = (n > 0) | (m >= 0)
+    chosen = half & (np.hypot(m, n) <= limit * period + 1e-9)
+    kx, ky = m[chosen] / period, n[chosen] / period
+    weight = np.where((kx == 0) & (ky == 0), 1.0, 2.0) / period**2
+    return Lattice(kx, ky, weight, np.hypot(kx, ky) <= LOW * limit, period, limit)
+
+
+def transformed_spectra(
+    maps: Maps,
+    units: slice,
+    lattice: Lattice,
+    rotations: Floats,
+    scales: Floats,
+    *,
+    dtype: type[np.complexfloating] = np.complex64,
+) -> tuple[Complex, Complex, Complex]:
+    """Spectra about the energy centroid of every rotated, scaled copy.
+
+    Returns
+    -------
+    map, energy, support : complex arrays (unit, rotation·scale, frequency)
+        Of the copy with unit norm, and at ``lattice.low`` of its energy with unit integral and of its support.
+    """
+    values = maps.values[units]
+    n, pixels = values.shape
+    area = maps.dx * maps.dy
+    right = np.concatenate([values, values**2, maps.support[units]]).T.astype(np.empty(0, dtype).real.dtype)
+    kx, ky, low = lattice.kx, lattice.ky, np.flatnonzero(lattice.low)
+    columns, rows = np.unique(maps.x), np.unique(maps.y)
+    count = rotations.size * scales.size
+    map_spectra = np.empty((n, count, kx.size), dtype)
+    energy_spectra = np.empty((n, count, low.size), dtype)
+    support_spectra = np.empty((n, count, low.size), dtype)
+    center = maps.center[units]
+    # Lanczos's factors keep the edge of a support, cut off at the last frequency, from ringing.
+    taper = np.sinc(np.hypot(kx, ky)[low] / (LOW * lattice.limit))
+    norm = np.sqrt(maps.energy[units] * area)
+    scale_norm = np.divide(area, norm, out=np.zeros_like(norm), where=norm > 0)
+    total = (values**2).sum(1)
+    scale_total = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    t = 0
+    for angle in np.radians(rotations):
+        # k·(R p) = (Rᵀ k)·p
+        turned_x, turned_y = np.cos(angle) * kx + np.sin(angle) * ky, -np.sin(angle) * kx + np.cos(angle) * ky
+        for scale in scales:
+            qx, qy = scale * turned_x, scale * turned_y
+            along_y = np.exp(-2j * np.pi * np.outer(qy, rows)).astype(dtype)
+            along_x = np.exp(-2j * np.pi * np.outer(qx, columns)).astype(dtype)
+            phase = (along_y[:, :, None] * along_x[:, None, :]).reshape(kx.size, pixels)
+            parts = np.concatenate([phase.real, phase.imag]) @ right
+            sums = parts[: kx.size] + 1j * parts[kx.size :]  # (frequency, 3·unit)
+            back = np.exp(2j * np.pi * (np.outer(center[:, 0], qx) + np.outer(center[:, 1], qy)))
+            resolved = np.hypot(qx, qy) <= maps.nyquist + 1e-12
+            map_spectra[:, t] = sums[:, :n].T * back * (scale * scale_norm)[:, None] * resolved
+            pixel = np.sinc(qx * maps.dx) * np.sinc(qy * maps.dy)
+            centered = (back * pixel)[:, low]
+            energy_spectra[:, t] = sums[low, n : 2 * n].T * centered * scale_total[:, None]
+            support_spectra[:, t] = sums[low, 2 * n :].T * centered * (scale**2 * area * taper)
+            t += 1
+    return map_spectra, energy_spectra, support_spectra
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best admissible transform of every pair; all arrays (unit_a, unit_b).
+
+    ``shift`` (…, 2) is of the energy centroids; ``similarity`` 0 and a NaN transform where no placement is admissible.
+    """
+
+    similarity: npt.NDArray[np.float64]
+    sign: npt.NDArray[np.float64]
+    rotation: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+    shift: npt.NDArray[np.float64]
+    overlap_a: npt.NDArray[np.float64]
+    overlap_b: npt.NDArray[np.float64]
+
+
+def best_transforms(
+    a: Maps, b: Maps, search: Search, *, lattice: Lattice | None = None, dtype: type[np.complexfloating] = np.complex64
+) -> Iterator[tuple[slice, Best]]:
+    """Search block by block of `a`; each item is a slice of units of `a` and their best transforms with all of `b`."""
+    lattice = lattice or lattice_for(a, b, search)
+    shifts = _shifts(search, float(np.median(b.radius[b.usable])))
+    fields = _Fields.of(b, lattice, shifts, dtype)
+    per_unit = (
+        search.rotations.size
+        * search.scales.size
+        * (lattice.kx.size + 2 * lattice.low.sum())
+        * np.empty(0, dtype).itemsize
+    )
+    step = max(1, int(BLOCK_BYTES // per_unit))
+    for start in range(0, a.values.shape[0], step):
+        block = slice(start, min(start + step, a.values.shape[0]))
+        copies = _Copies.of(a, block, lattice, search, dtype)
+        results = [_search_field(copies, fields.one(j), search, shifts) for j in range(b.values.shape[0])]
+        yield block, Best(*(np.stack(column, axis=1) for column in zip(*results, strict=True)))
+
+
+def _shifts(search: Search, radius: float) -> npt.NDArray[np.float64]:
+    """Shifts (n, 2) in a disc around 0."""
+    steps = int(np.floor(search.max_shift / search.shift_step + 1e-9))
+    grid = np.arange(-steps, steps + 1) * search.shift_step * radius
+    sx, sy = (axis.ravel() for axis in np.meshgrid(grid, grid))
+    inside = np.hypot(sx, sy) <= search.max_shift * radius + 1e-9
+    return np.stack([sx[inside], sy[inside]], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Copies:
+    """Transformed copies of a block of maps, and the coarse ones among them with real and imaginary parts apart."""
+
+    maps: Complex
+    energy: Complex
+    support: Complex
+    sizes: int
+    half: int
+    coarse_turn: npt.NDArray[np.intp]
+    coarse_size: npt.NDArray[np.intp]
+    real: Floats
+    imaginary: Floats
+
+    @classmethod
+    def of(cls, a: Maps, block: slice, lattice: Lattice, search: Search, dtype: type[np.complexfloating]) -> _Copies:
+        rotations, scales = search.rotations, search.scales
+        maps, energy, support = transformed_spectra(a, block, lattice, rotations, scales, dtype=dtype)
+        turns = np.arange(0, rotations.size, search.coarse_rotation)
+        sizes = np.arange((scales.size - 1) // 2 % search.coarse_scale, scales.size, search.coarse_scale)
+        turn, size = (axis.ravel() for axis in np.meshgrid(turns, sizes, indexing="ij"))
+        coarse = maps[:, turn * scales.size + size].reshape(-1, maps.shape[2])
+        return cls(
+            maps,
+            energy,
+            support,
+            scales.size,
+            rotations.size,
+            np.concatenate([turn, turn + rotations.size]),
+            np.concatenate([size, size]),
+            np.ascontiguousarray(coarse.real),
+            np.ascontiguousarray(coarse.imag),
+        )
+
+    def take(
+        self, part: Complex, unit: npt.NDArray[np.intp], turn: npt.NDArray[np.intp], size: npt.NDArray[np.intp]
+    ) -> Complex:
+        """Spectra by index; those of the second half turn are conjugates."""
+        found: Complex = part[unit, (turn % self.half) * self.sizes + size]
+        found.imag[turn >= self.half] *= -1
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """One field: conjugate spectra times quadrature weights, times the ramp of every shift, ready for `_product`."""
+
+    spectrum: Complex
+    maps: Floats
+    energy: Floats
+    support: Floats
+    real: Floats
+    imaginary: Floats
+    lattice: Lattice
+
+
+@dataclass(frozen=True, eq=False)
+class _Fields:
+    maps: Complex
+    energy: Complex
+    support: Complex
+    ramp: Complex
+    lattice: Lattice
+
+    @classmethod
+    def of(cls, b: Maps, lattice: Lattice, shifts: Floats, dtype: type[np.complexfloating]) -> _Fields:
+        one = np.zeros(1), np.ones(1)
+        maps, energy, support = (
+            part[:, 0] for part in transformed_spectra(b, slice(None), lattice, *one, dtype=np.complex128)
+        )
+        # Norms over what is compared: b is low-passed where the lattice ends before its Nyquist frequency.
+        norm = np.sqrt((np.abs(maps) ** 2 * lattice.weight).sum(1, keepdims=True))
+        maps = np.divide(maps, norm, out=np.zeros_like(maps), where=norm > 0)
+        low = lattice.weight[lattice.low]
+        return cls(
+            (maps.conj() * lattice.weight).astype(dtype),
+            (energy.conj() * low).astype(dtype),
+            (support.conj() * low).astype(dtype),
+            _ramp(lattice.kx, lattice.ky, shifts).T.astype(dtype),
+            lattice,
+        )
+
+    def one(self, j: int) -> _Field:
+        low = self.lattice.low
+        shifted = self.maps[j][:, None] * self.ramp
+        return _Field(
+            self.maps[j],
+            _interleaved(shifted),
+            _interleaved(self.energy[j][:, None] * self.ramp[low]),
+            _interleaved(self.support[j][:, None] * self.ramp[low]),
+            np.ascontiguousarray(shifted.real),
+            np.ascontiguousarray(shifted.imag),
+            self.lattice,
+        )
+
+
+def _ramp(kx: Floats, ky: Floats, shifts: Floats) -> Complex:
+    """Phase ramps (shift, frequency)."""
+    return np.asarray(np.exp(-2j * np.pi * (np.outer(shifts[:, 0], kx) + np.outer(shifts[:, 1], ky))))
+
+
+def _interleaved(right: Complex) -> Floats:
+    """(2·frequency, n): real parts and negated imaginary parts in turn, so that `_product` is one real product."""
+    result = np.empty((2 * right.shape[0], right.shape[1]), right.real.dtype)
+    result[::2], result[1::2] = right.real, -right.imag
+    return result
+
+
+def _product(left: Complex, right: Floats) -> Floats:
+    """Re(left @ right) with `right` interleaved."""
+    return np.asarray(np.ascontiguousarray(left).view(right.dtype) @ right)
+
+
+def _admissible(
+    copies: _Copies,
+    field: _Field,
+    unit: npt.NDArray[np.intp],
+    turn: npt.NDArray[np.intp],
+    size: npt.NDArray[np.intp],
+    least: float,
+) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """Best absolute correlation over admissible shifts (−1 where there is none), and its shift's index."""
+    own = _product(copies.take(copies.energy, unit, turn, size), field.support)
+    other = _product(copies.take(copies.support, unit, turn, size), field.energy)
+    correlation = np.abs(_product(copies.take(copies.maps, unit, turn, size), field.maps))
+    correlation[(own < least) | (other < least)] = -1.0
+    at = correlation.argmax(1)
+    return correlation[np.arange(unit.size), at], at
+
+
+def _search_field(
+    copies: _Copies, field: _Field, search: Search, shifts: Floats
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Best transform of every copy's unit onto one field."""
+    n = copies.maps.shape[0]
+    even, odd = copies.real @ field.real, copies.imaginary @ field.imaginary
+    bound = np.concatenate([np.abs(even - odd).max(1).reshape(n, -1), np.abs(even + odd).max(1).reshape(n, -1)], axis=1)
+
+    best = np.full(n, -1.0)
+    at, turn, size = (np.zeros(n, np.intp) for _ in range(3))
+    order = np.argsort(-bound, axis=1)
+    first, width = 0, 1
+    active = np.arange(n)
+    while first < order.shape[1]:
+        # Branch and bound: what cannot beat the best so far is not looked at; the rest in batches of growing size.
+        candidate = order[active, first : first + width]
+        hopeful = np.take_along_axis(bound[active], candidate, 1) > best[active][:, None]
+        going = hopeful[:, 0]
+        active, candidate, hopeful = active[going], candidate[going], hopeful[going]
+        if not active.size:
+            break
+        row, column = np.nonzero(hopeful)
+        chosen = candidate[row, column]
+        try_turn, try_size = copies.coarse_turn[chosen], copies.coarse_size[chosen]
+        value, where = _admissible(copies, field, active[row], try_turn, try_size, search.min_overlap)
+        _keep_better(active[row], value, where, try_turn, try_size, best, at, turn, size)
+        first, width = first + width, 2 * width
+
+    found = np.flatnonzero(best > 0)
+    last = copies.sizes - 1
+    for step_turn, step_size in _climb(search) if found.size else []:
+        unit = np.repeat(found, 2)
+        way = np.tile([-1, 1], found.size)
+        try_turn = (turn[unit] + way * step_turn) % (2 * copies.half)
+        try_size = np.clip(size[unit] + way * step_size, 0, last)
+        value, where = _admissible(copies, field, unit, try_turn, try_size, search.min_overlap)
+        _keep_better(unit, value, where, try_turn, try_size, best, at, turn, size)
+    return _finish(copies, field, search, shifts, best, at, turn, size)
+
+
+def _keep_better(
+    unit: npt.NDArray[np.intp],
+    value: Floats,
+    where: npt.NDArray[np.intp],
+    try_turn: npt.NDArray[np.intp],
+    try_size: npt.NDArray[np.intp],
+    best: Floats,
+    at: npt.NDArray[np.intp],
+    turn: npt.NDArray[np.intp],
+    size: npt.NDArray[np.intp],
+) -> None:
+    """Replace each unit's best by the best of its trials where that is better; `unit` is in ascending runs."""
+    order = np.lexsort((value, unit))
+    last = np.flatnonzero(np.append(unit[order][1:] != unit[order][:-1], True))
+    pick = order[last]
+    pick = pick[value[pick] > best[unit[pick]]]
+    won = unit[pick]
+    best[won], at[won], turn[won], size[won] = value[pick], where[pick], try_turn[pick], try_size[pick]
+
+
+def _climb(search: Search) -> list[tuple[int, int]]:
+    """Steps on the fine lattice (turns, sizes), one axis at a time, from half the coarse step down to one, twice."""
+    turns, sizes = search.coarse_rotation // 2, search.coarse_scale // 2
+    steps = []
+    while turns > 1 or sizes > 1:
+        steps += [(max(turns, 1), 0), (0, max(sizes, 1))]
+        turns, sizes = (turns + 1) // 2, sizes // 2
+    return [*steps, (1, 0), (0, 1), (1, 0), (0, 1)]
+
+
+def _finish(
+    copies: _Copies,
+    field: _Field,
+    search: Search,
+    shifts: Floats,
+    best: Floats,
+    at: npt.NDArray[np.intp],
+    turn: npt.NDArray[np.intp],
+    size: npt.NDArray[np.intp],
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Refine the shift between lattice points, and read off sign and overlaps there."""
+    everyone = np.arange(best.size)
+    lattice, low = field.lattice, field.lattice.low
+    spectra = copies.take(copies.maps, everyone, turn, size)
+    shift = shifts[at].astype(float)
+    step = search.shift_step * float(np.linalg.norm(shifts, axis=1).max()) / search.max_shift
+    for _ in range(2):
+        fine = np.linspace(-0.5, 0.5, 5) * step
+        local = np.stack([axis.ravel() for axis in np.meshgrid(fine, fine)], axis=1)
+        here = _ramp(lattice.kx, lattice.ky, shift).astype(spectra.dtype)
+        around = _ramp(lattice.kx, lattice.ky, local).T.astype(spectra.dtype)
+        value = _product(spectra * here, _interleaved(field.spectrum[:, None] * around))
+        top = np.abs(value).argmax(1)
+        shift += local[top]
+        step /= 4
+    signed = value[everyone, top].astype(float)
+    here = _ramp(lattice.kx[low], lattice.ky[low], shift).astype(spectra.dtype)
+    unshifted = int(np.flatnonzero((shifts == 0).all(1))[0])
+    own = _product(copies.take(copies.energy, everyone, turn, size) * here, field.support)[:, unshifted]
+    other = _product(copies.take(copies.support, everyone, turn, size) * here, field.energy)[:, unshifted]
+    none = best <= 0
+    return (
+        np.where(none, 0.0, np.abs(signed)),
+        np.where(none, np.nan, np.sign(signed)),
+        np.where(none, np.nan, turn * search.rotation_step),
+        np.where(none, np.nan, search.scales[size]),
+        np.where(none[:, None], np.nan, shift),
+        np.where(none, np.nan, own.astype(float)),
+        np.where(none, np.nan, other.astype(float)),
+    )
