@@ -67,7 +67,7 @@ class TreeShrew:
     n_animals: int = _parameter(7, "", "reported: Lee 2016, legend of figure 1", "animals")
     n_fields: int = _parameter(8, "", "reported: Lee 2016, legend of figure 1", "fields of view")
     n_cells: int = _parameter(25, "", "assumed", "cells per field of view")
-    field_size: float = _parameter(500.0, "µm", "assumed", "side of a field of view")
+    field_size: float = _parameter(400.0, "µm", "assumed", "side of a field of view")
     magnification: float = _parameter(0.2, "mm/°", "assumed", "cortical distance per degree of visual angle")
     map_spacing: float = _parameter(600.0, "µm", "assumed", "column spacing Λ of the orientation map")
     orientation_scatter: float = _parameter(8.0, "°", "assumed", "SD of a cell's orientation about the map")
