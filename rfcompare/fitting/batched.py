@@ -231,8 +231,12 @@ def refine(
     iterations: int,
     damping: float = 1e-2,
     tolerance: float = TOLERANCE,
+    held: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Levenberg–Marquardt from every row of p; returns parameters, costs and whether each has converged."""
+    """Levenberg–Marquardt from every row of p, not moving the parameters that are `held` (m, parameters).
+
+    Returns parameters, costs and whether each row has converged.
+    """
     xp = array_api_compat.array_namespace(p)
     low, high = (xp.asarray(b, dtype=p.dtype, device=p.device) for b in problem.model.bounds(problem.x, problem.y))
     caps = [_STEP_CAP[parameter.link] for parameter in problem.model.parameters]
@@ -255,8 +259,9 @@ def refine(
     eye = xp.eye(q, dtype=p.dtype, device=p.device)
     small = xp.zeros(m, dtype=xp.bool, device=p.device)
     total = problem.total[index]
+    still = xp.zeros((m, q), dtype=xp.bool, device=p.device) if held is None else held
     for _ in range(iterations):
-        frozen = ((p <= low) & (gradient < 0)) | ((p >= high) & (gradient > 0))
+        frozen = ((p <= low) & (gradient < 0)) | ((p >= high) & (gradient > 0)) | still
         free = xp.astype(~frozen, p.dtype)
         diagonal = xp.clip(xp.linalg.diagonal(hessian), 0.0, None)
         floor = 1e-12 * xp.max(diagonal, axis=1)[:, None] + 1e-300
@@ -293,7 +298,7 @@ def refine(
             best[ended], cost_out[ended], done[ended] = p[stop], cost[stop], True
             go = ~stop
             rows, index, p, cost, gradient, hessian = (a[go] for a in (rows, index, p, cost, gradient, hessian))
-            damp, growth, small, total = damp[go], growth[go], small[go], total[go]
+            damp, growth, small, total, still = (a[go] for a in (damp, growth, small, total, still))
             if rows.shape[0] == 0:
                 break
     best[rows], cost_out[rows] = p, cost

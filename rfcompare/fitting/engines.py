@@ -47,11 +47,11 @@ class Grid:
         """The grid on which a bank's maps are fitted; pixels that are not square keep their shape."""
         dx, dy = pitch(bank)
         unit = dx if math.isclose(dx, dy, rel_tol=1e-6) else min(dx, dy)
-        steps = (round(dx / unit, 9), round(dy / unit, 9))
+        step_x, step_y = round(dx / unit, 9), round(dy / unit, 9)
         width, height = bank.sizes["x"], bank.sizes["y"]
-        return cls(
-            steps[0] * (np.arange(width) - (width - 1) / 2), steps[1] * (np.arange(height) - (height - 1) / 2), unit
-        )
+        x: Floats = step_x * (np.arange(width, dtype=np.float64) - (width - 1) / 2)
+        y: Floats = step_y * (np.arange(height, dtype=np.float64) - (height - 1) / 2)
+        return cls(x, y, unit)
 
     @property
     def square(self) -> bool:
@@ -106,7 +106,7 @@ class Maps:
             usable = np.flatnonzero(problems == "")
             values = maps if len(usable) == len(maps) else maps[usable]
             return cls(values, np.ones((len(usable), *maps.shape[2:])), Grid.of(bank), usable, problems)
-        measured = ~gaps.any(1)
+        measured = np.logical_not(gaps.any(axis=1))
         seen = np.where(measured[:, None], maps, np.nan)
         for row in np.flatnonzero(problems == ""):
             values = seen[row][:, measured[row]]
@@ -122,7 +122,7 @@ class Maps:
     @property
     def channels(self) -> int:
         """Channels that share the nonlinear parameters."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def pixels(self) -> Floats:

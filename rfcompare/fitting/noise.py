@@ -24,7 +24,7 @@ def half_difference(bank: xr.Dataset) -> Floats:
 
 
 def noise_variance(bank: xr.Dataset) -> Floats | None:
-    """Noise variance of a pixel, one per unit: ``noise_sd`` squared, else from the halves; None where neither is there."""
+    """Noise variance of a pixel, one per unit: ``noise_sd`` squared, else from the halves; None without either."""
     if "noise_sd" in bank:
         return np.asarray(bank["noise_sd"].values, dtype=np.float64) ** 2
     if "rf_half" in bank:

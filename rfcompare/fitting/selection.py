@@ -14,8 +14,8 @@ from rfcompare.bank import fingerprint, inherit, make_rng
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Solution, render
 from rfcompare.fitting.engines import Engine, Maps, run
-from rfcompare.fitting.fits import model_named, publish
 from rfcompare.fitting.noise import effective_pixels
+from rfcompare.fitting.publishing import QUADRATURE, model_named, publish, published
 from rfcompare.models import MODELS, Model
 
 Floats = npt.NDArray[np.float64]
@@ -66,8 +66,8 @@ def fit_models(
     models : sequence of str
         Names of `rfcompare.models.MODELS`.
     criterion : {"auto", "bic", "aicc", "r2"}
-        "auto" takes r² for maps without measurement noise (learned, untrained, parametric, analytic) and BIC for measured
-        and simulated ones.
+        "auto" takes r² for maps without measurement noise (learned, untrained, parametric, analytic) and BIC for
+        measured and simulated ones.
     tolerance : float
         With r²: how much a simpler model may lose to the best.
     joint, seed, engine, device, workers, progress
@@ -81,7 +81,7 @@ def fit_models(
         ``effective_pixels`` and, where the bank has halves, ``r2_other_half`` (fitted to one half, seen on the other,
         averaged over both ways). ``selected(unit)`` is the simplest model that cannot be told from the best,
         ``indistinguishable(unit, model)`` marks all that cannot, and ``decided(unit)`` that there is only one.
-        With r², ``selected_at(unit, at)`` shows other tolerances. `fits_of` gives one model's fits as a Dataset of fits.
+        With r², ``selected_at(unit, at)`` shows other tolerances. `fits_of` gives one model's fits.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def fit_models(
     out["indistinguishable"] = (("unit", "model"), _everywhere(bank, maps, close, False))
     out["decided"] = (("unit",), _everywhere(bank, maps, close.sum(1) == 1, False))
     table = xr.concat(tables, dim=xr.Variable("model", np.array(names, dtype=object)), join="exact", **_CONCAT)
-    carried = {name: tables[0][name] for name in bank.data_vars if name in tables[0] and name != "rf"}
+    carried = {name: tables[0][name] for name in bank.data_vars if name in tables[0]}
     table = table.assign(carried).transpose("unit", "model", ...).assign(out)
     if rule == "r2":
         table = table.assign_coords(at=("at", np.array(others)))
@@ -184,7 +184,8 @@ def fits_of(table: xr.Dataset, model: str) -> xr.Dataset:
     >>> import numpy as np, rfcompare as rfc
     >>> from rfcompare.fitting import fits_of
     >>> maps = np.random.default_rng(0).normal(size=(2, 1, 5, 5))
-    >>> table = rfc.fit_models(rfc.make_bank(maps, channel=("signed",), kind="learned"), ("constant", "gaussian"), seed=0)
+    >>> bank = rfc.make_bank(maps, channel=("signed",), kind="learned")
+    >>> table = rfc.fit_models(bank, ("constant", "gaussian"), seed=0)
     >>> fits_of(table, "gaussian").attrs["model"]
     'gaussian'
     """
@@ -205,8 +206,8 @@ def fits_of(table: xr.Dataset, model: str) -> xr.Dataset:
 
 def publish_names(model: Model) -> set[str]:
     """Names under which a model's parameters stand in a Dataset of fits."""
-    names = {"orientation" if p.name == "theta" else p.name for p in model.parameters}
-    names |= {"amplitude", "phase"} if model.linear == ("even", "odd") else set(model.linear)
+    names = {published(p) for p in model.parameters}
+    names |= {"amplitude", "phase"} if model.linear == QUADRATURE else set(model.linear)
     names |= {"nx", "ny"} if "frequency" in names else set()
     return names | {f"{name}_se" for name in names}
 

@@ -43,11 +43,12 @@ def covariance(information: np.ndarray, fixed: np.ndarray, variance: np.ndarray)
     held |= ~(diagonal > 0)
     root = np.where(held, 0.0, 1 / np.sqrt(np.where(held, 1.0, diagonal)))
     unit = information * root[:, :, None] * root[:, None, :]
-    # Held rows become rows of the identity; a ridge at rounding level keeps singular ones invertible, to be found below.
+    # Held rows become rows of the identity; a ridge at rounding level keeps singular ones invertible (found below).
     diagonal_of = np.einsum("nii->ni", unit)
     diagonal_of[...] = 1.0 + 1e-14
     inverse = np.linalg.inv(unit)
     inflation = np.einsum("nii->ni", inverse)
     lost = held | ~(inflation > 0) | (inflation > _SINGULAR)
     root = np.where(lost, np.nan, root)
-    return inverse * (root * np.sqrt(variance)[:, None])[:, :, None] * (root * np.sqrt(variance)[:, None])[:, None, :]
+    deviation = root * np.sqrt(variance)[:, None]
+    return np.asarray(inverse * deviation[:, :, None] * deviation[:, None, :])

@@ -1,0 +1,140 @@
+"""Intervals where standard errors do not do: bootstrap refits and profile likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+from scipy.stats import t as student
+
+from rfcompare.errors import InputError
+from rfcompare.fitting.batched import Solution, prepare, refine, render
+from rfcompare.fitting.engines import Engine, Maps, run
+from rfcompare.fitting.publishing import PERIODS, Columns, noise_of, published, values_of
+from rfcompare.fitting.uncertainty import at_bounds, covariance
+from rfcompare.models import Model
+
+Floats = npt.NDArray[np.float64]
+
+LEVEL = 0.95
+
+PROFILE_STEPS = np.array([-5.0, -4.0, -3.2, -2.6, -2.1, -1.6, -1.1, -0.5, 0.5, 1.1, 1.6, 2.1, 2.6, 3.2, 4.0, 5.0])
+"""Where a likelihood is profiled, in standard errors from the estimate."""
+
+_WIDE = {"x": 0.5, "y": 0.5, "angle": 0.3, "frequency": 0.02, "log_length": 0.3, "curvature": 0.03}
+"""Step of a profile where there is no standard error (a parameter on its bound)."""
+
+
+def bootstrap_intervals(
+    model: Model,
+    maps: Maps,
+    solution: Solution,
+    engine: Engine,
+    rng: np.random.Generator,
+    *,
+    repeats: int,
+    joint: bool,
+) -> Columns:
+    """Bias-corrected percentile intervals from refits of simulated maps (Efron & Tibshirani 1993, chapter 14).
+
+    Each simulated map is the fit plus white noise of the residual variance, fitted from where the fit ended.
+    """
+    estimate = values_of(model, solution.p, solution.linear, maps.grid.unit, joint)
+    variance, _ = noise_of(model, maps, solution)
+    fitted = render(model, solution.p, solution.linear, maps.grid.x, maps.grid.y)
+    scale = np.sqrt(np.nan_to_num(variance))[:, None, None, None]
+    draws: dict[str, list[Floats]] = {name: [] for name in estimate}
+    for _ in range(repeats):
+        noisy = (fitted + scale * rng.standard_normal(fitted.shape)) * maps.mask[:, None]
+        again, _ = run(model, maps.replaced(noisy), engine, starts=solution.p[:, None])
+        for name, (_, values) in values_of(model, again.p, again.linear, maps.grid.unit, joint).items():
+            off = values - estimate[name][1]
+            if name in PERIODS:
+                off = (off + PERIODS[name] / 2) % PERIODS[name] - PERIODS[name] / 2
+            draws[name].append(off)
+    out: Columns = {}
+    tail = ndtri((1 - LEVEL) / 2)
+    for name, (dims, values) in estimate.items():
+        sample = np.sort(np.stack(draws[name]), axis=0)
+        below = ((sample < 0).sum(0) + 0.5 * (sample == 0).sum(0) + 0.5) / (repeats + 1)
+        bias = ndtri(below)
+        for side, z in (("low", tail), ("high", -tail)):
+            at = np.clip(ndtr(2 * bias + z) * repeats - 0.5, 0, repeats - 1)
+            under = np.floor(at).astype(int)
+            lower = np.take_along_axis(sample, under[None], 0)[0]
+            upper = np.take_along_axis(sample, np.minimum(under + 1, repeats - 1)[None], 0)[0]
+            known = np.isfinite(variance).reshape(-1, *(1,) * (values.ndim - 1))
+            out[f"{name}_ci_{side}"] = dims, np.where(known, values + lower + (at - under) * (upper - lower), np.nan)
+    return out
+
+
+def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Sequence[str]) -> Columns:
+    """Likelihood intervals (Venzon & Moolgavkar 1988, doi:10.2307/2347496): where the best fit at a fixed value of one
+    parameter is worse by what noise alone does in 5 %.
+
+    A side on which the likelihood does not fall so far within the bounds ends at the bound.
+    """
+    known = {published(parameter): i for i, parameter in enumerate(model.parameters)}
+    if isinstance(names, str) or any(name not in known for name in names):
+        raise InputError(
+            f"expected profile to name parameters among {', '.join(known)}, got {names!r}; give profile=('frequency',)"
+        )
+    grid, n = maps.grid, len(maps.values)
+    problem = prepare(model, maps.values, maps.mask, grid.x, grid.y)
+    variance, spare = noise_of(model, maps, solution)
+    low, high = model.bounds(grid.x, grid.y)
+    on_low, on_high = at_bounds(model, solution.p, grid.x, grid.y)
+    spread = covariance(solution.information, on_low | on_high, variance)
+    cutoff = student.ppf((1 + LEVEL) / 2, np.maximum(spare, 1))
+    steps = len(PROFILE_STEPS)
+    out: Columns = {}
+    index = np.repeat(np.arange(n), steps)
+    for name in names:
+        i = known[name]
+        own = spread[:, i, i]
+        usual = np.isfinite(own) & (own > 0)
+        width = np.where(usual, np.sqrt(np.where(usual, own, 1.0)), _WIDE[model.parameters[i].link])
+        move = PROFILE_STEPS[None, :, None] * width[:, None, None]
+        # The others are started where a quadratic likelihood would have them.
+        slope = spread[:, : len(low), i] / np.where(usual, own, 1.0)[:, None]
+        slope = np.where(np.isfinite(slope) & usual[:, None], slope, 0.0)
+        slope[:, i] = 1.0
+        starts = np.clip(solution.p[:, None] + move * slope[:, None], low, high).reshape(n * steps, -1)
+        held = np.zeros(starts.shape, bool)
+        held[:, i] = True
+        p, cost, _ = refine(problem, index, starts, iterations=60, held=held)
+        at = p[:, i].reshape(n, steps)
+        fall = np.maximum(cost.reshape(n, steps) - solution.cost[:, None], 0.0) / variance[:, None]
+        root = np.sign(PROFILE_STEPS) * np.sqrt(fall)
+        ends = {"low": np.full(n, np.nan), "high": np.full(n, np.nan)}
+        for row in np.flatnonzero(np.isfinite(variance)):
+            x = np.concatenate([at[row, : steps // 2], solution.p[row, i : i + 1], at[row, steps // 2 :]])
+            y = np.concatenate([root[row, : steps // 2], [0.0], root[row, steps // 2 :]])
+            ends["low"][row] = _crossing(x[::-1][steps // 2 :], y[::-1][steps // 2 :], -cutoff[row], low[i])
+            ends["high"][row] = _crossing(x[steps // 2 :], y[steps // 2 :], cutoff[row], high[i])
+        for side, values in ends.items():
+            out[f"{name}_profile_{side}"] = ("unit",), _public(model, i, values, grid.unit)
+        out[f"{name}_profile_at"] = ("unit", "profile_step"), _public(model, i, at, grid.unit)
+        out[f"{name}_profile"] = ("unit", "profile_step"), fall
+    return out
+
+
+def _crossing(x: Floats, y: Floats, level: float, bound: float) -> float:
+    """Where |y| first reaches |level|, going outwards along x by straight lines; the bound where it never does."""
+    reached = np.flatnonzero(np.abs(y) >= abs(level))
+    if reached.size == 0:
+        return float(bound)
+    k = int(reached[0])
+    return float(x[k - 1] + (level - y[k - 1]) / (y[k] - y[k - 1]) * (x[k] - x[k - 1]))
+
+
+def _public(model: Model, i: int, values: Floats, unit: float) -> Floats:
+    """One searched parameter in the bank's units."""
+    link = model.parameters[i].link
+    if link == "log_length":
+        return np.exp(values) * unit
+    if link == "angle":
+        return np.degrees(values) - (90 if model.parameters[i].name == "theta" else 0)
+    return values * unit if link in ("x", "y") else values / unit

@@ -1,0 +1,293 @@
+"""From a solution in pixels to published numbers: units, standard errors, status in words, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from rfcompare.bank import check, inherit
+from rfcompare.errors import InputError
+from rfcompare.fitting.batched import Solution, render
+from rfcompare.fitting.engines import Maps
+from rfcompare.fitting.noise import noise_variance
+from rfcompare.fitting.uncertainty import at_bounds, covariance
+from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter
+from rfcompare.quantities import FEW_CYCLES
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Columns = dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]
+"""Variables of a Dataset: dims and values."""
+
+PER_CHANNEL = ("unit", "channel")
+
+QUADRATURE = ("even", "odd")
+"""Linear terms that are published as an amplitude and a phase."""
+
+PERIODS = {"orientation": 180.0, "phase": 360.0, "envelope_angle": 180.0}
+"""Circular parameters and their periods in degrees."""
+
+NEAR_NYQUIST = 0.9 * MAX_FREQUENCY
+"""Carriers above this share of Nyquist (cycles per pixel) are hardly told from their alias."""
+
+TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.2
+"""Standard errors are calibrated for nx, ny above the first and SD of log nx, log ny below the second."""
+
+EQUAL = 3.84
+"""Minima whose log-likelihoods differ by less than half of this (95 % of χ² with one degree of freedom) are equal."""
+
+DIVERGED = 10.0
+"""An amplitude this many times the largest value of its own map has lost its meaning."""
+
+_CARRIED_COORDS = ("subject", "source", "cortex_x", "cortex_y", "field_of_view")
+
+
+def published(parameter: Parameter) -> str:
+    """The public name of a searched parameter: θ, across the stripes, is published as their orientation."""
+    return "orientation" if parameter.name == "theta" else parameter.name
+
+
+def _scale(model: Model, p: Floats, unit: float) -> Floats:
+    """Derivatives (n, parameters) of the published parameters by the searched ones."""
+    factors = {"x": unit, "y": unit, "angle": 180 / np.pi, "frequency": 1 / unit, "curvature": 1 / unit}
+    columns = [
+        np.exp(p[:, i]) * unit if parameter.link == "log_length" else np.full(len(p), factors[parameter.link])
+        for i, parameter in enumerate(model.parameters)
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(p), 0))
+
+
+def values_of(model: Model, p: Floats, linear: Floats, unit: float, joint: bool) -> Columns:
+    """Every parameter under its public name and in the bank's units."""
+    scale, out = _scale(model, p, unit), Columns()
+    for i, parameter in enumerate(model.parameters):
+        if parameter.name == "theta":
+            degrees = np.degrees(p[:, i]) - 90
+            out["orientation"] = ("unit",), np.where(degrees >= 180, 0.0, np.clip(degrees, 0.0, None))
+        elif parameter.link == "log_length":
+            out[parameter.name] = ("unit",), scale[:, i]
+        else:
+            out[parameter.name] = ("unit",), p[:, i] * scale[:, i]
+    if model.linear == QUADRATURE:
+        a, b = linear[:, :, 0], linear[:, :, 1]
+        out["amplitude"] = PER_CHANNEL, np.hypot(a, b)
+        phase = np.degrees(np.arctan2(-b, a)) % 360
+        out["phase"] = (PER_CHANNEL, phase) if joint else (("unit",), phase[:, 0])
+    else:
+        for term, name in enumerate(model.linear):
+            out[name] = PER_CHANNEL, linear[:, :, term]
+    out["offset"] = PER_CHANNEL, linear[:, :, -1]
+    if "frequency" in out:
+        for name, width in (("nx", "sigma_x"), ("ny", "sigma_y")):
+            out[name] = ("unit",), out["frequency"][1] * out[width][1]
+    return out
+
+
+def _deviations(model: Model, values: Columns, spread: Floats, p: Floats, linear: Floats, unit: float) -> Columns:
+    """Standard errors of `values`, from the covariance of the fitted numbers."""
+    out, channels, q, terms = Columns(), linear.shape[1], len(model.parameters), linear.shape[2]
+    variance = np.einsum("nii->ni", spread)
+    plain = np.sqrt(variance[:, :q]) * _scale(model, p, unit)
+    for i, parameter in enumerate(model.parameters):
+        out[published(parameter)] = ("unit",), plain[:, i]
+    of = [slice(q + k * terms, q + (k + 1) * terms) for k in range(channels)]
+    own = np.stack([variance[:, rows] for rows in of], axis=1)
+    if model.linear == QUADRATURE:
+        a, b = linear[:, :, 0], linear[:, :, 1]
+        between = np.stack([spread[:, rows.start, rows.start + 1] for rows in of], axis=1)
+        size = np.where(values["amplitude"][1] > 0, values["amplitude"][1], np.nan)
+        along = a * a * own[:, :, 0] + b * b * own[:, :, 1] + 2 * a * b * between
+        across = b * b * own[:, :, 0] + a * a * own[:, :, 1] - 2 * a * b * between
+        out["amplitude"] = PER_CHANNEL, np.sqrt(np.maximum(along, 0)) / size
+        turned = np.degrees(np.sqrt(np.maximum(across, 0)) / size**2)
+        out["phase"] = (PER_CHANNEL, turned) if values["phase"][0] == PER_CHANNEL else (("unit",), turned[:, 0])
+    else:
+        for term, name in enumerate(model.linear):
+            out[name] = PER_CHANNEL, np.sqrt(own[:, :, term])
+    out["offset"] = PER_CHANNEL, np.sqrt(own[:, :, -1])
+    for name, log in cycles_deviation(model, spread, p).items():
+        out[name] = ("unit",), log * values[name][1]
+    return out
+
+
+def cycles_deviation(model: Model, spread: Floats, p: Floats) -> dict[str, Floats]:
+    """Standard errors of log nx and log ny, for models with a carrier."""
+    names = [parameter.name for parameter in model.parameters]
+    if "frequency" not in names:
+        return {}
+    f, out = names.index("frequency"), {}
+    for name, width in (("nx", "sigma_x"), ("ny", "sigma_y")):
+        s = names.index(width)
+        log = spread[:, s, s] + (spread[:, f, f] / p[:, f] + 2 * spread[:, s, f]) / p[:, f]
+        out[name] = np.sqrt(np.maximum(log, 0))
+    return out
+
+
+def noise_of(model: Model, maps: Maps, solution: Solution) -> tuple[Floats, Floats]:
+    """Residual variance of a pixel and the degrees of freedom left for it; NaN where there are none."""
+    freedom = len(model.parameters) + maps.channels * (len(model.linear) + 1)
+    spare = maps.pixels * maps.channels - freedom
+    return np.where(spare > 0, solution.cost / np.where(spare > 0, spare, 1.0), np.nan), spare
+
+
+def searched(model: Model, fits: xr.Dataset) -> tuple[Floats, Floats]:
+    """Searched parameters (n, parameters) and amplitudes (n, channel, terms + 1) in the fits' own units."""
+    columns = []
+    for parameter in model.parameters:
+        values = fits[published(parameter)].values.astype(float)
+        if parameter.name == "theta":
+            values = np.radians(values + 90)
+        elif parameter.link == "angle":
+            values = np.radians(values)
+        elif parameter.link == "log_length":
+            values = np.log(values)
+        columns.append(values)
+    p = np.stack(columns, axis=1) if columns else np.zeros((fits.sizes["unit"], 0))
+    offset = fits["offset"].transpose("unit", "channel").values
+    if model.linear == ("even", "odd"):
+        amplitude = fits["amplitude"].transpose("unit", "channel").values
+        phase = fits["phase"].values
+        phase = np.radians(np.broadcast_to(phase[:, None] if phase.ndim == 1 else phase, amplitude.shape))
+        terms = [amplitude * np.cos(phase), -amplitude * np.sin(phase)]
+    else:
+        terms = [fits[name].transpose("unit", "channel").values for name in model.linear]
+    return p, np.stack([*terms, offset], axis=2)
+
+
+def model_named(name: str) -> Model:
+    """The model of that name, or an error that lists the names."""
+    if name not in MODELS:
+        raise InputError(f"expected a model among {', '.join(MODELS)}, got {name!r}; choose one of these")
+    return MODELS[name]
+
+
+def publish(
+    bank: xr.Dataset,
+    model: Model,
+    maps: Maps,
+    solution: Solution,
+    *,
+    joint: bool,
+    more: Columns | None = None,
+    **attrs: Any,
+) -> xr.Dataset:
+    """The fits Dataset of a solution; `more` are further columns, and `attrs` attributes beside the bank's."""
+    p, linear, grid = solution.p, solution.linear, maps.grid
+    variance, spare = noise_of(model, maps, solution)
+    low, high = at_bounds(model, p, grid.x, grid.y)
+    spread = covariance(solution.information, low | high, variance)
+    columns = values_of(model, p, linear, grid.unit, joint)
+    deviations = _deviations(model, columns, spread, p, linear, grid.unit)
+    columns |= {f"{name}_se": column for name, column in deviations.items()}
+    fitted = render(model, p, linear, grid.x, grid.y)
+    offset = linear[:, :, -1][:, :, None, None]
+    peak = np.maximum(fitted.max((2, 3), keepdims=True) - offset, offset - fitted.min((2, 3), keepdims=True))[..., 0, 0]
+    columns["peak"] = PER_CHANNEL, peak
+    count = fitted.shape[2] * fitted.shape[3]
+    power = np.einsum("ncyx,ncyx->nc", fitted, fitted) - linear[:, :, -1] * (
+        2 * fitted.sum((2, 3)) - count * linear[:, :, -1]
+    )
+    columns["energy"] = PER_CHANNEL, np.sqrt(np.maximum(power, 0))
+    total = maps.total()
+    columns["r2"] = ("unit",), 1 - solution.cost / total
+    noise = noise_variance(bank)
+    if noise is not None:
+        pixels = maps.pixels * maps.channels
+        signal = total - (pixels - maps.channels) * noise[maps.usable]
+        missed = solution.cost - np.maximum(spare, 0) * noise[maps.usable]
+        columns["r2_noise_corrected"] = (
+            ("unit",),
+            np.where(signal > 0, 1 - missed / np.where(signal > 0, signal, 1), np.nan),
+        )
+    columns["rf_fit"] = ("unit", "channel", "y", "x"), fitted
+    columns["n_agree"] = ("unit",), solution.n_agree
+    columns |= more or {}
+    status = _statuses(model, solution, variance, spare, spread, low, high, peak)
+    return _place(bank, model, columns, status, maps, attrs)
+
+
+def _statuses(
+    model: Model,
+    solution: Solution,
+    variance: Floats,
+    spare: Floats,
+    spread: Floats,
+    low: Bools,
+    high: Bools,
+    peak: Floats,
+) -> npt.NDArray[np.object_]:
+    """What there is to know about each fit, in words."""
+    p = solution.p
+    flags: list[tuple[Bools, str]] = [(~solution.converged, "not converged")]
+    flags.append((spare <= 0, "unidentifiable on so few pixels"))
+    for i, parameter in enumerate(model.parameters):
+        flags += [
+            (low[:, i], f"{parameter.name} at its lower bound"),
+            (high[:, i], f"{parameter.name} at its upper bound"),
+        ]
+    rival = np.less_equal(solution.rival, solution.cost + EQUAL * np.nan_to_num(variance))
+    flags.append((rival, "several equal minima"))
+    names = [parameter.name for parameter in model.parameters]
+    if "frequency" in names:
+        f = p[:, names.index("frequency")]
+        nx, ny = (np.exp(p[:, names.index(width)]) * f for width in ("sigma_x", "sigma_y"))
+        flags.append((nx < FEW_CYCLES, "few cycles"))
+        flags.append((f > NEAR_NYQUIST, "near Nyquist"))
+        amplitude = np.hypot(solution.linear[:, :, 0], solution.linear[:, :, 1])
+        flags.append(((amplitude > DIVERGED * peak).any(axis=1), "amplitude diverges"))
+        trusted = np.minimum(nx, ny) > TRUSTED_CYCLES
+        for deviation in cycles_deviation(model, spread, p).values():
+            trusted &= np.less(deviation, TRUSTED_SD)
+        flags.append((~trusted & (spare > 0), "standard errors approximate"))
+    words: list[list[str]] = [[] for _ in range(len(p))]
+    for chosen, text in flags:
+        for row in np.flatnonzero(chosen):
+            words[row].append(text)
+    return np.array(["; ".join(found) or "converged" for found in words], dtype=object)
+
+
+def _place(
+    bank: xr.Dataset,
+    model: Model,
+    columns: Columns,
+    status: npt.NDArray[np.object_],
+    maps: Maps,
+    attrs: dict[str, Any],
+) -> xr.Dataset:
+    """Put the usable units' numbers among all units, NaN elsewhere, with the bank's coordinates and attributes."""
+    n, usable = bank.sizes["unit"], maps.usable
+    all_usable = len(usable) == n
+    # The maps travel with their fits, so that describing and drawing need nothing else.
+    variables: dict[str, Any] = {"rf": bank["rf"].transpose("unit", "channel", "y", "x").variable}
+    for name, (dims, found) in columns.items():
+        if not all_usable:
+            filled = (
+                np.zeros((n, *found.shape[1:]), int)
+                if found.dtype.kind == "i"
+                else np.full((n, *found.shape[1:]), np.nan)
+            )
+            filled[usable] = found
+            found = filled
+        variables[name] = (dims, found)
+    words = maps.problems.copy()
+    words[usable] = status
+    variables["status"] = (("unit",), words)
+    for key, variable in bank.data_vars.items():
+        if key not in variables and variable.dims[:1] == ("unit",) and set(variable.dims) <= {"unit", "color"}:
+            variables[str(key)] = variable.variable
+    kept = ("unit", "channel", "y", "x", *_CARRIED_COORDS, "color")
+    coords = {name: bank.coords[name] for name in kept if name in bank.coords}
+    fits = xr.Dataset(variables, coords=coords, attrs=inherit(bank, "fits", model=model.name, **attrs))
+    length = str(bank.attrs["units"])
+    for key in fits.data_vars:
+        base = str(key).split("_se")[0].split("_ci_")[0].split("_profile")[0]
+        if base in ("x0", "y0") or base.startswith("sigma"):
+            fits[key].attrs["units"] = length
+        elif base in ("frequency", "curvature"):
+            fits[key].attrs["units"] = f"1/{length}"
+        elif base in PERIODS:
+            fits[key].attrs["units"] = "deg"
+    return check(fits)
