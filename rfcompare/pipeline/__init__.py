@@ -13,16 +13,21 @@ from rfcompare.pipeline.population import (
     open_population,
     prepare,
 )
-from rfcompare.pipeline.tables import alexnet_table, descriptor_table, write_table
+from rfcompare.pipeline.study import Study, null_descriptors
+from rfcompare.pipeline.tables import alexnet_table, descriptor_table, fit_table, result_table, write_table
 
 __all__ = [
     "Population",
+    "Study",
     "alexnet_table",
     "cache_folder",
     "descriptor_table",
     "fit_population",
+    "fit_table",
     "fits_sentence",
+    "null_descriptors",
     "open_population",
     "prepare",
+    "result_table",
     "write_table",
 ]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from rfcompare.bank import to_signed, write_beside
 from rfcompare.fitting import fit
-from rfcompare.quantities import QUANTITIES
+from rfcompare.quantities import QUANTITIES, SCHEMAS
 
 DIGITS = "%.6g"
 """Six significant digits: what the tables print, so that rounding of the last bits does not show."""
@@ -40,6 +40,44 @@ def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
     columns["low_pass"] = descriptors["low_pass"].values if "low_pass" in descriptors else False
     columns["status"] = descriptors["status"].values
     return pd.DataFrame(columns)
+
+
+def fit_table(fits: xr.Dataset) -> pd.DataFrame:
+    """One row a unit (and channel, for joint fits) with every parameter, its standard error, r² and status."""
+    units = str(fits.attrs["units"])
+    numbers = [name for name in fits.data_vars if set(fits[name].dims) <= {"unit", "channel"}]
+    frame = fits[numbers].to_dataframe().reset_index()
+    if fits.sizes["channel"] == 1:
+        frame = frame.drop(columns="channel")
+    last = [name for name in ("status",) if name in frame]
+    first = [name for name in ("unit", "channel", "subject", "source", "field_of_view") if name in frame]
+    frame = frame[[*first, *[name for name in frame if name not in {*first, *last}], *last]]
+    frame.insert(1, "kind", fits.attrs["kind"])
+    frame.insert(2, "model", fits.attrs["model"])
+    scaled = {
+        str(name): f"{name} ({quantity.units(units)})"
+        for name in frame
+        if (quantity := QUANTITIES.get(str(name).removesuffix("_se"))) is not None and quantity.units(units)
+    }
+    return frame.rename(columns=scaled)
+
+
+def result_table(results: xr.Dataset) -> pd.DataFrame:
+    """One row a quantity: the schema's columns first, then what explains them.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.descriptors import describe_maps
+    >>> maps = np.random.default_rng(0).normal(size=(2, 9, 1, 9, 9))
+    >>> a, b = (describe_maps(rfc.make_bank(m, channel=("signed",), kind="simulated")) for m in maps)
+    >>> table = result_table(rfc.compare(a, b, n_permutation=19, seed=0))
+    >>> list(table.columns[:4]), "similarity_score" in set(table["quantity"])
+    (['quantity', 'effect', 'ci_low', 'ci_high'], True)
+    """
+    frame = results.to_dataframe().reset_index()
+    first = ["quantity", *SCHEMAS["results"].variables]
+    return frame[[*first, *[name for name in frame if name not in first]]]
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,268 @@
+"""Two populations and what their comparison gave: the results, the tables, the figures, the answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rfcompare import __version__
+from rfcompare.bank import fingerprint, make_rng, select
+from rfcompare.comparison import compare
+from rfcompare.descriptors import describe, describe_maps
+from rfcompare.pipeline.population import Population, prepare
+from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table
+from rfcompare.quantities import kinds
+from rfcompare.simulation.nulls import NULLS, simulate_null
+
+NOT_TESTED = "not yet tested against chance"
+
+N_UNTRAINED = 999
+"""Untrained networks behind the headline p: the smallest it can be is 1/1000."""
+
+N_NULL = 20
+"""Populations of every other null: the score's zero is their mean, and its jackknife needs several."""
+
+PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
+
+
+@dataclass
+class Study:
+    """A comparison of a cortex with a network.
+
+    Attributes
+    ----------
+    cortex, network : Population
+        The two sides; a network is any population of kernels.
+    results : xarray.Dataset
+        What `rfcompare.compare` gave.
+    nulls : mapping of str to xarray.Dataset
+        Descriptors of the null ensembles.
+    options : dict
+        What was asked for, for the manifest.
+    seconds : dict
+        How long each step took.
+    """
+
+    cortex: Population
+    network: Population
+    results: xr.Dataset
+    nulls: Mapping[str, xr.Dataset]
+    options: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def make(
+        cls,
+        fields: str | xr.Dataset,
+        kernels: str | xr.Dataset,
+        *,
+        seed: int = 0,
+        min_r2: float | None = None,
+        full: bool = False,
+        cache: bool = True,
+        progress: bool = False,
+        layout: Any = None,
+        deg_per_px: float | tuple[float, float] | None = None,
+        **reading: Any,
+    ) -> Study:
+        """Prepare both sides, draw the nulls and compare.
+
+        Parameters
+        ----------
+        fields, kernels : str or Dataset
+            Populations, named as for `rfcompare.pipeline.open_population`.
+        seed : int
+            Of fits, nulls, permutations and resamples.
+        min_r2 : float, optional
+            Selection of both sides for the rows per descriptor; the similarity score is never selected.
+        full : bool
+            Recompute what ships precomputed.
+        cache, progress
+            See `rfcompare.pipeline.prepare`.
+        layout, deg_per_px
+            How to read the fields.
+        **reading
+            How to read the kernels.
+
+        Returns
+        -------
+        Study
+        """
+        steps = _Steps(progress)
+        with steps("open and fit the fields"):
+            cortex = prepare(
+                fields, seed=seed, cache=cache, progress=progress, layout=layout, deg_per_px=deg_per_px, **reading
+            )
+        with steps("open and fit the kernels"):
+            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **reading)
+        with steps("draw the nulls"):
+            nulls = null_descriptors(network, seed=seed, progress=progress)
+        with steps("compare"):
+            results = compare(cortex.descriptors, network.descriptors, nulls=nulls, seed=seed)
+            if min_r2 is not None:
+                results = _with_selected_rows(results, cortex, network, min_r2=min_r2, seed=seed)
+        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full}
+        options |= {"layout": str(layout) if layout else None}
+        options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
+        return cls(cortex, network, results, nulls, options, steps.seconds)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether either side was simulated, so that every answer is only a demonstration."""
+        return "simulated" in (self.cortex.kind, self.network.kind)
+
+    def answer(self) -> str:
+        """The answer in one sentence, with score, interval, null, ceiling and kind."""
+        row = self.results.sel(quantity="similarity_score")
+        sides = f"{self.network.name} ({self.network.kind}) to {self.cortex.name} ({self.cortex.kind})"
+        opening = "Demonstration (depends on assumed parameters): " if self.simulated else ""
+        value = float(row.effect)
+        note = str(row.note.item())
+        if not str(self.results.attrs.get("headline_null", "")):
+            return f"{opening}the similarity of {sides} is {NOT_TESTED}"
+        if not np.isfinite(value):
+            return f"{opening}the similarity score of {sides} is undefined ({note})"
+        low, high, animals = float(row.ci_low), float(row.ci_high), int(row.n_subjects_a)
+        if np.isfinite(low):
+            interval = f"95 % interval {low:.2f} to {high:.2f} over {animals} animals"
+        else:
+            interval = (
+                f"95 % interval {float(row.cells_low):.2f} to {float(row.cells_high):.2f} for these cells only; none "
+                f"for the species from {animals} identified animal{'' if animals == 1 else 's'}"
+            )
+        null = (
+            NULLS[str(row.null_name.item())].title if str(row.null_name.item()) in NULLS else str(row.null_name.item())
+        )
+        scale = f"0 = {null}, 1 = {row.ceiling_kind.item()}"
+        p = float(row.p)
+        test = (
+            f"; as far from the cortex as untrained networks: p = {p:.3g}, smallest possible {float(row.p_smallest):.3g}"
+            if np.isfinite(p)
+            else ""
+        )
+        return f"{opening}similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})"
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table of the report by file name."""
+        return {
+            "results": result_table(self.results),
+            "fields_fits": fit_table(self.cortex.fits),
+            "kernels_fits": fit_table(self.network.fits),
+            "fields_descriptors": descriptor_table(self.cortex.descriptors),
+            "kernels_descriptors": descriptor_table(self.network.descriptors),
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """Inputs with SHA-256, versions, seeds, options and timings."""
+        import platform
+        from importlib.metadata import version
+
+        return {
+            "rfcompare": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: version(name) for name in PACKAGES},
+            "inputs": {
+                role: {
+                    "name": side.name,
+                    "kind": side.kind,
+                    "kind_means": kinds[side.kind],
+                    "sha256": str(side.bank.attrs.get("sha256", "")),
+                    "maps_sha256": fingerprint(side.signed),
+                    "n_units": side.n_units,
+                    "subjects": side.subjects,
+                    "engine": str(side.fits.attrs.get("engine", "")),
+                    "stimulus": str(side.bank.attrs.get("stimulus", "")),
+                    "citation": str(side.bank.attrs.get("citation", "")),
+                    "license": str(side.bank.attrs.get("license", "")),
+                    "history": str(side.bank.attrs.get("history", "")),
+                }
+                for role, side in (("fields", self.cortex), ("kernels", self.network))
+            },
+            "nulls": {name: _populations(null) for name, null in self.nulls.items()},
+            "space": json.loads(str(self.results.attrs.get("space", "{}"))),
+            "options": self.options,
+            "seconds": {step: round(value, 3) for step, value in self.seconds.items()},
+        }
+
+
+def null_descriptors(
+    network: Population, *, seed: int | np.random.Generator = 0, n_untrained: int = N_UNTRAINED, progress: bool = False
+) -> dict[str, xr.Dataset]:
+    """Model-free descriptors of every null ensemble of a network's kernels.
+
+    Parameters
+    ----------
+    network : Population
+        Whose kernels the nulls are drawn for; its units that cannot be used are left out.
+    seed : int or Generator
+        Of the draws; each null has a stream of its own.
+    n_untrained : int
+        Populations of the untrained null; of the others there are `N_NULL`.
+    progress : bool
+        Show progress on standard error.
+
+    Returns
+    -------
+    dict of str to xarray.Dataset
+        By the names of `rfcompare.simulation.nulls.NULLS`, ``subject`` naming the populations.
+    """
+    from tqdm import tqdm
+
+    generator, _ = make_rng(seed)
+    described: dict[str, xr.Dataset] = {}
+    bar = tqdm(NULLS, desc="nulls", unit="null", disable=None if progress else True, leave=False)
+    for name, stream in zip(bar, generator.spawn(len(NULLS)), strict=True):
+        n = n_untrained if name == "untrained" else N_NULL
+        described[name] = describe_maps(simulate_null(network.signed, name, n_populations=n, seed=stream))
+    return described
+
+
+class _Steps:
+    """Times the steps of a study and names them on standard error while they run."""
+
+    def __init__(self, progress: bool) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str) -> _Steps:
+        self.name = name
+        return self
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+        if self.progress:
+            import click
+
+            click.echo(f"{self.name} …", err=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.name] = time.perf_counter() - self.start
+
+
+def _populations(null: xr.Dataset) -> int:
+    return int(np.unique(null.subject.values.astype(str)).size)
+
+
+def _with_selected_rows(
+    results: xr.Dataset, cortex: Population, network: Population, *, min_r2: float, seed: int
+) -> xr.Dataset:
+    """The rows per descriptor of the selected units in place of all units'; joint rows and score stay unselected."""
+    a, b = (describe(select(side.fits, r2=min_r2)) for side in (cortex, network))
+    chosen = compare(a, b, seed=seed)
+    own = [str(name) for name in results.quantity.values if results.family.sel(quantity=name).item() == "descriptor"]
+    both = [name for name in own if name in set(chosen.quantity.values.tolist())]
+    kept = results.drop_sel(quantity=both)
+    columns = [name for name in results.data_vars if name in chosen]
+    merged = xr.concat(
+        [chosen[columns].sel(quantity=both), kept[columns]], "quantity", join="exact", combine_attrs="override"
+    )
+    selection = {"fields": json.loads(str(a.attrs["selection"])), "kernels": json.loads(str(b.attrs["selection"]))}
+    return merged.assign_attrs({**results.attrs, "selection": json.dumps(selection)})
