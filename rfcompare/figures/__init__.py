@@ -9,4 +9,5 @@ Nothing here opens a file, fits or tests: a figure shows what the Datasets hold.
 
 import lazy_loader
 
+# No module here is named like a function it holds: importing the module would hide the function.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

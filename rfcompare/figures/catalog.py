@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     draw : callable
         Takes what `needs` names, as positional Datasets, and returns a matplotlib Figure.
     needs : str
-        What it is drawn from, one word: "banks", "pairs", "descriptors", …
+        What it is drawn from, one word: "banks", "fits", …
     shows : str
         What is to be seen, in one line.
     """
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "kernels": Entry(maps.kernels, "banks", "maps of both populations as tiles"),
-        "fits": Entry(maps.fits, "pairs", "data, fit and residual of example units and the distribution of r²"),
+        "fits": Entry(maps.fits, "fits", "data, fit and residual of example units and the distribution of r²"),
         "gabor_space": Entry(populations.gabor_space, "fits", "the (nx, ny) plane with marginals and densities"),
         "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
     }

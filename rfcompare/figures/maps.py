@@ -295,7 +295,7 @@ def source_text(dataset: xr.Dataset) -> str:
 
 
 def fits(
-    *pairs: tuple[xr.Dataset, xr.Dataset],
+    *fitted: xr.Dataset,
     width: Width | float = "double",
     axes: Axes | SubFigure | None = None,
 ) -> Figure:
@@ -305,8 +305,9 @@ def fits(
 
     Parameters
     ----------
-    pairs : tuple of Dataset
-        For every population the (signed) bank that was fitted and its fits, with the fitted maps ``rf``.
+    fitted : Dataset
+        The fits of each population, which carry the maps that were fitted (``rf``) and what the model made of them
+        (``rf_fit``).
     width : {"single", "double"} or float
         89 mm, 183 mm or mm.
     axes : Axes or SubFigure, optional
@@ -320,34 +321,34 @@ def fits(
     Raises
     ------
     InputError
-        If there is no pair, or a bank and its fits hold different units.
+        If there are no fits, or they carry no maps.
 
     Examples
     --------
     >>> import rfcompare as rfc
     >>> bank, _ = rfc.simulation.simulate_population(n=6, size=9, seed=0)
-    >>> figure = fits((bank, rfc.fit(bank, "gabor", seed=0)))
+    >>> figure = fits(rfc.fit(bank, "gabor", seed=0))
     >>> numbers = rfc.figures.numbers(figure)
     >>> sorted(set(numbers["panel"]))
     ['example', 'histogram']
     """
-    if not pairs:
-        raise InputError("expected at least one (bank, fits) pair to draw, got none; pass (bank, fit(bank))")
-    for bank, fitted in pairs:
-        if "rf" not in fitted:
-            raise InputError("expected fits that carry the fitted maps 'rf', got none; use fits from rfcompare.fit")
-        if list(bank["unit"].values) != list(fitted["unit"].values):
-            raise InputError("expected fits of the bank beside them, got other units; pass (bank, fit(bank)) pairs")
-    styles = populations([fitted for _, fitted in pairs])
+    if not fitted:
+        raise InputError("expected fits to draw, got none; pass fit(bank)")
+    for population in fitted:
+        if not {"rf", "rf_fit"} <= set(population.data_vars):
+            raise InputError(
+                "expected fits that carry their maps 'rf' and 'rf_fit', got none; use fits of rfcompare.fit"
+            )
+    styles = populations(fitted)
     tables: list[pd.DataFrame] = []
     captions: list[str] = []
     with style():
         figure = new_figure(width=width, height=112, axes=axes)
-        halves = np.atleast_1d(figure.subfigures(1, len(pairs), wspace=0.03))
-        for index, (bank, fitted) in enumerate(pairs):
-            table, caption = _draw_examples(halves[index], bank, fitted, styles[index])
+        halves = np.atleast_1d(figure.subfigures(1, len(fitted), wspace=0.03))
+        for index, population in enumerate(fitted):
+            table, caption = _draw_examples(halves[index], population, styles[index])
             tables.append(table)
-            captions.append((f"({'abcdefgh'[index]}) " if len(pairs) > 1 else "") + caption)
+            captions.append((f"({'abcdefgh'[index]}) " if len(fitted) > 1 else "") + caption)
         text = (
             "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
             "one color scale per row, ON red, OFF blue; below, the distribution of r². " + " ".join(captions)
@@ -426,9 +427,7 @@ def parameter_text(fitted: xr.Dataset, unit: int) -> str:
     return "\n".join(lines)
 
 
-def _draw_examples(
-    place: Any, bank: xr.Dataset, fitted: xr.Dataset, population: Population
-) -> tuple[pd.DataFrame, str]:
+def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tuple[pd.DataFrame, str]:
     chosen = example_units(fitted)
     if not chosen:
         raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
@@ -437,9 +436,9 @@ def _draw_examples(
     )
     place.suptitle(population.label, fontsize=7)
     rows: list[dict[str, Any]] = []
-    extent = map_extent(bank)
+    extent = map_extent(fitted)
     for row, unit in enumerate(chosen):
-        data = shown_map(bank, unit)
+        data = shown_map(fitted, unit)
         model = np.asarray(fitted["rf_fit"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
         limit = float(np.nanmax(np.abs(data)))
         for column, (title, values) in enumerate((("data", data), ("fit", model), ("residual", data - model))):
@@ -448,7 +447,7 @@ def _draw_examples(
             if row == 0:
                 panel.set_title(title)
             if column == 0:
-                panel.set_ylabel(str(bank["unit"].values[unit])[-14:], fontsize=SMALL)
+                panel.set_ylabel(str(fitted["unit"].values[unit])[-14:], fontsize=SMALL)
             if row == len(chosen) - 1 and column == 0:
                 bar = nice_length((extent[1] - extent[0]) * 1.2)
                 panel.annotate(
@@ -472,7 +471,7 @@ def _draw_examples(
                 "population": population.name,
                 "kind": population.kind,
                 "panel": "example",
-                "unit": str(bank["unit"].values[unit]),
+                "unit": str(fitted["unit"].values[unit]),
                 "r2": unit_r2(fitted)[unit],
                 "status": unit_status(fitted)[unit],
                 "residual_rms": float(np.sqrt(np.nanmean((data - model) ** 2))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
+from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     SMALL,
@@ -30,7 +31,7 @@ from rfcompare.figures.drawing import (
     style,
 )
 from rfcompare.figures.maps import source_text, unit_status
-from rfcompare.quantities import KAPPA, QUANTITIES
+from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS
 
 PLANE = (0.01, 4.0)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
@@ -42,37 +43,35 @@ _DENSITY_LEAST = 30
 """Fewer units than this get no density contour: it would show the kernel's width, not the cells."""
 
 
+def described(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the descriptors of fits; descriptors pass.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank, _ = rfc.simulation.simulate_population(n=3, size=9, seed=0)
+    >>> described(rfc.fit(bank, "gabor", seed=0)).attrs["schema"]
+    'rfcompare-descriptors/1'
+    """
+    return describe(dataset) if dataset.attrs.get("schema") == SCHEMAS["fits"].name else dataset
+
+
 def unit_values(dataset: xr.Dataset, name: str) -> NDArray[np.floating[Any]]:
-    """Return one number per unit of fits or descriptors; nx, ny, and aspect follow from the fit where absent.
+    """Return one number per unit of descriptors.
 
     Raises
     ------
     InputError
-        If the Dataset has neither the quantity nor what it follows from.
+        If the descriptors do not have the quantity.
 
     Examples
     --------
-    >>> fitted = xr.Dataset({"sigma_x": ("unit", [2.0]), "frequency": ("unit", [0.25])})
-    >>> unit_values(fitted, "nx").tolist()
+    >>> unit_values(xr.Dataset({"nx": ("unit", [0.5])}), "nx").tolist()
     [0.5]
     """
-    if name in dataset:
-        values = dataset[name]
-        return np.asarray((values.isel(channel=0) if "channel" in values.dims else values).values, dtype=float)
-    if name in ("nx", "ny") and {"frequency", "sigma_x", "sigma_y"} & set(dataset.data_vars):
-        sigma = unit_values(dataset, {"nx": "sigma_x", "ny": "sigma_y"}[name])
-        return np.asarray(sigma * unit_values(dataset, "frequency"))
-    if name == "bandwidth_octaves":
-        nx = unit_values(dataset, "nx")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(nx > KAPPA, np.log2((nx + KAPPA) / (nx - KAPPA)), np.nan)
-    if name == "orientation_half_width":
-        return np.degrees(np.arctan2(KAPPA, unit_values(dataset, "ny")))
-    if name == "polarity_phase" and "phase" in dataset:
-        phase = np.degrees(np.arccos(np.cos(np.radians(unit_values(dataset, "phase")))))
-        known = dataset["polarity_known"].values if "polarity_known" in dataset else True
-        return np.where(known & (unit_values(dataset, "nx") >= 0.1), phase, np.nan)
-    raise InputError(f"expected fits or descriptors with {name!r}, got neither it nor what it follows from")
+    if name not in dataset:
+        raise InputError(f"expected descriptors with {name!r}, got none; describe the fits of a Gabor")
+    return np.asarray(dataset[name].values, dtype=float)
 
 
 def gabor_space(
@@ -107,7 +106,8 @@ def gabor_space(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> fa = rfc.fit(rfc.simulate_gabors(5, size=9, seed=0), "gabor", seed=0)
+    >>> bank, _ = rfc.simulation.simulate_population(n=5, size=9, seed=0)
+    >>> fa = rfc.fit(bank, "gabor", seed=0)
     >>> figure = gabor_space(fa)
     >>> figure.axes[0].get_xlabel()
     'Carrier cycles in the envelope SD, $n_x = \\\\sigma_x f$'
@@ -116,10 +116,11 @@ def gabor_space(
         raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
     styles = populations(datasets)
     tables: list[pd.DataFrame] = []
+    datasets = tuple(described(dataset) for dataset in datasets)
     with style():
         legend_rows = len(datasets) + (published is not None)
-        figure = new_figure(width=width, height=89 + 4 * legend_rows, axes=axes)
-        grid = figure.add_gridspec(2, 2, width_ratios=[4, 1], height_ratios=[1, 4])
+        figure = new_figure(width=width, height=86 + 4 * legend_rows, axes=axes)
+        grid = figure.add_gridspec(2, 2, width_ratios=[4, 1], height_ratios=[1, 4.2])
         plane = figure.add_subplot(grid[1, 0])
         top = figure.add_subplot(grid[0, 0], sharex=plane)
         right = figure.add_subplot(grid[1, 1], sharey=plane)
@@ -149,7 +150,6 @@ def gabor_space(
         _log_axes(plane)
         plane.set_xlabel(QUANTITIES["nx"].label("px"))
         plane.set_ylabel(QUANTITIES["ny"].label("px"))
-        plane.set_box_aspect(1)
         mark_kind(plane, [population.kind for population in styles], corner="lower right")
         for marginal in (top, right):
             marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
@@ -199,7 +199,7 @@ def _draw_cloud(
     )
     if shown.sum() >= _DENSITY_LEAST:
         _draw_density(plane, np.log2(inside[:, shown]), population.color)
-    for axes, values, orientation in ((top, inside[0], "vertical"), (right, inside[1], "horizontal")):
+    for axes, values, orientation in _margins(top, inside[0], right, inside[1]):
         counts, _ = np.histogram(values[shown], edges)
         axes.stairs(counts / max(shown.sum(), 1), edges, color=population.color, orientation=orientation, linewidth=1)
     return pd.DataFrame(
@@ -215,12 +215,19 @@ def _draw_cloud(
     )
 
 
+def _margins(
+    top: Axes, of_nx: NDArray[np.floating[Any]], right: Axes, of_ny: NDArray[np.floating[Any]]
+) -> tuple[tuple[Axes, NDArray[np.floating[Any]], Literal["vertical", "horizontal"]], ...]:
+    return (top, of_nx, "vertical"), (right, of_ny, "horizontal")
+
+
 def _draw_density(plane: Axes, points: NDArray[np.floating[Any]], color: str) -> None:
     """Draw the contour that holds half of a population, of a Gaussian kernel density in (log2 nx, log2 ny)."""
     if np.linalg.matrix_rank(np.cov(points)) < 2:
         return
-    density = gaussian_kde(points)
-    axis = np.linspace(*np.log2(PLANE), 80)
+    # Half of Scott's width: a cloud of blobs apart from the stripes stays apart.
+    density = gaussian_kde(points, lambda kde: 0.5 * kde.scotts_factor())
+    axis = np.linspace(np.log2(PLANE[0]), np.log2(PLANE[1]), 80)
     values = density(np.stack([grid.ravel() for grid in np.meshgrid(axis, axis)])).reshape(80, 80)
     level = np.quantile(density(points), 1 - _DENSITY_SHARE)
     plane.contour(2**axis, 2**axis, values, levels=[level], colors=[color], linewidths=1.0, zorder=4)
@@ -233,16 +240,14 @@ def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) 
     plane.pcolormesh(nx_edge, ny_edge, shade, cmap="Greys", vmin=0, vmax=shade.max() * 1.8, zorder=0, linewidth=0)
     # A density over fewer, wider bins is drawn per unit of the other histograms' bin width.
     scale = np.log(PLANE[1] / PLANE[0]) / 20
-    for axes, edge, axis, orientation in ((top, nx_edge, 1, "vertical"), (right, ny_edge, 0, "horizontal")):
+    for (axes, edge, orientation), axis in zip(_margins(top, nx_edge, right, ny_edge), (1, 0), strict=True):
         share = count.sum(axis) / count.sum() * scale / np.diff(np.log(edge))
         axes.stairs(share, edge, fill=True, color="0.8", orientation=orientation, zorder=0)
     name = published.attrs.get("title", "published histogram")
     return Patch(facecolor="0.75", edgecolor="none", label=f"{name} (published, n = {int(count.sum())})")
 
 
-def _plane_caption(
-    datasets: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None
-) -> str:
+def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None) -> str:
     parts = []
     for dataset, population in zip(datasets, styles, strict=True):
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
@@ -269,6 +274,9 @@ def _plane_caption(
     )
 
 
+_RANGES = {"orientation": (180.0, 13), "polarity_phase": (180.0, 10), "orientation_half_width": (90.0, 13)}
+"""End and number of bin edges of the angles, whose whole range is shown."""
+
 _PANELS = ("orientation", "frequency", "bandwidth_octaves", "orientation_half_width", "polarity_phase")
 
 
@@ -291,7 +299,7 @@ def tuning(
     Returns
     -------
     matplotlib Figure
-        Where populations differ in units, frequency and size stand on two axes, one below and one above or beside.
+        Where populations differ in units, their frequencies and sizes stand in axes of their own.
 
     Raises
     ------
@@ -301,7 +309,8 @@ def tuning(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> fa = rfc.fit(rfc.simulate_gabors(5, size=9, seed=0), "gabor", seed=0)
+    >>> bank, _ = rfc.simulation.simulate_population(n=5, size=9, seed=0)
+    >>> fa = rfc.fit(bank, "gabor", seed=0)
     >>> figure = tuning(fa)
     >>> [panel.get_xlabel() for panel in figure.axes[:2]]
     ['Orientation of the stripes $\\\\theta$ (deg)', 'Spatial frequency $f$ (cycles/px)']
@@ -310,16 +319,25 @@ def tuning(
         raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
     styles = populations(datasets)
     tables: list[pd.DataFrame] = []
+    datasets = tuple(described(dataset) for dataset in datasets)
     with style():
-        figure = new_figure(width=width, height=104 + 4 * len(datasets), axes=axes)
-        panels = figure.subplots(2, 3)
-        for index, (name, panel) in enumerate(zip((*_PANELS, "size"), panels.flat, strict=True)):
-            letter(panel, "abcdef"[index])
-            if name == "size":
-                tables.append(_draw_size(panel, datasets, styles))
-            else:
-                tables.append(_draw_distribution(panel, name, datasets, styles))
-            mark_kind(panel, [population.kind for population in styles], corner="upper right")
+        split = len({population.units for population in styles}) > 1
+        figure = new_figure(width=width, height=(120 if split else 100) + 4 * len(datasets), axes=axes)
+        grid = figure.add_gridspec(2, 3)
+        for index, name in enumerate((*_PANELS, "size")):
+            dimensionless = name in QUANTITIES and QUANTITIES[name].dimensionless
+            for row, (panel, _, members) in enumerate(
+                _split(figure, grid[index // 3, index % 3], styles, dimensionless=dimensionless)
+            ):
+                chosen, drawn = [datasets[i] for i in members], [styles[i] for i in members]
+                if name == "size":
+                    tables.append(_draw_size(panel, chosen, drawn))
+                else:
+                    tables.append(_draw_distribution(panel, name, chosen, drawn))
+                if row == 0:
+                    letter(panel, "abcdef"[index])
+            if index % 3 == 0:
+                panel.set_ylabel("share of units")
         handles = [
             Line2D([], [], color=population.color, marker=population.marker, label=population.label)
             for population in styles
@@ -334,9 +352,9 @@ def tuning(
 
 def _edges(name: str, datasets: Sequence[xr.Dataset]) -> NDArray[np.floating[Any]]:
     """Bins of one panel: the quantity's whole range where it has one, otherwise that of the data."""
-    fixed = {"orientation": (0, 180, 13), "polarity_phase": (0, 180, 10), "orientation_half_width": (0, 90, 13)}
-    if name in fixed:
-        return np.linspace(*fixed[name])
+    if name in _RANGES:
+        end, count = _RANGES[name]
+        return np.linspace(0.0, end, count)
     values = np.concatenate([unit_values(dataset, name) for dataset in datasets])
     values = values[np.isfinite(values) & (values > 0)]
     if values.size == 0:
@@ -347,102 +365,125 @@ def _edges(name: str, datasets: Sequence[xr.Dataset]) -> NDArray[np.floating[Any
     return np.linspace(0, min(float(np.ceil(values.max())), 6.0), 13)
 
 
+def _split(
+    figure: Any, slot: Any, styles: Sequence[Population], *, dimensionless: bool
+) -> list[tuple[Axes, str, list[int]]]:
+    """Give a panel one axes, or one above the other where populations differ in units: no axis has two scales."""
+    scales = ["px"] if dimensionless else list(dict.fromkeys(population.units for population in styles))
+    rows = slot.subgridspec(len(scales), 1)
+    return [
+        (
+            figure.add_subplot(rows[row]),
+            scale,
+            [i for i, population in enumerate(styles) if dimensionless or population.units == scale],
+        )
+        for row, scale in enumerate(scales)
+    ]
+
+
 def _draw_distribution(
     axes: Axes, name: str, datasets: Sequence[xr.Dataset], styles: Sequence[Population]
 ) -> pd.DataFrame:
     quantity = QUANTITIES[name]
     rows: list[pd.DataFrame] = []
-    scales = list(dict.fromkeys(population.units for population in styles)) if not quantity.dimensionless else ["px"]
-    for scale in scales:
-        members = [i for i, population in enumerate(styles) if quantity.dimensionless or population.units == scale]
-        place = axes if scale == scales[0] else axes.twiny()
-        edges = _edges(name, [datasets[i] for i in members])
-        for i in members:
-            values = unit_values(datasets[i], name)
-            finite = values[np.isfinite(values)]
-            counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
-            share = counts / max(finite.size, 1)
-            place.stairs(share, edges, color=styles[i].color, linewidth=1.1)
-            if finite.size:
-                middle = float(np.median(finite)) if quantity.period is None else np.nan
-                place.plot(
-                    middle, -0.035, marker="^", color=styles[i].color, markersize=3.5, clip_on=False,
-                    transform=place.get_xaxis_transform(), zorder=5,
-                )  # fmt: skip
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "population": styles[i].name,
-                        "kind": styles[i].kind,
-                        "panel": name,
-                        "units": quantity.units(styles[i].units),
-                        "from": edges[:-1],
-                        "to": edges[1:],
-                        "n": counts,
-                        "share": share,
-                        "n_undefined": values.size - finite.size,
-                    }
-                )
+    edges = _edges(name, datasets)
+    for dataset, population in zip(datasets, styles, strict=True):
+        values = unit_values(dataset, name)
+        finite = values[np.isfinite(values)]
+        counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
+        share = counts / max(finite.size, 1)
+        axes.stairs(share, edges, color=population.color, linewidth=1.1, gid=population.name)
+        median = float(np.median(finite)) if finite.size and quantity.period is None else np.nan
+        axes.plot(
+            np.clip(median, edges[0], edges[-1]),
+            1.04,
+            marker="v",
+            color=population.color,
+            markersize=3.5,
+            clip_on=False,
+            transform=axes.get_xaxis_transform(),
+        )
+        rows.append(
+            pd.DataFrame(
+                {
+                    "population": population.name,
+                    "kind": population.kind,
+                    "panel": name,
+                    "units": quantity.units(population.units),
+                    "from": edges[:-1],
+                    "to": edges[1:],
+                    "n": counts,
+                    "share": share,
+                    "median": median,
+                    "n_undefined": values.size - finite.size,
+                    "n_beyond": int(((finite < edges[0]) | (finite > edges[-1])).sum()),
+                }
             )
-        place.set_xlabel(quantity.label(scale))
-        if quantity.log:
-            place.set_xscale("log")
-            _plain_log(place)
-        if quantity.scaling == "angle":
-            place.xaxis.set_major_locator(FixedLocator(np.arange(0, 181, 45 if edges[-1] > 90 else 30).tolist()))
-        place.set_xlim(edges[0], edges[-1])
-        if scale != scales[0]:
-            place.spines["top"].set_visible(True)
-    axes.set_ylabel("share of units")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.18)
+        )
+    axes.set_xlabel(quantity.label(styles[0].units))
+    if quantity.log:
+        axes.set_xscale("log")
+        _plain_log(axes.xaxis)
+    if quantity.scaling == "angle":
+        axes.xaxis.set_major_locator(FixedLocator(np.arange(0, 181, 45 if edges[-1] > 90 else 30).tolist()))
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    # Room above the tallest bin for the mark of a simulation.
+    axes.set_ylim(0, max(row["share"].max() for row in rows) * 1.4 or 1)
+    mark_kind(axes, [population.kind for population in styles])
     return pd.concat(rows, ignore_index=True)
 
 
-def _plain_log(axes: Axes) -> None:
+def _plain_log(axis: Any) -> None:
     """Label a short logarithmic axis with plain numbers: 1, 2 and 5 times powers of ten."""
-    ticks = [step * 10.0**power for power in range(-4, 4) for step in (1, 2, 5)]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator([step * 10.0**power for power in range(-4, 4) for step in (1, 2, 5)]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Population]) -> pd.DataFrame:
-    """Draw the envelope along the carrier against frequency; a line of slope −1 is constant nx."""
+    """Draw the envelope along the carrier against frequency; along the gray lines nx is constant."""
     rows = []
-    scales = list(dict.fromkeys(population.units for population in styles))
-    for scale in scales:
-        place = axes if scale == scales[0] else axes.twinx().twiny()
-        for dataset, population in zip(datasets, styles, strict=True):
-            if population.units != scale:
-                continue
-            frequency, sigma = unit_values(dataset, "frequency"), unit_values(dataset, "sigma_x")
-            shown = np.isfinite(frequency) & np.isfinite(sigma)
-            place.scatter(
-                frequency[shown],
-                sigma[shown],
-                s=5,
-                marker=population.marker,
-                facecolor=to_rgba(population.color, 0.4),
-                edgecolor=population.color,
-                linewidth=0.3,
+    for dataset, population in zip(datasets, styles, strict=True):
+        frequency, sigma = unit_values(dataset, "frequency"), unit_values(dataset, "sigma_x")
+        shown = np.isfinite(frequency) & np.isfinite(sigma)
+        axes.scatter(
+            frequency[shown],
+            sigma[shown],
+            s=5,
+            marker=population.marker,
+            facecolor=to_rgba(population.color, 0.4),
+            edgecolor=population.color,
+            linewidth=0.3,
+            gid=population.name,
+        )
+        rows.append(
+            pd.DataFrame(
+                {
+                    "population": population.name,
+                    "kind": population.kind,
+                    "panel": "size",
+                    "unit": dataset["unit"].values.astype(str),
+                    "frequency": frequency,
+                    "sigma_x": sigma,
+                    "units": population.units,
+                }
             )
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "population": population.name,
-                        "kind": population.kind,
-                        "panel": "size",
-                        "unit": dataset["unit"].values.astype(str),
-                        "frequency": frequency,
-                        "sigma_x": sigma,
-                        "units": scale,
-                    }
-                )
-            )
-        place.set_xscale("log")
-        place.set_yscale("log")
-        place.set_xlabel(QUANTITIES["frequency"].label(scale))
-        place.set_ylabel(QUANTITIES["sigma_x"].label(scale))
+        )
+    units = styles[0].units
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    for nx in (0.2, 1.0):
+        axes.plot([low, high], [nx / low, nx / high], color="0.75", linewidth=0.5, zorder=0)
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top * 1.6)
+    _plain_log(axes.xaxis)
+    _plain_log(axes.yaxis)
+    axes.set_xlabel(QUANTITIES["frequency"].label(units))
+    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(units)})")
+    mark_kind(axes, [population.kind for population in styles])
     return pd.concat(rows, ignore_index=True)
 
 
@@ -454,7 +495,7 @@ def _tuning_caption(
         undefined = {
             str(table["panel"].iloc[0]): int(table.loc[table["population"] == population.name, "n_undefined"].max())
             for table in tables
-            if "n_undefined" in table
+            if "n_undefined" in table and (table["population"] == population.name).any()
         }
         words = [
             f"{undefined['bandwidth_octaves']} low-pass, without an octave bandwidth",
@@ -464,8 +505,10 @@ def _tuning_caption(
             words.append(f"{sum('bound' in status for status in unit_status(dataset))} on a bound")
         parts.append(f"{population.label}{source_text(dataset)}: {', '.join(words)}")
     return (
-        "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at half "
-        "amplitude, (d) orientation half-width, (e) polarity phase (0° ON-center even, 90° odd, 180° OFF-center even), "
-        "(f) envelope SD against frequency. Triangles are medians; shares are of the units for which the quantity is "
-        "defined. " + "; ".join(parts) + "."
+        "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at "
+        "half amplitude, (d) orientation half-width, (e) polarity phase (0° ON-center even, 90° odd, 180° "
+        "OFF-center even), (f) envelope SD along the carrier against frequency, gray lines nx = 0.2 and 1. Triangles "
+        "are medians; shares are of the units for which the quantity is defined; the last bin of (c) holds what is beyond it. "
+        + "; ".join(parts)
+        + "."
     )

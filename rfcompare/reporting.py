@@ -1,0 +1,622 @@
+"""The page: one HTML file that gives the answer, its evidence, how it was got, and the numbers.
+
+Everything stands in the file: the library behind the interactive plane (Vega-Lite, from the Python package
+vl-convert), maps, figures and tables. The page's own policy forbids the browser every outside request, and all that
+comes from files is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rfcompare import figures as gallery
+from rfcompare.bank import write_beside
+from rfcompare.descriptors import describe
+from rfcompare.errors import InputError
+from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
+from rfcompare.figures.maps import shown_map
+from rfcompare.figures.populations import PLANE
+from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kinds
+
+MAP_BYTES = 1_200_000
+"""Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
+
+MOST_ROWS = 2000
+"""Rows of one table in the page; the CSV beside the page has them all."""
+
+FIGURE_DPI = 170
+"""Resolution of figures in the page; the PDFs beside it are for print."""
+
+VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
+"""Packages whose versions the page states where the manifest does not."""
+
+UNTESTED = "not yet tested against chance"
+"""What stands in place of a similarity that has no null and no ceiling."""
+
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+
+
+def write_report(
+    path: str | Path,
+    *,
+    fits: Sequence[xr.Dataset],
+    result: xr.Dataset | None = None,
+    answer: str | None = None,
+    figures: Mapping[str, Figure] | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : path
+        The HTML file to write; its folder must exist.
+    fits : sequence of Dataset
+        Gabor fits with their maps: fields first, kernels second, any others after them.
+    result : Dataset, optional
+        What `rfcompare.compare` gave.
+    answer : str, optional
+        The sentence the page opens with; by default it is made from `result`.
+    figures : mapping of str to Figure, optional
+        From `rfcompare.figures`, in the order to be shown; their captions come with them.
+    tables : mapping of str to DataFrame, optional
+        Further tables to be sorted, filtered and downloaded.
+    manifest : mapping, optional
+        What the run recorded: ``inputs``, ``versions``, ``options``, ``seeds``, ``timings``…
+    warnings : sequence of str
+        What the reader must know.
+
+    Returns
+    -------
+    Path
+        The file, complete: nothing half-written is left behind.
+
+    Raises
+    ------
+    InputError
+        If there are no fits, they carry no maps, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, rfcompare as rfc
+    >>> bank, _ = rfc.simulation.simulate_population(n=4, size=9, seed=0)
+    >>> page = rfc.write_report(tempfile.mkdtemp() + "/report.html", fits=[rfc.fit(bank, "gabor", seed=0)])
+    >>> "not yet tested against chance" in page.read_text(encoding="utf-8")
+    True
+    """
+    if not fits or any(not {"rf", "rf_fit", "frequency"} <= set(fitted.data_vars) for fitted in fits):
+        raise InputError("expected Gabor fits that carry their maps 'rf' and 'rf_fit', got none; use rfcompare.fit")
+    styles = populations(list(fits))
+    descriptors = [describe(fitted) for fitted in fits]
+    units = unit_table(descriptors, styles)
+    simulated = any(population.kind == "simulated" for population in styles)
+    page = _environment().get_template("report.html.j2").render(
+        title=" and ".join(population.name for population in styles),
+        styles=styles,
+        kinds=kinds,
+        simulated=simulated,
+        answer=answer or answer_sentence(result, styles),
+        plane_summary=plane_summary(descriptors, styles),
+        figures=[_embedded(name, figure) for name, figure in (figures or {}).items()],
+        tables=[
+            *([_table("results", "What differs, and by how much", result_table(result))] if result is not None else []),
+            *(_table(name, name.replace("_", " ").capitalize(), table) for name, table in (tables or {}).items()),
+        ],
+        units=_table("units", "Every unit", units),
+        methods=methods(fits, result),
+        inputs=_inputs(fits, manifest or {}),
+        versions=_versions(manifest or {}),
+        recorded=_recorded(manifest or {}),
+        warnings=[*warnings, *_warnings(fits, styles)],
+        citations=_citations(fits),
+        # These four go into the page unescaped, so none may hold "</script": `_json` makes sure.
+        plane=_json(_plane_specification(units, styles)),
+        maps=_json(_maps(fits, styles)),
+        palette=_json(_palette()),
+        library=_library(),
+    )  # fmt: skip
+    target = Path(path)
+    with write_beside(target) as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
+    return target
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("rfcompare", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _library() -> str:
+    """Return Vega-Lite with what it needs as one script."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")
+
+
+def _json(value: Any) -> str:
+    """Write JSON that can stand inside a script element whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+# ------------------------------------------------------------------------------------------------------------ words
+
+
+def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> str:
+    """Say in one sentence how similar the populations are: score, interval, kinds; or that it was not tested.
+
+    Examples
+    --------
+    >>> answer_sentence(None, [])
+    'The similarity of these populations is not yet tested against chance.'
+    """
+    named = " and ".join(f"{population.name} ({population.kind})" for population in styles) or "these populations"
+    row = _row(result, "similarity_score")
+    if (
+        not row
+        or not math.isfinite(row["effect"])
+        or not (math.isfinite(row["null"]) and math.isfinite(row["ceiling"]))
+    ):
+        return f"The similarity of {named} is {UNTESTED}."
+    interval = (
+        f", 95 % interval {row['ci_low']:.2f} to {row['ci_high']:.2f}"
+        if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"])
+        else ", without an interval"
+    )
+    tested = f"; p = {row['p']:.2g}" if math.isfinite(row["p"]) else ""
+    head = "Demonstration: depends on assumed parameters. " if any(p.kind == "simulated" for p in styles) else ""
+    return (
+        f"{head}The similarity score of {named} is {row['effect']:.2f}{interval} "
+        f"(0 = no nearer than the null, 1 = as near as another animal){tested}."
+    )
+
+
+def _row(result: xr.Dataset | None, quantity: str) -> dict[str, float]:
+    if result is None or quantity not in [str(name) for name in result["quantity"].values]:
+        return {}
+    index = [str(name) for name in result["quantity"].values].index(quantity)
+    names = ("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling")
+    return {name: float(result[name].values[index]) for name in names if name in result}
+
+
+def plane_summary(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) -> str:
+    """Say in words what the plane shows, for those who do not see it."""
+    parts = []
+    for table, population in zip(descriptors, styles, strict=True):
+        nx, ny = (np.asarray(table[name].values, dtype=float) for name in ("nx", "ny"))
+        finite = np.isfinite(nx) & np.isfinite(ny)
+        if finite.any():
+            parts.append(
+                f"{population.label}: median nx {np.median(nx[finite]):.2f}, median ny {np.median(ny[finite]):.2f}, "
+                f"{int((nx[finite] <= KAPPA).sum())} of {int(finite.sum())} low-pass (nx at most {KAPPA:.3f})"
+            )
+    return "; ".join(parts) + "." if parts else "No unit has a fit."
+
+
+def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> list[str]:
+    """Write the methods in words from what the Datasets record, one paragraph per step.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank, _ = rfc.simulation.simulate_population(n=3, size=9, seed=0)
+    >>> methods([rfc.fit(bank, "gabor", seed=0)])[0][:31]
+    'Maps. gabor population: 3 units'
+    """
+    styles = populations(list(fits))
+    paragraphs = []
+    for maps, population in zip(fits, styles, strict=True):
+        text = (
+            f"Maps. {population.name}: {population.n_units} units"
+            + (f" of {population.n_subjects} subjects" if population.n_subjects > 1 else "")
+            + ("" if population.n_subjects else ", subjects unknown")
+            + f", {maps.sizes['y']} × {maps.sizes['x']} pixels, kind {population.kind} ({kinds[population.kind]}), "
+            + (
+                "in degrees of visual angle"
+                if population.units == "degree"
+                else "in pixels, without a scale in degrees"
+            )
+            + "."
+        )
+        if stimulus := maps.attrs.get("stimulus"):
+            text += f" Stimulus: {stimulus}."
+        if "color_direction" in maps:
+            text += (
+                " Each color kernel was reduced to the first singular component of its channel × pixel matrix: one "
+                "color direction and one profile, signed so that the direction's luminance is not negative."
+            )
+        elif "discarded" in maps:
+            share = float(np.nanmedian(np.asarray(maps["discarded"].values, dtype=float)))
+            lost = f"the median unit loses {share:.0%} of its energy" if share > 0 else "no energy is lost by it"
+            text += f" Each ON/OFF pair was reduced to ON − OFF on one scale; {lost}."
+        if selection := maps.attrs.get("selection"):
+            text += f" Selection: {_selection_text(str(selection))}."
+        paragraphs.append(text)
+    for fitted, population in zip(fits, styles, strict=True):
+        status = [str(word) for word in np.ravel(fitted["status"].values)]
+        r2 = np.asarray(fitted["r2"].values, dtype=float)
+        text = (
+            f"Fits. {population.name}: model {fitted.attrs.get('model', 'gabor')} on the native grid by variable "
+            f"projection (engine {fitted.attrs.get('engine', 'not recorded')}, "
+            f"seed {fitted.attrs.get('seed', 'not recorded')}); "
+            f"median r² {np.nanmedian(r2):.3f}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7, "
+            f"{sum('bound' in words for words in status)} on a bound, "
+            f"{sum(words == 'converged' for words in status)} converged without remark."
+        )
+        if population.kind == "parametric":
+            text += " These maps are rendered from parameters, so r² is fixed by construction and says nothing here."
+        if selection := fitted.attrs.get("selection"):
+            text += f" Selection: {_selection_text(str(selection))}."
+        paragraphs.append(text)
+    paragraphs.append(
+        "Descriptors. nx = σx·f and ny = σy·f (Ringach 2002, doi:10.1152/jn.2002.88.1.455); a unit with nx at or "
+        f"below κ = {KAPPA:.3f} is low-pass and has no octave bandwidth; phase is given as polarity phase "
+        "arccos(cos φ) where nx is at least 0.1. The spectral descriptors are of the map itself and need no fit."
+    )
+    if result is None:
+        paragraphs.append(f"Comparison. The similarity of the populations is {UNTESTED}.")
+    else:
+        paragraphs.append(_comparison_text(result))
+    return paragraphs
+
+
+def _selection_text(selection: str) -> str:
+    try:
+        steps = json.loads(selection)
+        return "; ".join(f"{step['condition']}, {step['after']} of {step['before']} units" for step in steps)
+    except (ValueError, TypeError, KeyError):
+        return selection
+
+
+def _comparison_text(result: xr.Dataset) -> str:
+    text = (
+        "Comparison. Effects, 95 % intervals, p-values (adjusted over the descriptors where given), null and ceiling "
+        "are in the first table; an empty cell was not computed."
+    )
+    for name in ("methods", "hypothesis", "null", "ceiling", "scales", "seed", "options", "stimulus_note", "note"):
+        if value := result.attrs.get(name):
+            text += f" {name.replace('_', ' ').capitalize()}: {value}."
+    return text
+
+
+def _warnings(fits: Sequence[xr.Dataset], styles: Sequence[Population]) -> list[str]:
+    found = []
+    for fitted, population in zip(fits, styles, strict=True):
+        if population.kind == "simulated":
+            found.append(
+                f"{population.name} is simulated from assumed parameters: nothing here is a finding about an animal."
+            )
+        if population.kind == "parametric":
+            found.append(
+                f"{population.name} is rendered from parameters, not the original maps: what rendering fixes "
+                "(r², model choice, straightness, color share) is not computed from it."
+            )
+        if not population.n_subjects and population.kind not in ("learned", "untrained", "analytic"):
+            found.append(f"{population.name} comes without subject identities: nothing is said about other animals.")
+        failed = int((~np.isfinite(np.asarray(fitted["r2"].values, dtype=float))).sum())
+        if failed:
+            found.append(
+                f"{population.name}: {failed} of {population.n_units} units have no fit; their status says why."
+            )
+    return found
+
+
+def _citations(fits: Sequence[xr.Dataset]) -> list[str]:
+    found = []
+    for fitted in fits:
+        citation, doi = str(fitted.attrs.get("citation", "")), str(fitted.attrs.get("doi", ""))
+        text = citation if not doi or doi in citation else f"{citation} doi:{doi}".strip()
+        if text and text not in found:
+            found.append(text)
+    return found
+
+
+def _inputs(fits: Sequence[xr.Dataset], manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    """List the inputs with kind, SHA-256, citation and license, as the manifest or the fits give them."""
+    recorded = manifest.get("inputs")
+    entries = recorded.values() if isinstance(recorded, Mapping) else recorded or [fitted.attrs for fitted in fits]
+    rows = []
+    for index, entry in enumerate(entries):
+        known = {**(fits[index].attrs if index < len(fits) else {}), **dict(entry)}
+        rows.append(
+            {
+                "name": str(known.get("name") or known.get("path") or known.get("source") or _source(fits, index)),
+                **{name: str(known.get(name, "")) for name in ("kind", "sha256", "citation", "license")},
+            }
+        )
+    return rows
+
+
+def _source(fits: Sequence[xr.Dataset], index: int) -> str:
+    return populations([fits[index]])[0].name if index < len(fits) else f"input {index + 1}"
+
+
+def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    recorded = manifest.get("versions")
+    if isinstance(recorded, Mapping):
+        return {str(name): str(value) for name, value in recorded.items()}
+    found = {"Python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The rest of the manifest, flat, as text."""
+    rest = {name: value for name, value in manifest.items() if name not in ("inputs", "versions")}
+    return {
+        str(name): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in rest.items()
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) -> pd.DataFrame:
+    """Put all units of all populations in one table: who, kind, descriptors with units, status."""
+    parts = []
+    for table, population in zip(descriptors, styles, strict=True):
+        columns: dict[str, Any] = {
+            "population": population.name,
+            "kind": population.kind,
+            "unit": table["unit"].values.astype(str),
+            "subject": table["subject"].values.astype(str),
+        }
+        for name, quantity in QUANTITIES.items():
+            if name in table:
+                unit = "" if quantity.dimensionless else f" ({quantity.units(population.units)})"
+                columns[name + unit] = np.asarray(table[name].values, dtype=float)
+        if "status" in table:
+            columns["status"] = np.ravel(table["status"].values).astype(str)
+        parts.append(pd.DataFrame(columns))
+    joined = pd.concat(parts, ignore_index=True)
+    last = ["status"] if "status" in joined else []
+    return joined[[name for name in joined.columns if name not in last] + last]
+
+
+def result_table(result: xr.Dataset) -> pd.DataFrame:
+    """Return results as a table, columns in the schema's order, further ones after them."""
+    frame = result.to_dataframe().reset_index() if result.sizes["quantity"] else pd.DataFrame({"quantity": []})
+    first = [name for name in ("quantity", *SCHEMAS["results"].variables) if name in frame]
+    return frame[first + [name for name in frame.columns if name not in first]]
+
+
+def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
+    numeric = [bool(pd.api.types.is_numeric_dtype(frame[column])) for column in frame.columns]
+    shown = frame.iloc[:MOST_ROWS]
+    rows = [
+        [_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)]
+        for row in shown.itertuples(index=False, name=None)
+    ]
+    return {
+        "name": name,
+        "title": title,
+        "columns": [
+            {"name": str(column), "numeric": number} for column, number in zip(frame.columns, numeric, strict=True)
+        ],
+        "rows": rows,
+        "total": len(frame),
+    }
+
+
+def _cell(value: Any, numeric: bool) -> dict[str, str]:
+    if not numeric:
+        return {"text": "" if value is None or value != value else str(value), "value": ""}
+    if isinstance(value, bool | np.bool_):
+        return {"text": "yes" if value else "no", "value": str(int(value))}
+    if value is None or not math.isfinite(value):
+        return {"text": "", "value": ""}
+    return {"text": f"{value:.3g}" if float(value) != int(value) else f"{int(value)}", "value": f"{value:.6g}"}
+
+
+# ---------------------------------------------------------------------------------------------------- maps and plane
+
+
+def _embedded(name: str, figure: Figure) -> dict[str, str]:
+    """Return a figure as a lossless WebP in a data address, with its caption."""
+    from PIL import Image
+
+    raw, packed = io.BytesIO(), io.BytesIO()
+    with style(), laid_out(figure):
+        figure.savefig(raw, format="png", dpi=FIGURE_DPI)
+    picture = Image.open(raw).convert("RGB")
+    picture.save(packed, format="WEBP", lossless=True, quality=60, method=2)
+    return {
+        "name": name,
+        "caption": gallery.caption(figure),
+        "address": "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode("ascii"),
+        "width": str(round(figure.get_size_inches()[0] * 96)),
+    }
+
+
+def _palette() -> str:
+    """Return the 255 colors of the diverging map as base64 RGB bytes: −127 is OFF blue, +127 is ON red."""
+    colors = (colormaps[DIVERGING](np.linspace(0, 1, 255))[:, :3] * 255).round().astype(np.uint8)
+    return base64.b64encode(colors.tobytes()).decode("ascii")
+
+
+def _maps(fits: Sequence[xr.Dataset], styles: Sequence[Population]) -> list[dict[str, Any]]:
+    """Pack data and fit of the units as signed bytes, rows from the top, within `MAP_BYTES` for the page."""
+    share = MAP_BYTES / len(fits)
+    packed = []
+    for fitted, population in zip(fits, styles, strict=True):
+        height, width = fitted.sizes["y"], fitted.sizes["x"]
+        count = fitted.sizes["unit"]
+        kept = min(count, int(share / (2 * height * width * 4 / 3 + 40)))
+        units: dict[str, list[Any]] = {}
+        for unit in np.unique(np.linspace(0, count - 1, kept).round().astype(int)) if kept else []:
+            data = shown_map(fitted, int(unit))
+            model = np.asarray(fitted["rf_fit"].isel(unit=int(unit), channel=0).transpose("y", "x").values, dtype=float)
+            finite = np.concatenate([values[np.isfinite(values)] for values in (data, model)])
+            limit = float(np.abs(finite).max(initial=0.0)) or 1.0
+            units[str(int(unit))] = [_bytes(data, limit), _bytes(model, limit)]
+        packed.append(
+            {
+                "count": count,
+                "height": height,
+                "width": width,
+                "units": units,
+                "simulated": population.kind == "simulated",
+                "pixel": _pixel_text(fitted),
+            }
+        )
+    return packed
+
+
+def _pixel_text(fitted: xr.Dataset) -> str:
+    x = np.asarray(fitted["x"].values, dtype=float)
+    if fitted.attrs.get("units") == "degree" and x.size > 1:
+        return f"{fitted.sizes['x'] * (x[1] - x[0]):.3g}° wide"
+    return f"{fitted.sizes['x']} px wide"
+
+
+def _bytes(values: NDArray[np.floating[Any]], limit: float) -> str:
+    scaled = np.where(np.isfinite(values), np.clip(np.round(127 * values / limit), -127, 127), -128)
+    return base64.b64encode(scaled[::-1].astype(np.int8).tobytes()).decode("ascii")
+
+
+def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> dict[str, Any]:
+    """Write the (nx, ny) plane in Vega-Lite."""
+    starts = np.cumsum([0, *(population.n_units for population in styles)])
+    values = []
+    for index, population in enumerate(styles):
+        block = units.iloc[starts[index] : starts[index + 1]]
+        for position, (nx, ny, unit, r2, status) in enumerate(
+            zip(block["nx"], block["ny"], block["unit"], block["r2"], block["status"], strict=True)
+        ):
+            if not (math.isfinite(nx) and math.isfinite(ny) and nx > 0 and ny > 0):
+                continue
+            values.append(
+                {
+                    "row": int(starts[index]) + position,
+                    "population": population.label,
+                    "unit": str(unit),
+                    "nx": float(f"{min(max(nx, PLANE[0]), PLANE[1]):.5g}"),
+                    "ny": float(f"{min(max(ny, PLANE[0]), PLANE[1]):.5g}"),
+                    "r2": None if not math.isfinite(r2) else float(f"{r2:.4g}"),
+                    "status": str(status),
+                }
+            )
+    labels = [population.label for population in styles]
+
+    def axis(name: str) -> dict[str, Any]:
+        quantity = QUANTITIES[name]
+        return {
+            "field": name,
+            "type": "quantitative",
+            "scale": {"type": "log", "domain": list(PLANE)},
+            "axis": {
+                "values": [0.01, 0.03, 0.1, 0.3, 1, 3],
+                "format": "~g",
+                "grid": False,
+                "title": f"{quantity.title}, {name} = σ{name[1]}·f",
+            },
+        }
+
+    point = {
+        "params": [
+            {
+                "name": "pick",
+                "select": {
+                    "type": "point",
+                    "fields": ["row"],
+                    "on": "pointerover, click",
+                    "nearest": True,
+                    "clear": False,
+                    "toggle": False,
+                },
+            }
+        ],
+        "mark": {"type": "point", "filled": True, "stroke": "black"},
+        "encoding": {
+            "x": axis("nx"),
+            "y": axis("ny"),
+            "color": {
+                "field": "population",
+                "type": "nominal",
+                "scale": {"domain": labels, "range": [population.color for population in styles]},
+                "legend": {"orient": "top", "columns": 1, "title": None, "labelLimit": 600},
+            },
+            "shape": {
+                "field": "population",
+                "type": "nominal",
+                "scale": {"domain": labels, "range": [_SHAPES[i % len(_SHAPES)] for i in range(len(styles))]},
+            },
+            "size": {"condition": {"param": "pick", "empty": False, "value": 160}, "value": 38},
+            "strokeWidth": {"condition": {"param": "pick", "empty": False, "value": 1.5}, "value": 0},
+            "opacity": {"condition": {"param": "pick", "empty": False, "value": 1}, "value": 0.6},
+        },
+    }
+    rule = {
+        "data": {"values": [{"nx": round(KAPPA, 4)}]},
+        "mark": {"type": "rule", "strokeDash": [2, 3], "color": "#333"},
+        "encoding": {"x": axis("nx")},
+    }
+    words = {
+        "data": {
+            "values": [
+                {"nx": KAPPA * 0.94, "ny": PLANE[1] * 0.9, "text": "low-pass", "align": "right"},
+                {"nx": KAPPA * 1.06, "ny": PLANE[1] * 0.9, "text": "band-pass", "align": "left"},
+            ]
+        },
+        "mark": {"type": "text", "fontSize": 12, "align": {"expr": "datum.align"}, "baseline": "top"},
+        "encoding": {"x": axis("nx"), "y": axis("ny"), "text": {"field": "text"}},
+    }
+    layers: list[dict[str, Any]] = [rule, words, point]
+    if any(population.kind == "simulated" for population in styles):
+        layers.append(
+            {
+                "data": {"values": [{"nx": PLANE[1] * 0.93, "ny": PLANE[0] * 1.1}]},
+                "mark": {
+                    "type": "text", "text": "SIMULATED", "fontWeight": "bold", "fontSize": 14, "align": "right",
+                    "baseline": "bottom", "color": "#0f6a9e",
+                },
+                "encoding": {"x": axis("nx"), "y": axis("ny")},
+            }
+        )  # fmt: skip
+    return {
+        "width": "container",
+        "height": 440,
+        "autosize": {"type": "fit", "contains": "padding"},
+        "background": "white",
+        "data": {"name": "units", "values": values},
+        "layer": layers,
+        "config": {
+            "view": {"stroke": None},
+            "font": "system-ui, sans-serif",
+            "axis": {"labelFontSize": 12, "titleFontSize": 13},
+            "legend": {"labelFontSize": 13},
+        },
+    }
