@@ -50,7 +50,15 @@ VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "tor
 UNTESTED = "not yet tested against chance"
 """What stands in place of a similarity that has no null and no ceiling."""
 
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+_SHAPES = (
+    ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
+    ("square", "M2.5 2.5h9v9h-9z"),
+    ("triangle-up", "M7 2l6 10h-12z"),
+    ("diamond", "M7 1l5 6l-5 6l-5-6z"),
+    ("triangle-down", "M7 12l6-10h-12z"),
+    ("cross", "M5 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"),
+)
+"""Marker shapes of the plane: Vega's name, and the same as an SVG path for the legend."""
 
 
 def write_report(
@@ -98,7 +106,8 @@ def write_report(
     Examples
     --------
     >>> import tempfile, rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=4, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=4, size=9, seed=0)
     >>> page = rfc.write_report(tempfile.mkdtemp() + "/report.html", fits=[rfc.fit(bank, "gabor", seed=0)])
     >>> "not yet tested against chance" in page.read_text(encoding="utf-8")
     True
@@ -113,6 +122,7 @@ def write_report(
         title=" and ".join(population.name for population in styles),
         styles=styles,
         kinds=kinds,
+        shapes=[path for _, path in _SHAPES],
         simulated=simulated,
         answer=answer or answer_sentence(result, styles),
         plane_summary=plane_summary(descriptors, styles),
@@ -227,7 +237,8 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=3, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=3, size=9, seed=0)
     >>> methods([rfc.fit(bank, "gabor", seed=0)])[0][:31]
     'Maps. gabor population: 3 units'
     """
@@ -567,12 +578,13 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
                 "field": "population",
                 "type": "nominal",
                 "scale": {"domain": labels, "range": [population.color for population in styles]},
-                "legend": {"orient": "top", "columns": 1, "title": None, "labelLimit": 600},
+                "legend": None,
             },
             "shape": {
                 "field": "population",
                 "type": "nominal",
-                "scale": {"domain": labels, "range": [_SHAPES[i % len(_SHAPES)] for i in range(len(styles))]},
+                "scale": {"domain": labels, "range": [_SHAPES[i % len(_SHAPES)][0] for i in range(len(styles))]},
+                "legend": None,
             },
             "size": {"condition": {"param": "pick", "empty": False, "value": 160}, "value": 38},
             "strokeWidth": {"condition": {"param": "pick", "empty": False, "value": 1.5}, "value": 0},
@@ -617,6 +629,5 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
             "view": {"stroke": None},
             "font": "system-ui, sans-serif",
             "axis": {"labelFontSize": 12, "titleFontSize": 13},
-            "legend": {"labelFontSize": 13},
         },
     }

@@ -400,7 +400,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.zeros((2, 1, 3, 3)), channel=("signed",), kind="analytic", source="ramp")
+    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 2), channel=("signed",), kind="analytic", source="ramp")
     >>> populations([bank])[0].label
     'ramp (analytic, n = 2)'
     """
@@ -438,7 +438,7 @@ def population_name(dataset: xr.Dataset) -> str:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.zeros((2, 1, 3, 3)), channel=("signed",), kind="analytic", source="ramp")
+    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 2), channel=("signed",), kind="analytic", source="ramp")
     >>> population_name(bank)
     'ramp'
     """
@@ -457,7 +457,7 @@ def subject_count(dataset: xr.Dataset) -> int:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.zeros((3, 1, 3, 3)), channel=("signed",), kind="measured", stimulus="noise",
+    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 3), channel=("signed",), kind="measured", stimulus="noise",
     ...                      subject=["a", "a", "b"])
     >>> subject_count(bank)
     2
@@ -576,7 +576,7 @@ def map_extent(dataset: xr.Dataset) -> tuple[float, float, float, float]:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.zeros((1, 1, 3, 5)), channel=("signed",), kind="analytic")
+    >>> bank = rfc.make_bank(np.eye(3, 5)[None, None], channel=("signed",), kind="analytic")
     >>> map_extent(bank)
     (-2.5, 2.5, -1.5, 1.5)
     """

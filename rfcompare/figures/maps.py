@@ -233,9 +233,9 @@ def shown_map(bank: xr.Dataset, unit: int) -> NDArray[np.floating[Any]]:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> pair = np.stack([np.full((2, 2), 3.0), np.ones((2, 2))])[None]
+    >>> pair = np.stack([3 * np.eye(2), np.eye(2)])[None]
     >>> shown_map(rfc.make_bank(pair, channel=("on", "off"), kind="analytic"), 0).tolist()
-    [[2.0, 2.0], [2.0, 2.0]]
+    [[2.0, 0.0], [0.0, 2.0]]
     """
     values = np.asarray(bank["rf"].isel(unit=unit).transpose("channel", "y", "x").values, dtype=float)
     channel = [str(name) for name in bank["channel"].values]
@@ -285,7 +285,7 @@ def source_text(dataset: xr.Dataset) -> str:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> source_text(rfc.make_bank(np.zeros((1, 1, 3, 3)), channel=("signed",), kind="analytic", citation="A 2001"))
+    >>> source_text(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic", citation="A 2001"))
     ' [A 2001]'
     """
     citation, doi = str(dataset.attrs.get("citation", "")), str(dataset.attrs.get("doi", ""))
@@ -326,7 +326,8 @@ def fits(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=6, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=6, size=9, seed=0)
     >>> figure = fits(rfc.fit(bank, "gabor", seed=0))
     >>> numbers = rfc.figures.numbers(figure)
     >>> sorted(set(numbers["panel"]))

@@ -49,7 +49,8 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=3, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=3, size=9, seed=0)
     >>> described(rfc.fit(bank, "gabor", seed=0)).attrs["schema"]
     'rfcompare-descriptors/1'
     """
@@ -106,7 +107,8 @@ def gabor_space(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=5, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=5, size=9, seed=0)
     >>> fa = rfc.fit(bank, "gabor", seed=0)
     >>> figure = gabor_space(fa)
     >>> figure.axes[0].get_xlabel()
@@ -309,7 +311,8 @@ def tuning(
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank, _ = rfc.simulation.simulate_population(n=5, size=9, seed=0)
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=5, size=9, seed=0)
     >>> fa = rfc.fit(bank, "gabor", seed=0)
     >>> figure = tuning(fa)
     >>> [panel.get_xlabel() for panel in figure.axes[:2]]
@@ -508,7 +511,6 @@ def _tuning_caption(
         "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at "
         "half amplitude, (d) orientation half-width, (e) polarity phase (0° ON-center even, 90° odd, 180° "
         "OFF-center even), (f) envelope SD along the carrier against frequency, gray lines nx = 0.2 and 1. Triangles "
-        "are medians; shares are of the units for which the quantity is defined; the last bin of (c) holds what is beyond it. "
-        + "; ".join(parts)
-        + "."
+        "are medians; shares are of the units for which the quantity is defined; the "
+        "last bin of (c) holds what is beyond it. " + "; ".join(parts) + "."
     )
