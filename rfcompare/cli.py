@@ -174,7 +174,7 @@ def compare(
     from rfcompare import pipeline
 
     study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    pipeline.write_table(study.result_table(), output)
+    pipeline.write_table(study.tables()["results"], output)
     click.echo(study.answer())
     click.echo(f"wrote {output}")
 
@@ -204,12 +204,24 @@ def report(
 ) -> None:
     """The main job: figures, tables, a page and a manifest."""
     from rfcompare import pipeline
+    from rfcompare.reporting import write_report
 
-    study = pipeline.write_study(fields, kernels, output, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    click.echo(study.answer())
-    click.echo(
-        f"wrote {output / 'report.html'}, {output / 'figures'}, {output / 'tables'} and {output / 'manifest.json'}"
+    folder = pipeline.output_folder(output)
+    study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
+    drawn, _ = pipeline.write_figures(study, list(pipeline.IN_REPORT), folder / "figures", progress=True)
+    study.write_tables(folder / "tables")
+    write_report(
+        folder / "report.html",
+        fits=[study.cortex.fits, study.network.fits],
+        result=study.results,
+        answer=study.answer(),
+        figures=drawn,
+        manifest=study.manifest(),
+        warnings=study.warnings(),
     )
+    study.write_manifest(folder / "manifest.json")
+    click.echo(study.answer())
+    click.echo(f"wrote report.html, manifest.json, figures/ and tables/ in {folder}")
 
 
 @main.command()
@@ -234,7 +246,11 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
     """Draw the figure NAME, or all of them, as PDF and PNG with numbers and caption."""
     from rfcompare import pipeline
 
-    written = pipeline.write_figures(name, fields, kernels, output, width=width, seed=seed, progress=True, **reading)
+    names = pipeline.chosen_figures(name)
+    folder = pipeline.output_folder(output)
+    study = pipeline.Study.make(fields, kernels, seed=seed, progress=True, **reading)
+    options = {} if width is None else {"width": width}
+    _, written = pipeline.write_figures(study, names, folder, progress=True, **options)
     for path in written:
         click.echo(f"wrote {path}")
 

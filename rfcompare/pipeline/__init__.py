@@ -5,6 +5,7 @@ comparison gave. Fits are kept in a cache by the bank's fingerprint and the opti
 stopped and taken up again.
 """
 
+from rfcompare.pipeline.gallery import IN_REPORT, chosen_figures, draw, known_figures, write_figures
 from rfcompare.pipeline.population import (
     Population,
     cache_folder,
@@ -14,20 +15,33 @@ from rfcompare.pipeline.population import (
     prepare,
 )
 from rfcompare.pipeline.study import Study, null_descriptors
-from rfcompare.pipeline.tables import alexnet_table, descriptor_table, fit_table, result_table, write_table
+from rfcompare.pipeline.tables import (
+    alexnet_table,
+    descriptor_table,
+    fit_table,
+    output_folder,
+    result_table,
+    write_table,
+)
 
 __all__ = [
+    "IN_REPORT",
     "Population",
     "Study",
     "alexnet_table",
     "cache_folder",
+    "chosen_figures",
     "descriptor_table",
+    "draw",
     "fit_population",
     "fit_table",
     "fits_sentence",
+    "known_figures",
     "null_descriptors",
     "open_population",
+    "output_folder",
     "prepare",
     "result_table",
+    "write_figures",
     "write_table",
 ]

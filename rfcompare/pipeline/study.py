@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_rng, select
+from rfcompare.bank import fingerprint, make_rng, select, write_beside
 from rfcompare.comparison import compare
 from rfcompare.descriptors import describe, describe_maps
-from rfcompare.pipeline.population import Population, prepare
-from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table
+from rfcompare.pipeline.population import STAND_INS, Population, prepare
+from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
 
@@ -137,13 +138,11 @@ class Study:
                 f"95 % interval {float(row.cells_low):.2f} to {float(row.cells_high):.2f} for these cells only; none "
                 f"for the species from {animals} identified animal{'' if animals == 1 else 's'}"
             )
-        null = (
-            NULLS[str(row.null_name.item())].title if str(row.null_name.item()) in NULLS else str(row.null_name.item())
-        )
-        scale = f"0 = {null}, 1 = {row.ceiling_kind.item()}"
+        null = str(row.null_name.item())
+        scale = f"0 = {NULLS[null].title if null in NULLS else null}, 1 = {row.ceiling_kind.item()}"
         p = float(row.p)
         test = (
-            f"; as far from the cortex as untrained networks: p = {p:.3g}, smallest possible {float(row.p_smallest):.3g}"
+            f"; {row.hypothesis.item()}: p = {p:.3g}, smallest possible {float(row.p_smallest):.3g}"
             if np.isfinite(p)
             else ""
         )
@@ -158,6 +157,39 @@ class Study:
             "fields_descriptors": descriptor_table(self.cortex.descriptors),
             "kernels_descriptors": descriptor_table(self.network.descriptors),
         }
+
+    def write_tables(self, folder: Path) -> list[Path]:
+        """Write every table as CSV into a folder that is made where it does not exist."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, table in self.tables().items():
+            written.append(folder / f"{name}.csv")
+            write_table(table, written[-1])
+        return written
+
+    def write_manifest(self, path: Path) -> None:
+        """Write the manifest as JSON."""
+        with write_beside(path) as part:
+            part.write_text(json.dumps(self.manifest(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before the numbers: stand-ins, stimuli, selection, units without a usable map."""
+        found = [
+            f"{side.name} is {STAND_INS[side.name]}" for side in (self.cortex, self.network) if side.name in STAND_INS
+        ]
+        for side in (self.cortex, self.network):
+            words = [str(word) for word in side.fits.status.values.reshape(side.n_units, -1)[:, 0]]
+            bad = [word for word in words if word in ("flat", "not measured", "not finite")]
+            if bad:
+                found.append(
+                    f"{len(bad)} of {len(words)} units of {side.name} could not be used: {', '.join(sorted(set(bad)))}"
+                )
+        if self.cortex.subjects == [] and self.cortex.kind not in ("learned", "untrained"):
+            found.append(
+                f"subjects of {self.cortex.name} are unknown: nothing can be said about animals, only about these cells"
+            )
+        found += [note for note in str(self.results.attrs.get("heading", "")).split("; ") if note]
+        return found
 
     def manifest(self) -> dict[str, Any]:
         """Inputs with SHA-256, versions, seeds, options and timings."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
 from rfcompare.bank import to_signed, write_beside
+from rfcompare.errors import InputError
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
 
@@ -78,6 +81,27 @@ def result_table(results: xr.Dataset) -> pd.DataFrame:
     frame = results.to_dataframe().reset_index()
     first = ["quantity", *SCHEMAS["results"].variables]
     return frame[[*first, *[name for name in frame if name not in first]]]
+
+
+def output_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder to write in, made where it does not exist and tried before the work starts.
+
+    Raises
+    ------
+    InputError
+        When it is a file or cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"expected a folder that can be written, got {str(folder)!r} ({error.strerror or error}); "
+            "choose another with -o"
+        ) from error
+    return folder
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
