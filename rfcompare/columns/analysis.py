@@ -1,0 +1,426 @@
+"""`analyze_columns`: all about ON, OFF and cortical position that a bank allows, and a sentence for what it lacks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from rfcompare.bank import check, make_rng, to_signed
+from rfcompare.columns.aggregates import aggregate, flank_test, growing_averages, growth_table, profiles
+from rfcompare.columns.cortical_maps import (
+    Patch,
+    orientation_agreement,
+    orientation_maps,
+    patches,
+    phase_maps,
+    preferences,
+)
+from rfcompare.columns.subfields import subfields
+from rfcompare.columns.topology import MIN_CELLS, as_published, split_fields, topology_tests, visuotopy
+from rfcompare.errors import InputError
+from rfcompare.fitting import fit, fit_models, fits_of
+
+Array = NDArray[np.float64]
+
+MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
+"""What a column's average may be: nothing, a blob, center and surround, an edge, a center with flanks, a wavelet."""
+
+LEVEL = 0.05
+"""Sentences call something different from chance where p is at most this."""
+
+DEMONSTRATION = "Demonstration on simulated maps: depends on assumed parameters, no finding about an animal. "
+
+
+def analyze_columns(
+    bank: xr.Dataset,
+    *,
+    radius: float = 125.0,
+    smoothing: float = 60.0,
+    alpha: float = 0.01,
+    n_permutations: int = 999,
+    n_seeds: int = 6,
+    seed: int | np.random.Generator | None = None,
+) -> xr.DataTree:
+    """Analyze ON and OFF subfields, their topology over cortex, and the average fields of cortical columns.
+
+    The analysis of Lee, Huang & Fitzpatrick 2016 (doi:10.1038/nature17941) on any bank of ON and OFF maps with cortical
+    positions. Inference permutes cells within each field of view and averages over animals.
+
+    Parameters
+    ----------
+    bank : xarray.Dataset
+        A bank, best with channels on, off and ``cortex_x``, ``cortex_y`` (µm), ``field_of_view`` and ``subject``; what
+        it lacks is left out, and ``attrs["missing"]`` says what and why. Optional ``preferred_orientation(unit)``
+        (degrees, as measured with gratings) and ``preferred_frequency(unit)`` (cycles per unit of x).
+    radius : float
+        Radius of a column in cortex, µm; also the distance up to which cells are neighbors.
+    smoothing : float
+        SD of the Gaussian that smooths the orientation map, µm.
+    alpha : float
+        Probability of a false subfield per map, and of a false center or flank per profile.
+    n_permutations : int
+        Permutations of every test.
+    n_seeds : int
+        Places per field of view at which averages of growing numbers of cells are followed.
+    seed : int, numpy.random.Generator or None
+        Source of randomness; None draws a seed and records it.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``subfields`` always; with positions also ``topology``, ``as_published``, ``visuotopy``, ``scatter_ratio``,
+        ``columns`` (aggregate maps, profiles, structure, fitted Gabor ``rf_fit``, chosen model), ``growth``,
+        ``orientation`` and ``phase``. Attributes: ``kind``, ``units``, ``missing`` and ``conclusion`` (JSON lists of
+        sentences), ``seed``, and the options.
+
+    Raises
+    ------
+    InputError
+        If the bank has lags or an option makes no sense.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank, _ = rfc.simulate_treeshrew(n_cells=4, seed=0)
+    >>> bare = bank.drop_vars(["cortex_x", "cortex_y"])
+    >>> tree = analyze_columns(bare, seed=0)
+    >>> sorted(tree.children)
+    ['subfields']
+    >>> print(json.loads(tree.attrs["missing"])[0])
+    no cortical positions (cortex_x, cortex_y): topology, columns and cortical maps need them and were left out
+    """
+    check(bank)
+    if "lag" in bank.dims:
+        raise InputError("expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3)")
+    if not (radius > 0 and smoothing > 0):
+        raise InputError(f"expected radius and smoothing above 0 µm, got {radius} and {smoothing}; change them")
+    if n_permutations < 19 or n_seeds < 1:
+        raise InputError(
+            f"expected at least 19 permutations and 1 place, got {n_permutations} and {n_seeds}; raise them"
+        )
+    rng, recorded = make_rng(seed)
+    found = subfields(bank, alpha=alpha)
+    parts: dict[str, xr.Dataset] = {"subfields": found}
+    missing = _missing(bank, found)
+    head = DEMONSTRATION if bank.attrs["kind"] == "simulated" else ""
+    conclusion = [head + _subfield_sentence(found)]
+    if _has_positions(bank):
+        signed = to_signed(bank)
+        fields = patches(signed)
+        if fields:
+            more, sentences, lacks = _with_positions(
+                bank, signed, found, fields, radius, smoothing, alpha, n_permutations, n_seeds, rng
+            )
+            parts |= more
+            conclusion += sentences
+            missing += lacks
+        else:
+            missing.append(f"no field of view with {MIN_CELLS} cells of known position: topology and columns left out")
+    tree = xr.DataTree.from_dict(parts)
+    tree.attrs = {
+        "kind": str(bank.attrs["kind"]),
+        "units": str(bank.attrs["units"]),
+        "citation": str(bank.attrs.get("citation", "")),
+        "stimulus": str(bank.attrs.get("stimulus", "")),
+        "missing": json.dumps(missing, ensure_ascii=False),
+        "conclusion": json.dumps(conclusion, ensure_ascii=False),
+        "radius": float(radius),
+        "smoothing": float(smoothing),
+        "alpha": float(alpha),
+        "n_permutations": int(n_permutations),
+        "n_units": bank.sizes["unit"],
+        "n_animals": len(set(bank.subject.values.astype(str).tolist())),
+        "seed": recorded,
+    }
+    return tree
+
+
+def _has_positions(bank: xr.Dataset) -> bool:
+    return all(name in bank.variables and np.isfinite(bank[name].values).any() for name in ("cortex_x", "cortex_y"))
+
+
+def _missing(bank: xr.Dataset, found: xr.Dataset) -> list[str]:
+    missing = []
+    if not _has_positions(bank):
+        missing.append(
+            "no cortical positions (cortex_x, cortex_y): topology, columns and cortical maps need them and were left "
+            "out"
+        )
+    elif "field_of_view" not in bank.variables:
+        missing.append("no field_of_view: cells of one subject are taken as one field of view")
+    channel = tuple(str(name) for name in bank.channel.values)
+    if channel != ("on", "off"):
+        missing.append(
+            f"no separate ON and OFF maps (channels {', '.join(channel)}): the positive and negative parts of the "
+            "signed map stand for them, so that overlap is not defined and a subfield under the other sign is not seen"
+        )
+    signed = to_signed(bank)
+    if "polarity_known" in signed.variables and not bool(signed.polarity_known.all()):
+        n = int((~signed.polarity_known.astype(bool)).sum())
+        missing.append(f"polarity unknown for {n} of {bank.sizes['unit']} units: their ON and OFF may be exchanged")
+    if set(bank.subject.values.astype(str).tolist()) <= {"unknown", ""}:
+        missing.append(
+            "animals unknown (subject): all cells count as one animal, so that no interval over animals exists"
+        )
+    if not np.isfinite(found.attrs["element"]):
+        missing.append("no element_deg in the stimulus: subfields are not held against the stimulus's resolution")
+    if "preferred_orientation" not in bank.variables:
+        missing.append(
+            "no preferred_orientation measured apart: orientation is read from the fields, and the axis of ON and OFF "
+            "is held against the orientation of the other cells nearby"
+        )
+    return missing
+
+
+def _subfield_sentence(found: xr.Dataset) -> str:
+    status = found.status.values.astype(str)
+    both, off, on = (int(np.char.startswith(status, word).sum()) for word in ("ON and OFF", "OFF only", "ON only"))
+    balance = float(np.nanmedian(found.dominance)) if np.isfinite(found.dominance).any() else float("nan")
+    segregation = found.segregation_index.values
+    text = f"{both} of {status.size} cells have both subfields, {off} OFF only, {on} ON only"
+    if np.isfinite(balance):
+        text += f"; median ON/OFF dominance {balance:+.2f} ({'OFF' if balance < 0 else 'ON'} is stronger)"
+    if np.isfinite(segregation).any():
+        text += f"; median segregation index {np.nanmedian(segregation):+.2f} (−1 concentric, above 0 a gap)"
+    return text + "."
+
+
+def _leave_one_out(theta: Array, fields: list[Patch], smoothing: float) -> Array:
+    """Orientation of the cells around every cell, itself left out: independent of its own map's noise."""
+    out = np.full(theta.size, np.nan)
+    for field in fields:
+        kernel = np.exp(-0.5 * (cdist(field.cortex, field.cortex) / smoothing) ** 2)
+        np.fill_diagonal(kernel, 0.0)
+        vector = kernel @ np.exp(2j * np.deg2rad(theta[field.rows]))
+        out[field.rows] = np.rad2deg(np.angle(vector)) / 2 % 180.0
+    return out
+
+
+def _with_positions(
+    bank: xr.Dataset,
+    signed: xr.Dataset,
+    found: xr.Dataset,
+    fields: list[Patch],
+    radius: float,
+    smoothing: float,
+    alpha: float,
+    n_permutations: int,
+    n_seeds: int,
+    rng: np.random.Generator,
+) -> tuple[dict[str, xr.Dataset], list[str], list[str]]:
+    parts: dict[str, xr.Dataset] = {}
+    sentences: list[str] = []
+    missing: list[str] = []
+    preferred = preferences(bank, signed)
+    theta = np.asarray(preferred.orientation.values, dtype=np.float64)
+    frequency = np.asarray(preferred.frequency.values, dtype=np.float64)
+    apart = "preferred_orientation" in bank.variables
+    reference = theta if apart else _leave_one_out(theta, fields, smoothing)
+    gap = np.abs((found.axis.values - reference + 90.0) % 180.0 - 90.0)
+    found["preferred_orientation"] = ("unit", theta)
+    found["field_orientation"] = preferred.field_orientation
+    found["axis_to_orientation"] = ("unit", gap)
+    found.attrs["axis_reference"] = "orientation " + (
+        str(preferred.attrs["source"]) if apart else "of the other cells nearby"
+    )
+
+    chosen = split_fields(found)
+    if chosen:
+        parts["topology"] = topology_tests(chosen, radius=radius, n_permutations=n_permutations, rng=rng)
+        parts["as_published"] = as_published(chosen)
+        parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n_permutations, rng=rng)
+        sentences += _topology_sentences(parts["topology"], parts["scatter_ratio"])
+    else:
+        missing.append(f"no field of view with {MIN_CELLS} cells that have both subfields: topology left out")
+
+    parts["orientation"] = orientation_maps(
+        preferred, fields, smoothing=smoothing, n_permutations=n_permutations, rng=rng
+    )
+    if apart:
+        related = orientation_agreement(
+            np.asarray(preferred.field_orientation.values), theta, fields, n_permutations=n_permutations, rng=rng
+        )
+        parts["orientation"].attrs |= {f"field_{name}": value for name, value in related.items()}
+        sentences.append(
+            f"The fields' own orientation {_verdict(related, 'follows', 'is not told to follow')} the preferred "
+            f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."
+        )
+    parts["phase"] = phase_maps(signed, preferred, fields, radius=radius, n_permutations=n_permutations, rng=rng)
+    if "p" in parts["phase"].attrs:
+        about = parts["phase"].attrs
+        sentences.append(
+            "Absolute phase of cells with similar orientation "
+            f"{_verdict(about, 'is alike', 'is not told to be alike')} in neighbors (mean cos Δ "
+            f"{float(about['effect']):+.2f} beyond chance, p = {about['p']:.3g})."
+        )
+
+    off_center = np.stack([found.off_x.values, found.off_y.values], axis=1)
+    axis_test = flank_test(
+        signed,
+        fields,
+        orientation=reference,
+        frequency=frequency,
+        off_center=off_center,
+        n_permutations=n_permutations,
+        rng=rng,
+    )
+    columns = _columns(signed, found, fields, theta, frequency, radius, alpha)
+    columns.attrs |= {f"flank_{name}": value for name, value in axis_test.items()}
+    parts["columns"] = columns
+    averages = growing_averages(
+        signed,
+        fields,
+        orientation=theta,
+        centers=np.stack([found.field_x.values, found.field_y.values], axis=1),
+        n_seeds=n_seeds,
+        rng=rng,
+    )
+    r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
+    parts["growth"] = growth_table(averages, r2)
+    sentences += _column_sentences(columns, parts["growth"])
+    return parts, sentences, missing
+
+
+def _columns(
+    signed: xr.Dataset,
+    found: xr.Dataset,
+    fields: list[Patch],
+    theta: Array,
+    frequency: Array,
+    radius: float,
+    alpha: float,
+) -> xr.Dataset:
+    """Aggregates with profiles, structure, fitted Gabor and the chosen model."""
+    columns = aggregate(signed, fields, radius=radius)
+    members = np.asarray(columns.members.values, dtype=bool)
+    vector = members @ np.exp(2j * np.deg2rad(theta)) / members.sum(axis=1)
+    orientation = np.rad2deg(np.angle(vector)) / 2 % 180.0
+    cycles = np.array([np.median(frequency[row]) for row in members])
+    origin = np.zeros((len(members), 2))
+    for column, row in enumerate(members):
+        for axis, name in enumerate("xy"):
+            off, whole = found[f"off_{name}"].values[row], found[f"field_{name}"].values[row]
+            usable = off if np.isfinite(off).any() else whole
+            origin[column, axis] = np.nanmean(usable) if np.isfinite(usable).any() else 0.0
+    across = profiles(columns, orientation=orientation, frequency=cycles, origin=origin, alpha=alpha)
+    bank = columns.drop_vars(["n_cells", "disjoint", "members", "cell"])
+    # Likelihoods need to know how many pixels are independent; without that r² decides, as on maps without noise.
+    known = "noise_acf" in bank.variables or "rf_half" in bank.variables
+    if "noise_acf" in bank.variables:
+        bank = bank.drop_vars("rf_half", errors="ignore")  # halves would only be fitted once more
+    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, progress=False)
+    gabor = fits_of(table, "gabor")
+    result = columns.assign({name: across[name] for name in across.data_vars}).assign_coords(cycle=across.cycle)
+    result["orientation"] = ("unit", orientation)
+    result["coherence"] = ("unit", np.abs(vector))
+    result["frequency"] = ("unit", cycles)
+    result["origin_x"], result["origin_y"] = ("unit", origin[:, 0]), ("unit", origin[:, 1])
+    result["rf_fit"] = (("unit", "y", "x"), gabor.rf.values[:, 0])
+    result["r2"] = ("unit", np.asarray(gabor.r2.values, dtype=np.float64).reshape(-1))
+    result["fit_status"] = ("unit", gabor.status.values.reshape(-1))
+    result["model"] = ("unit", table.selected.values)
+    result["decided"] = ("unit", table.decided.values)
+    result = result.assign_coords(candidate=("candidate", table.model.values))
+    result["candidate_r2"] = (("unit", "candidate"), table.r2.values)
+    result.attrs |= {f"profile_{name}": value for name, value in across.attrs.items()}
+    result.attrs["criterion"] = str(table.attrs["criterion"])
+    return result
+
+
+def _verdict(about: Any, yes: str, no: str) -> str:
+    return yes if float(about["p"]) <= LEVEL and float(about["effect"]) > 0 else no
+
+
+def _topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
+    def row(category: str, shuffle: str) -> xr.Dataset | None:
+        at = (topology.category == category) & (topology.shuffle == shuffle)
+        return topology.isel(test=int(np.flatnonzero(at)[0])) if bool(at.any()) else None
+
+    on_off = ratio.isel(pair=0)
+    low, high = float(on_off.ci_low), float(on_off.ci_high)
+    relation = "more widely than" if low > 1 else "less widely than" if high < 1 else "not told apart from"
+    interval = f"{low:.2f} to {high:.2f}" if np.isfinite([low, high]).all() else "undefined with fewer than two animals"
+    sentences = [
+        f"ON centers scatter about the visuotopic map {relation} OFF centers (SD ratio "
+        f"{float(on_off.scatter_ratio):.2f}, 95 % interval over {ratio.attrs['n_animals']} animals {interval})."
+    ]
+    words = []
+    for category in ("OFF-OFF", "ON-ON"):
+        one = row(category, "sign")
+        if one is not None:
+            p, effect = float(one.p), float(one.effect)
+            how = "closer together than" if effect < 0 else "farther apart than"
+            words.append(
+                f"{category.split('-')[0]} centers are {how if p <= LEVEL else 'not told apart from'} subfields of "
+                f"random sign ({100 * effect:+.1f} %, p = {p:.3g})"
+            )
+    if words:
+        sentences.append("; ".join(words) + ".")
+    return sentences
+
+
+def _column_sentences(columns: xr.Dataset, growth: xr.Dataset) -> list[str]:
+    apart = columns.isel(unit=np.flatnonzero(columns.disjoint.values))
+    if apart.sizes["unit"] == 0:
+        return ["No column holds more than one cell within the radius: no average field was made."]
+    n = apart.sizes["unit"]
+    structure = apart.structure.values.astype(str)
+    off = np.char.startswith(structure, "OFF center")
+    both, one = (int((structure == f"OFF center, {word}").sum()) for word in ("ON flanks", "one ON flank"))
+    model = apart.model.values.astype(str)
+    wavelets = int(np.isin(model, ("gabor", "derivative1", "derivative2")).sum())
+    p = float(columns.attrs["flank_p"])
+    aligned = p <= LEVEL and float(columns.attrs["flank_effect"]) > 0
+    text = (
+        f"Of {n} columns that share no cell (radius {columns.attrs['radius_um']:g} µm), {int(off.sum())} have an OFF "
+        f"center, {both} of them ON flanks on both sides and {one} on one side; "
+        f"a Gabor or an oriented derivative is chosen for {wavelets} (median r² of the Gabor "
+        f"{float(apart.r2.median()):.2f})"
+    )
+    flanked = (both + one) >= n / 2
+    if flanked and aligned:
+        verdict = (
+            f"the average field of a column is an OFF center with ON flanks across the preferred orientation "
+            f"(orientations permuted: p = {p:.3g})"
+        )
+    elif flanked:
+        verdict = (
+            f"flanks are there, but not told to follow the preferred orientation (orientations permuted: p = {p:.3g})"
+        )
+    else:
+        verdict = (
+            "the average field of a column is not an OFF center flanked by ON: a Gabor-like column is not supported "
+            "here"
+        )
+    sentences = [f"{text}.", verdict[0].upper() + verdict[1:] + "."]
+    return [*sentences, _growth_sentence(growth, float(columns.n_cells.median()))]
+
+
+def _growth_sentence(growth: xr.Dataset, typical: float) -> str:
+    """Is the average of a column more Gabor-like than averages that chance gives, at a column's number of cells?"""
+    known = growth.n_averaged.values[np.isfinite(growth.r2.values).all(axis=0)]
+    known = known[known > 1]
+    if known.size == 0:
+        return "Too few cells to hold averages of several against chance."
+    at = growth.sel(n_averaged=known[np.abs(np.log(known / typical)).argmin()])
+    words, beaten = [], 0
+    for name in at.condition.values[1:]:
+        one = at.sel(condition=name)
+        low, high = float(one.difference_low), float(one.difference_high)
+        beaten += low > 0
+        words.append(f"{float(one.r2):.2f} {name} (column minus null {low:+.2f} to {high:+.2f})")
+    n = len(words)
+    verdict = (
+        "being Gabor-like tells a column from every one of these chance averages"
+        if beaten == n
+        else f"a Gabor-like average alone does not single out a column: {beaten} of {n} chance averages fit worse"
+    )
+    return (
+        f"A Gabor explains r² {float(at.r2.sel(condition='column')):.2f} of averages of {int(at.n_averaged)} "
+        f"neighboring cells in place, against {', '.join(words)}; {verdict}."
+    )

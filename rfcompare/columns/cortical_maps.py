@@ -1,0 +1,334 @@
+"""Orientation preference and absolute spatial phase over cortex, read from the fields themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from rfcompare.bank import pitch
+from rfcompare.columns.topology import MIN_CELLS, over_animals, permutation_p, sign_flip_p, t_interval
+from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
+
+Array = NDArray[np.float64]
+
+N_ORIENTATIONS = 36
+N_FREQUENCIES = 16
+SIMILAR = 30.0
+"""Orientation preferences within this many degrees count as similar where absolute phases are compared."""
+
+N_GRID = 31
+"""Points per side of a field's map."""
+
+
+def transform_at(maps: Array, kx: Array, ky: Array, x: Array, y: Array) -> NDArray[np.complex128]:
+    """Fourier transform Σ rf·exp(−2πi(kx·x + ky·y)) of every map at its own wave vectors.
+
+    Parameters
+    ----------
+    maps : array (unit, y, x)
+    kx, ky : array (unit, vector) or (vector,)
+        Wave vectors in cycles per unit of x and y.
+
+    Returns
+    -------
+    array (unit, vector)
+    """
+    kx, ky = (np.broadcast_to(k, (len(maps), np.shape(k)[-1])) for k in (kx, ky))
+    along_x = np.exp(-2j * np.pi * x[None, :, None] * kx[:, None, :])
+    along_y = np.exp(-2j * np.pi * y[None, :, None] * ky[:, None, :])
+    return np.asarray(np.einsum("uyv,uyv->uv", maps @ along_x, along_y))
+
+
+def grating_preference(signed: xr.Dataset) -> xr.Dataset:
+    """Orientation and frequency of the grating that would drive each linear field best.
+
+    Parameters
+    ----------
+    signed : xarray.Dataset
+        Signed bank.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dim unit: ``orientation`` (degrees; vector average of the tuning at the best frequency), ``frequency`` (cycles
+        per unit), ``selectivity`` (length of that average: 0 none, 1 a single orientation).
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-7, 8.0)
+    >>> stripes = np.exp(-(x**2 + x[:, None] ** 2) / 18) * np.cos(2 * np.pi * 0.15 * x)
+    >>> found = grating_preference(rfc.make_bank(stripes[None, None], channel=("signed",), kind="analytic"))
+    >>> round(float(found.orientation[0])), round(float(found.frequency[0]), 2)
+    (90, 0.15)
+    """
+    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
+    dx, dy = pitch(signed)
+    extent = max(x.size * dx, y.size * dy)
+    frequency = np.geomspace(0.75 / extent, 0.45 / max(dx, dy), N_FREQUENCIES)
+    orientation = np.arange(N_ORIENTATIONS) * 180.0 / N_ORIENTATIONS
+    angle = np.deg2rad(orientation)
+    kx = (-np.sin(angle)[:, None] * frequency).ravel()
+    ky = (np.cos(angle)[:, None] * frequency).ravel()
+    power = np.concatenate(
+        [np.abs(transform_at(part, kx, ky, x, y)) ** 2 for part in np.array_split(maps, max(1, len(maps) // 64))]
+    ).reshape(len(maps), N_ORIENTATIONS, N_FREQUENCIES)
+    # The best frequency is where the two orientation-tuned components are strongest, not the mean level: noise and
+    # blobs respond alike at all orientations.
+    tuned = np.abs(np.einsum("uof,o->uf", power, np.exp(2j * angle)))
+    best = tuned.argmax(axis=1)
+    at_best = np.take_along_axis(power, best[:, None, None], axis=2)[:, :, 0]
+    vector = (at_best * np.exp(2j * angle)).sum(axis=1)
+    return xr.Dataset(
+        {
+            "orientation": ("unit", np.rad2deg(np.angle(vector)) / 2 % 180.0),
+            "frequency": ("unit", frequency[best]),
+            "selectivity": ("unit", np.abs(vector) / np.maximum(at_best.sum(axis=1), 1e-300)),
+        },
+        coords={"unit": signed.unit},
+    )
+
+
+def preferences(bank: xr.Dataset, signed: xr.Dataset) -> xr.Dataset:
+    """Each unit's preferred orientation and frequency: measured apart where the bank holds it, else from its map.
+
+    ``preferred_orientation(unit)`` (degrees) and ``preferred_frequency(unit)`` in a bank are taken as measured with
+    gratings. A preference read from the same map as the subfields is not independent of them; ``attrs["source"]`` says
+    which it is. ``field_orientation`` is always the map's own.
+    """
+    own = grating_preference(signed)
+    found = own.rename(orientation="field_orientation", frequency="field_frequency")
+    apart = "preferred_orientation" in bank.variables
+    found["orientation"] = (
+        ("unit", np.asarray(bank.preferred_orientation.values, dtype=np.float64) % 180.0) if apart else own.orientation
+    )
+    known = "preferred_frequency" in bank.variables
+    found["frequency"] = (
+        ("unit", np.asarray(bank.preferred_frequency.values, dtype=np.float64)) if known else own.frequency
+    )
+    found.attrs["source"] = "measured apart from the maps" if apart else "read from the same maps"
+    return found
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One field of view's cells for the cortical maps: rows of the bank, positions (µm), animal and name."""
+
+    name: str
+    animal: str
+    rows: NDArray[np.intp]
+    cortex: Array
+
+
+def patches(bank: xr.Dataset) -> list[Patch]:
+    """Fields of view with at least `MIN_CELLS` cells of known position."""
+    cortex = np.stack([bank.cortex_x.values, bank.cortex_y.values], axis=1).astype(np.float64)
+    animals = bank.subject.values.astype(str)
+    labels = bank.field_of_view.values.astype(str) if "field_of_view" in bank.variables else animals
+    good = np.isfinite(cortex).all(axis=1) & np.isfinite(bank.rf.values).any(axis=(1, 2, 3))
+    out = []
+    for animal, label in sorted(set(zip(animals.tolist(), labels.tolist(), strict=True))):
+        rows = np.flatnonzero((animals == animal) & (labels == label) & good)
+        if rows.size >= MIN_CELLS:
+            out.append(Patch(label, animal, rows, cortex[rows]))
+    return out
+
+
+def orientation_maps(
+    found: xr.Dataset, fields: list[Patch], *, smoothing: float, n_permutations: int, rng: np.random.Generator
+) -> xr.Dataset:
+    """Smooth orientation maps, their pinwheels, and how well a cell's neighbors predict its preference.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        From `preferences`.
+    fields : list of Patch
+    smoothing : float
+        SD of the Gaussian that averages cells' orientation vectors, µm.
+    n_permutations : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    xarray.Dataset
+        ``orientation_map`` and ``coherence`` (field, map_y, map_x; NaN farther than 1.5 `smoothing` from any cell),
+        grids ``map_x_um``, ``map_y_um`` (field, …), ``pinwheel_*`` (pinwheel), ``agreement`` (field): mean cos 2Δ of
+        a cell with the average of the others, with ``p`` for positions permuted within fields, over animals.
+    """
+    theta = np.asarray(found.orientation.values, dtype=np.float64)
+    shape = (len(fields), N_GRID, N_GRID)
+    smooth, coherence = np.full(shape, np.nan), np.full(shape, np.nan)
+    grid_x, grid_y = np.zeros((len(fields), N_GRID)), np.zeros((len(fields), N_GRID))
+    agreement = np.zeros(len(fields))
+    permuted = np.zeros((n_permutations, len(fields)))
+    pinwheels: list[tuple[str, float, float, float]] = []
+    for row, field in enumerate(fields):
+        vector = np.exp(2j * np.deg2rad(theta[field.rows]))
+        low, high = field.cortex.min(axis=0), field.cortex.max(axis=0)
+        grid_x[row], grid_y[row] = (np.linspace(low[i], high[i], N_GRID) for i in range(2))
+        points = np.stack(np.meshgrid(grid_x[row], grid_y[row]), axis=-1).reshape(-1, 2)
+        distance = cdist(points, field.cortex)
+        weight = np.exp(-0.5 * (distance / smoothing) ** 2)
+        z = (weight @ vector) / np.maximum(weight.sum(axis=1), 1e-300)
+        known = distance.min(axis=1) <= 1.5 * smoothing
+        smooth[row] = np.where(known, np.rad2deg(np.angle(z)) / 2 % 180.0, np.nan).reshape(N_GRID, N_GRID)
+        coherence[row] = np.where(known, np.abs(z), np.nan).reshape(N_GRID, N_GRID)
+        for px, py, charge in zip(*find_pinwheels(smooth[row], grid_x[row], grid_y[row]), strict=True):
+            pinwheels.append((f"{field.animal} {field.name}", float(px), float(py), float(charge)))
+        kernel = np.exp(-0.5 * (cdist(field.cortex, field.cortex) / smoothing) ** 2)
+        np.fill_diagonal(kernel, 0.0)
+        order = np.concatenate(
+            [np.arange(len(vector))[None], np.argsort(rng.random((n_permutations, len(vector))), axis=1)]
+        )
+        shuffled = vector[order]
+        predicted = shuffled @ kernel
+        score = ((predicted * shuffled.conj()).real / np.maximum(np.abs(predicted), 1e-300)).mean(axis=1)
+        agreement[row], permuted[:, row] = score[0], score[1:]
+    animals = [field.animal for field in fields]
+    effect = over_animals(agreement, animals)
+    p = permutation_p(effect.mean(), over_animals(permuted.T, animals).mean(axis=0))
+    low_bound, high_bound = t_interval(effect)
+    names = [f"{field.animal} {field.name}" for field in fields]
+    return xr.Dataset(
+        {
+            "orientation_map": (("field", "map_y", "map_x"), smooth),
+            "coherence": (("field", "map_y", "map_x"), coherence),
+            "map_x_um": (("field", "map_x"), grid_x),
+            "map_y_um": (("field", "map_y"), grid_y),
+            "agreement": ("field", agreement),
+            "pinwheel_field": ("pinwheel", np.array([row[0] for row in pinwheels], dtype=object)),
+            "pinwheel_x": ("pinwheel", np.array([row[1] for row in pinwheels])),
+            "pinwheel_y": ("pinwheel", np.array([row[2] for row in pinwheels])),
+            "pinwheel_charge": ("pinwheel", np.array([row[3] for row in pinwheels])),
+        },
+        coords={"field": names, "animal": ("field", animals)},
+        attrs={
+            "smoothing": smoothing,
+            "agreement": float(effect.mean()),
+            "agreement_low": low_bound,
+            "agreement_high": high_bound,
+            "p": float(p),
+            "p_smallest": 1 / (n_permutations + 1),
+            "hypothesis": "orientation preference is unrelated to cortical position",
+            "orientation_source": str(found.attrs.get("source", "")),
+        },
+    )
+
+
+def phase_maps(
+    signed: xr.Dataset,
+    found: xr.Dataset,
+    fields: list[Patch],
+    *,
+    radius: float,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    """Absolute spatial phase over cortex: is the grating phase that drives neighbors best alike?
+
+    Phases are compared between cells of similar orientation, for one common grating: of the pair's mean orientation and
+    the field's median preferred frequency, fixed in visual space.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``phase`` (unit; degrees, for the cell's own orientation and the field's frequency; 0 where light at the visual
+        origin drives it best), ``similarity`` (field): mean cos of phase differences of neighbors within `radius` µm,
+        and ``similarity_far``: of all other pairs; ``p`` for positions permuted within fields, over animals; ``effect``
+        over animals with interval.
+    """
+    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
+    theta = np.asarray(found.orientation.values, dtype=np.float64)
+    frequency = np.asarray(found.frequency.values, dtype=np.float64)
+    phase = np.full(len(maps), np.nan)
+    near_value, far_value = np.full(len(fields), np.nan), np.full(len(fields), np.nan)
+    permuted = np.full((n_permutations, len(fields)), np.nan)
+    step = 180.0 / N_ORIENTATIONS
+    grid = np.deg2rad(np.arange(N_ORIENTATIONS) * step)
+    for row, field in enumerate(fields):
+        own, common = theta[field.rows], float(np.median(frequency[field.rows]))
+        angle = np.deg2rad(own)[:, None]
+        at_own = transform_at(maps[field.rows], -common * np.sin(angle), common * np.cos(angle), x, y)[:, 0]
+        phase[field.rows] = absolute_phase(at_own)
+        bank_of = transform_at(maps[field.rows], -common * np.sin(grid), common * np.cos(grid), x, y)
+        bank_of = bank_of / np.maximum(np.abs(bank_of), 1e-300)
+        gap = (own[None] - own[:, None] + 90.0) % 180.0 - 90.0
+        index = np.rint((own[:, None] + gap / 2) % 180.0 / step).astype(int) % N_ORIENTATIONS
+        first, second = np.nonzero(np.triu(np.abs(gap) < SIMILAR, 1))
+        if first.size == 0:
+            continue
+        which = index[first, second]
+        # At 180° − ½ step the nearest grating on the circle is that of 0°, the same for both cells of the pair.
+        alike = (bank_of[first, which] * bank_of[second, which].conj()).real
+        near = cdist(field.cortex, field.cortex) <= radius
+        order = np.argsort(rng.random((n_permutations, len(own))), axis=1)
+        close = near[first, second]
+        if not close.any() or close.all():
+            continue
+        near_value[row], far_value[row] = alike[close].mean(), alike[~close].mean()
+        shuffled = near[order[:, first], order[:, second]]
+        counts = shuffled.sum(axis=1)
+        permuted[:, row] = (shuffled @ alike) / np.maximum(counts, 1)
+    usable = np.isfinite(near_value)
+    names = [f"{field.animal} {field.name}" for field in fields]
+    attrs: dict[str, float | str] = {
+        "radius": radius,
+        "similar_orientation": SIMILAR,
+        "hypothesis": "absolute phase is unrelated to cortical position among cells of similar orientation",
+        "p_smallest": 1 / (n_permutations + 1),
+    }
+    if usable.any():
+        animals = [field.animal for field, keep in zip(fields, usable, strict=True) if keep]
+        chance = permuted[:, usable].mean(axis=0)
+        effect = over_animals(near_value[usable] - chance, animals)
+        drawn = over_animals((permuted[:, usable] - chance).T, animals).mean(axis=0)
+        attrs["effect"] = float(effect.mean())
+        attrs["effect_low"], attrs["effect_high"] = t_interval(effect)
+        attrs["p"] = float(permutation_p(effect.mean(), drawn))
+        attrs["p_animals"], attrs["p_animals_smallest"] = sign_flip_p(effect)
+    return xr.Dataset(
+        {
+            "phase": ("unit", phase),
+            "similarity": ("field", near_value),
+            "similarity_far": ("field", far_value),
+        },
+        coords={"unit": signed.unit, "field": names, "animal": ("field", [field.animal for field in fields])},
+        attrs=attrs,
+    )
+
+
+def orientation_agreement(
+    first: Array, second: Array, fields: list[Patch], *, n_permutations: int, rng: np.random.Generator
+) -> dict[str, float | str]:
+    """Mean cos 2Δ between two orientations per cell, second permuted within fields, over animals."""
+    observed, permuted, animals = [], [], []
+    for field in fields:
+        a, b = np.deg2rad(first[field.rows]), np.deg2rad(second[field.rows])
+        good = np.isfinite(a) & np.isfinite(b)
+        if good.sum() < MIN_CELLS:
+            continue
+        a, b = a[good], b[good]
+        order = np.argsort(rng.random((n_permutations, a.size)), axis=1)
+        observed.append(np.cos(2 * (a - b)).mean())
+        permuted.append(np.cos(2 * (a - b[order])).mean(axis=1))
+        animals.append(field.animal)
+    if not observed:
+        return {"effect": np.nan, "p": np.nan, "n_cells": 0}
+    effect = over_animals(np.array(observed), animals)
+    chance = over_animals(np.stack(permuted), animals).mean(axis=0)
+    low, high = t_interval(effect)
+    return {
+        "effect": float(effect.mean()),
+        "ci_low": low,
+        "ci_high": high,
+        "chance": float(chance.mean()),
+        "p": float(permutation_p(effect.mean(), chance)),
+        "p_smallest": 1 / (n_permutations + 1),
+    }
