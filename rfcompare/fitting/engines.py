@@ -22,13 +22,14 @@ Floats = npt.NDArray[np.float64]
 
 ENGINES = ("auto", "batched", "compiled")
 
-COMPILE_SECONDS = 30.0
-"""What compiling costs, once per machine; loading what is already compiled costs `LOAD_SECONDS`."""
-
 LOAD_SECONDS = 1.5
+"""What loading the compiled engine costs, once per process."""
 
 SECONDS_PER_PIXEL = 6e-6
 """What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.5 ms per map)."""
+
+CACHE = 1 << 14
+"""Pixels that passes over many maps take at a time, to stay in the cache."""
 
 CHUNK, DEVICE_CHUNK = 2048, 16384
 """Maps that the batched engine holds at a time, on a CPU and on a device."""
@@ -100,12 +101,13 @@ class Maps:
             names = ", ".join(map(str, bank.channel.values))
             raise InputError(f"expected one channel, got {names}; reduce it with to_signed or pass joint=True")
         maps = np.ascontiguousarray(bank["rf"].transpose("unit", "channel", "y", "x").values, dtype=np.float64)
+        n, _, height, width = maps.shape
+        lowest, highest = maps.min(axis=(2, 3)), maps.max(axis=(2, 3))
+        if np.isfinite(lowest).all() and np.isfinite(highest).all() and (lowest < highest).any(axis=1).all():
+            problems = np.full(n, "", dtype=object)
+            return cls(maps, np.ones((n, height, width)), Grid.of(bank), np.arange(n), problems)
         problems = np.array(bad_units(bank), dtype=object)
         gaps = np.isnan(maps)
-        if not gaps.any():
-            usable = np.flatnonzero(problems == "")
-            values = maps if len(usable) == len(maps) else maps[usable]
-            return cls(values, np.ones((len(usable), *maps.shape[2:])), Grid.of(bank), usable, problems)
         measured = np.logical_not(gaps.any(axis=1))
         seen = np.where(measured[:, None], maps, np.nan)
         for row in np.flatnonzero(problems == ""):
@@ -132,8 +134,9 @@ class Maps:
     def total(self) -> Floats:
         """Sums of squares (n,) about each channel's mean over the measured pixels."""
         out = np.empty(len(self.values))
-        for first in range(0, len(out), CHUNK // 8):
-            here = slice(first, first + CHUNK // 8)
+        rows = max(1, CACHE // self.values[0].size) if len(out) else 1
+        for first in range(0, len(out), rows):
+            here = slice(first, first + rows)
             mask = self.mask[here][:, None]
             mean = self.values[here].sum((2, 3), keepdims=True) / mask.sum((2, 3), keepdims=True)
             out[here] = np.einsum("ncyx,ncyx->n", centered := (self.values[here] - mean) * mask, centered)
@@ -175,13 +178,13 @@ class Engine:
             return self.name == "compiled"
         n, _, height, width = maps.values.shape
         seconds = n * (5e-4 + SECONDS_PER_PIXEL * height * width)
-        if self.name == "compiled" or seconds > 2 * COMPILE_SECONDS:
+        if self.name == "compiled":
             return True
         if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
-        from rfcompare.fitting import compiled
+        from rfcompare.fitting.compiled import estimated_seconds, is_warm
 
-        return bool(getattr(compiled, "is_warm", bool)())
+        return is_warm() or estimated_seconds(n, height, width) < seconds
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:

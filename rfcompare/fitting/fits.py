@@ -61,7 +61,8 @@ def fit(
     xarray.Dataset
         Schema ``rfcompare-fits/1``: a variable per parameter, in the bank's units, with its standard error ``_se``;
         ``r2`` = 1 − SSE / sum of squares about the map's mean, with ``r2_noise_corrected`` where the bank knows its
-        noise; ``status`` in words; ``n_agree``; ``peak`` and ``energy`` of the fit about its offset; ``rf``, the map that was fitted, and ``rf_fit``, what the model made of it.
+        noise; ``status`` in words; ``n_agree``; ``peak`` and ``energy`` (root of the sum of squares) of the fit about
+        its offset; ``rf``, the map that was fitted, and ``rf_fit``, what the model made of it.
 
     Raises
     ------

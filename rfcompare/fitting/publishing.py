@@ -10,11 +10,11 @@ import xarray as xr
 
 from rfcompare.bank import check, inherit
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution, render
-from rfcompare.fitting.engines import Maps
+from rfcompare.fitting.batched import Solution
+from rfcompare.fitting.engines import CACHE, Maps
 from rfcompare.fitting.noise import noise_variance
 from rfcompare.fitting.uncertainty import at_bounds, covariance
-from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter
+from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter, map_of
 from rfcompare.quantities import FEW_CYCLES
 
 Floats = npt.NDArray[np.float64]
@@ -182,15 +182,16 @@ def publish(
     columns = values_of(model, p, linear, grid.unit, joint)
     deviations = _deviations(model, columns, spread, p, linear, grid.unit)
     columns |= {f"{name}_se": column for name, column in deviations.items()}
-    fitted = render(model, p, linear, grid.x, grid.y)
-    offset = linear[:, :, -1][:, :, None, None]
-    peak = np.maximum(fitted.max((2, 3), keepdims=True) - offset, offset - fitted.min((2, 3), keepdims=True))[..., 0, 0]
-    columns["peak"] = PER_CHANNEL, peak
-    count = fitted.shape[2] * fitted.shape[3]
-    power = np.einsum("ncyx,ncyx->nc", fitted, fitted) - linear[:, :, -1] * (
-        2 * fitted.sum((2, 3)) - count * linear[:, :, -1]
-    )
-    columns["energy"] = PER_CHANNEL, np.sqrt(np.maximum(power, 0))
+    fitted = np.empty_like(maps.values)
+    peak, energy = np.empty(fitted.shape[:2]), np.empty(fitted.shape[:2])
+    rows = max(1, CACHE // fitted[0].size) if len(fitted) else 1
+    for first in range(0, len(fitted), rows):
+        here = slice(first, first + rows)
+        fitted[here] = map_of(model, p[here], linear[here], grid.x, grid.y)
+        shape = fitted[here] - linear[here, :, -1, None, None]
+        peak[here] = np.maximum(shape.max(axis=(2, 3)), -shape.min(axis=(2, 3)))
+        energy[here] = np.sqrt(np.einsum("ncyx,ncyx->nc", shape, shape))
+    columns["peak"], columns["energy"] = (PER_CHANNEL, peak), (PER_CHANNEL, energy)
     total = maps.total()
     columns["r2"] = ("unit",), 1 - solution.cost / total
     noise = noise_variance(bank)
