@@ -1,0 +1,126 @@
+"""Every threshold behind a word, with its reason, in one table.
+
+They are calibrated on synthetic kernels of known class in ``tests/test_taxonomy.py``, which holds the confusion matrix
+to at most 3 % wrong and 10 % abstaining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A number that separates two words, and why it is this number."""
+
+    value: float
+    reason: str
+
+
+THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
+    {
+        "half_gain": Threshold(
+            0.5,
+            "A filter passes what keeps half the peak amplitude (−6 dB), the convention of the octave "
+            "bandwidth: an even Gabor turns low-pass exactly where nx falls to κ and its bandwidth ceases to "
+            "exist.",
+        ),
+        "broad_area": Threshold(
+            0.3,
+            "Power that fills this share of the frequency square has no band. White noise fills 0.51 ± 0.04 "
+            "(11×11), one pixel 1, a Gabor with an SD of 1.2 px 0.11, a lone blob of 0.7 px 0.16.",
+        ),
+        "no_low_power": Threshold(
+            0.1,
+            "A broad spectrum whose density near zero is below this share of the mean is high-pass (a "
+            "Laplacian, a difference of neighbors); of white-noise kernels of 11×11 fewer than 1 % are.",
+        ),
+        "isotropic": Threshold(
+            0.26,
+            "(λ1 − λ2)/(λ1 + λ2) is (a − 1)/(a + 1) for a blob of aspect a: below 1.7 : 1 nobody calls it "
+            "elongated. 95 % of white-noise kernels of 11×11 lie below 0.23.",
+        ),
+        "anisotropic": Threshold(
+            0.32,
+            "A blob of 2 : 1 has 0.33, a round first derivative 0.5, a round second derivative 0.67; 99 % of "
+            "white-noise kernels of 11×11 lie below 0.28. What lies between the two thresholds is called weakly "
+            "anisotropic.",
+        ),
+        "crossed": Threshold(
+            0.35,
+            "|mean exp(4iθ)| of a product of two crossed first derivatives is 0.36 and of two crossed gratings "
+            "0.5; it counts only with no gain at zero frequency, since a window's square outline also points in "
+            "four directions.",
+        ),
+        "crossed_gain": Threshold(
+            0.25,
+            "Crossed stripes cancel: gain at zero frequency above this is a window's outline.",
+        ),
+        "explained": Threshold(
+            0.7,
+            "A form that leaves more than 30 % of the map unexplained does not name it; the usual selection "
+            "line for Gabor fits of cells and kernels.",
+        ),
+        "margin": Threshold(
+            0.02,
+            "Kernels carry no measurement noise: the simplest model within this r² of the best names the class, "
+            "as in `rfcompare.fit_models`.",
+        ),
+        "uniform": Threshold(
+            0.7,
+            "Squared mean over mean square: a kernel that keeps this share of its energy in its mean is nearly "
+            "uniform, and what r² is about, the rest, is not what it does.",
+        ),
+        "noise_level": Threshold(
+            0.05,
+            "A map is structured when a form explains it better than it explains 95 % of noise maps of the same power.",
+        ),
+        "pixels_per_parameter": Threshold(
+            2.5,
+            "With fewer pixels for every free parameter a model fits any map: a Gabor needs 5×5 pixels, and no "
+            "form can be told on 3×3.",
+        ),
+        "visible": Threshold(
+            0.15,
+            "A lobe is visible when its peak reaches this share of the map's largest value; a figure shows "
+            "fainter ones as gray.",
+        ),
+        "straight": Threshold(
+            15.0,
+            "Degrees by which a stripe's direction turns over the length that its envelope shows (± 1 SD): a "
+            "sixth of a right angle, which the eye still takes for straight.",
+        ),
+        "achromatic": Threshold(
+            0.2,
+            "Share of the kernel's energy off the gray axis. AlexNet-type kernels leave a gap: 52 of 96 lie "
+            "below 0.15 and 43 above 0.3.",
+        ),
+        "chromatic": Threshold(
+            0.3,
+            "The other side of that gap; between the two a kernel is called faintly colored.",
+        ),
+        "opponent": Threshold(
+            0.7,
+            "Above this share off the gray axis the channels oppose each other; below it luminance takes part.",
+        ),
+        "one_color": Threshold(
+            0.9,
+            "One color direction that explains less than this share of the kernel leaves a second shape in "
+            "another color that can be seen (white noise: 0.4).",
+        ),
+    }
+)
+"""Name → value and reason."""
+
+
+def value(name: str) -> float:
+    """The threshold's number.
+
+    Examples
+    --------
+    >>> value("half_gain")
+    0.5
+    """
+    return THRESHOLDS[name].value
