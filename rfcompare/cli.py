@@ -255,6 +255,68 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
         click.echo(f"wrote {path}")
 
 
+@main.command()
+@click.argument("file")
+def inspect(file: str) -> None:
+    """Show what FILE holds, and draft a layout where one is needed."""
+    from rfcompare import sources
+
+    click.echo(sources.inspect(file))
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Copy the file there as well.")
+def fetch(name: str | None, output: Path | None) -> None:
+    """Bring NAME (reference:…, an https address, a torchvision model) and print where it is; alone, list what ships."""
+    from rfcompare import sources
+
+    if name is None:
+        for shipped, what in sources.available().items():
+            click.echo(f"{shipped}  {what}")
+        return
+    path = sources.fetch(name)
+    if output is not None:
+        path = sources.copy_out(path, output)
+    click.echo(path)
+
+
+@main.command()
+@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
+@field_options
+@kernel_options
+@click.option(
+    "--assumed-deg-per-px",
+    type=float,
+    help="Degrees that a kernel's pixel is assumed to stand for; default: match the populations' median sizes.",
+)
+@click.option(
+    "--nulls", type=click.IntRange(min=0), default=1, show_default=True, help="Null ensembles searched as well."
+)
+@seed_option
+@output_option("The matches, as M.nc.")
+def match(
+    fields: str,
+    kernels: str,
+    assumed_deg_per_px: float | None,
+    nulls: int,
+    seed: int,
+    output: Path,
+    **reading: Any,
+) -> None:
+    """Find the kernel that looks most like each field, over shift, rotation, scale and sign."""
+    from rfcompare import bank, matching, pipeline
+
+    recorded = bank.to_signed(pipeline.open_population(fields, **reading))
+    network = bank.to_signed(pipeline.open_population(kernels, **reading))
+    by: Any = "size" if assumed_deg_per_px is None else "degree"
+    found = matching.match(network, recorded, by=by, deg_per_px=assumed_deg_per_px, n_nulls=nulls, seed=seed)
+    bank.save(found, output)
+    click.echo(matching.sentence(found))
+    click.echo(f"wrote {output}")
+
+
 @main.command(hidden=True)
 @click.option("--kernels", required=True, help="The weights that the table is fitted to.")
 @kernel_options

@@ -27,14 +27,14 @@ from scipy.ndimage import gaussian_filter1d
 Floats = npt.NDArray[np.floating]
 Complex = npt.NDArray[np.complexfloating]
 
-SMOOTHING = 0.06
+SMOOTHING = 0.08
 """SD of the smoothing that finds a support in the squared map, as a share of the map's size."""
 
 SUPPORT_LEVEL = 0.05
 """The support is where the smoothed energy exceeds this share of its maximum…"""
 
-NOISE_LEVEL = 2.0
-"""…and this many noise variances, where the noise is known…"""
+NOISE_SDS = 3.0
+"""…and, where the noise is known, its own energy by this many SDs…"""
 
 SUPPORT_RADII = 4.0
 """…within this many field radii of the centroid."""
@@ -45,10 +45,13 @@ EXTENT_ENERGY = 0.99
 BAND_ENERGY = 0.998
 """Frequencies are compared up to the radius that holds this share of the fields' energy (of 90 % of the fields)."""
 
+LEAST_OWN = 0.3
+"""Below this share of a map's energy in its own blurred support there is nothing to correct (an empty map)."""
+
 LOW = 0.6
 """Energies and supports, being smooth, are compared at frequencies up to this share of the limit."""
 
-MAX_FREQUENCIES = 300
+MAX_FREQUENCIES = 400
 """Frequencies of the half plane that are compared at most; finer structure is left out."""
 
 BLOCK_BYTES = 192 * 2**20
@@ -153,11 +156,16 @@ def supports(
 ) -> npt.NDArray[np.bool_]:
     """Where each map (unit, y, x) is more than nothing: its support, which is measured and near the field."""
     energy = np.nan_to_num(maps) ** 2
-    smooth = gaussian_filter1d(energy, SMOOTHING * maps.shape[1], axis=1, mode="nearest")
-    smooth = gaussian_filter1d(smooth, SMOOTHING * maps.shape[2], axis=2, mode="nearest")
-    level = SUPPORT_LEVEL * smooth.max((1, 2))
+    width_y, width_x = SMOOTHING * maps.shape[1], SMOOTHING * maps.shape[2]
+    smooth = gaussian_filter1d(energy, width_y, axis=1, mode="nearest")
+    smooth = gaussian_filter1d(smooth, width_x, axis=2, mode="nearest")
+    level = np.zeros(maps.shape[0])
     if noise_sd is not None:
-        level = np.maximum(level, NOISE_LEVEL * np.nan_to_num(np.asarray(noise_sd)) ** 2)
+        noise = np.nan_to_num(np.asarray(noise_sd)) ** 2
+        smooth = smooth - noise[:, None, None]
+        # A Gaussian of these widths averages 4π·σy·σx pixels, each with a squared noise of SD √2·noise.
+        level = NOISE_SDS * noise * np.sqrt(2 / max(4 * np.pi * width_y * width_x, 1.0))
+    level = np.maximum(level, SUPPORT_LEVEL * smooth.max((1, 2)))
     x, y = grid
     distance = np.hypot(x[None, None] - middle[:, 0, None, None], y[None, :, None] - middle[:, 1, None, None])
     near = distance <= SUPPORT_RADII * np.asarray(radius)[:, None, None]
@@ -273,8 +281,6 @@ def transformed_spectra(
     energy_spectra = np.empty((n, count, low.size), dtype)
     support_spectra = np.empty((n, count, low.size), dtype)
     center = maps.center[units]
-    # Lanczos's factors keep the edge of a support, cut off at the last frequency, from ringing.
-    taper = np.sinc(np.hypot(kx, ky)[low] / (LOW * lattice.limit))
     norm = np.sqrt(maps.energy[units] * area)
     scale_norm = np.divide(area, norm, out=np.zeros_like(norm), where=norm > 0)
     total = (values**2).sum(1)
@@ -296,8 +302,11 @@ def transformed_spectra(
             pixel = np.sinc(qx * maps.dx) * np.sinc(qy * maps.dy)
             centered = (back * pixel)[:, low]
             energy_spectra[:, t] = sums[low, n : 2 * n].T * centered * scale_total[:, None]
-            support_spectra[:, t] = sums[low, 2 * n :].T * centered * (scale**2 * area * taper)
+            support_spectra[:, t] = sums[low, 2 * n :].T * centered * (scale**2 * area)
             t += 1
+    # Cut off at the last frequency, a support is blurred; what a map keeps in its own blurred support counts as all.
+    own = np.einsum("utk,utk,k->ut", energy_spectra, support_spectra.conj(), lattice.weight[low]).real
+    energy_spectra /= np.where(own > LEAST_OWN, own, 1.0)[:, :, None].astype(dtype)
     return map_spectra, energy_spectra, support_spectra
 
 
@@ -584,6 +593,6 @@ def _finish(
         np.where(none, np.nan, turn * search.rotation_step),
         np.where(none, np.nan, search.scales[size]),
         np.where(none[:, None], np.nan, shift),
-        np.where(none, np.nan, own.astype(float)),
-        np.where(none, np.nan, other.astype(float)),
+        np.where(none, np.nan, own.clip(0, 1).astype(float)),
+        np.where(none, np.nan, other.clip(0, 1).astype(float)),
     )
