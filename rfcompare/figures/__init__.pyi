@@ -1,5 +1,6 @@
 from .catalog import FIGURES as FIGURES
 from .catalog import Entry as Entry
+from .columns import cortical_columns as cortical_columns
 from .drawing import caption as caption
 from .drawing import numbers as numbers
 from .drawing import record as record
@@ -7,5 +8,7 @@ from .drawing import save as save
 from .drawing import style as style
 from .maps import fits as fits
 from .maps import kernels as kernels
+from .pairs import matches as matches
 from .populations import gabor_space as gabor_space
 from .populations import tuning as tuning
+from .scores import score as score

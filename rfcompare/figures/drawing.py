@@ -543,31 +543,36 @@ def length_text(length: float, units: str) -> str:
     return f"{length:g}°" if units == "degree" else f"{length:g} px"
 
 
-def scale_bar(axes: Axes, *, length: float, units: str, x: float, y: float, gap: float) -> None:
-    """Draw a horizontal scale bar from (x, y) with its length written beneath.
+def bar_below(axes: Axes, length: float, units: str) -> None:
+    """Draw a scale bar under a map, from its left edge, with its length written beside it.
 
     Parameters
     ----------
     axes : matplotlib Axes
-        Whose data coordinates are the maps' units.
+        That a map was drawn in, in the map's units.
     length : float
-        In data coordinates.
+        In the map's units.
     units : {"px", "degree"}
         Of the length.
-    x, y : float
-        Left end of the bar, data coordinates.
-    gap : float
-        Distance from the bar down to the top of its text, data coordinates.
 
     Examples
     --------
     >>> axes = new_figure(height=50).add_subplot()
-    >>> scale_bar(axes, length=2, units="degree", x=0, y=0, gap=0.1)
+    >>> image = draw_map(axes, np.eye(3), extent=(-3, 3, -3, 3))
+    >>> bar_below(axes, 2, "degree")
     >>> axes.texts[0].get_text(), axes.lines[0].get_xdata().tolist()
-    ('2°', [0, 2])
+    ('2°', [-3.0, -1.0])
     """
-    axes.plot([x, x + length], [y, y], color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
-    axes.text(x, y - gap, length_text(length, units), ha="left", va="top", fontsize=SMALL)
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    height = bottom - 0.13 * (top - bottom)
+    axes.plot([left, left + length], [height] * 2, color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
+    axes.text(
+        left + length + 0.06 * (right - left), height, length_text(length, units),
+        ha="left", va="center", fontsize=SMALL,
+    )  # fmt: skip
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
 
 
 def map_extent(dataset: xr.Dataset) -> tuple[float, float, float, float]:

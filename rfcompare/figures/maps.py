@@ -20,6 +20,7 @@ from rfcompare.figures.drawing import (
     SMALL,
     Population,
     Width,
+    bar_below,
     draw_map,
     length_text,
     letter,
@@ -451,14 +452,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
                 panel.set_ylabel(str(fitted["unit"].values[unit])[-14:], fontsize=SMALL)
             if row == len(chosen) - 1 and column == 0:
                 bar = nice_length((extent[1] - extent[0]) * 1.2)
-                panel.annotate(
-                    "",
-                    xy=(extent[0], extent[2] - 0.08 * (extent[3] - extent[2])),
-                    xytext=(extent[0] + bar, extent[2] - 0.08 * (extent[3] - extent[2])),
-                    arrowprops={"arrowstyle": "-", "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
-                    annotation_clip=False,
-                )
-                panel.set_xlabel(length_text(bar, population.units), fontsize=SMALL, loc="left", labelpad=4)
+                bar_below(panel, bar, population.units)
         words = place.add_subplot(grid[row, 3])
         words.set_axis_off()
         simulated = population.kind == "simulated"

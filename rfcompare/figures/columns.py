@@ -1,0 +1,514 @@
+"""The figure of ON, OFF and cortical columns, in the style of a paper's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from rfcompare.bank import to_signed
+from rfcompare.figures.drawing import (
+    OFF,
+    ON,
+    SMALL,
+    Width,
+    draw_map,
+    letter,
+    map_extent,
+    mark_kind,
+    new_figure,
+    nice_length,
+    record,
+    scale_bar,
+    style,
+)
+
+Array = NDArray[np.float64]
+
+N_SHOWN = 6
+"""Columns shown with their fits and kernels: evenly spaced over the ranked r², so that bad ones are seen as well."""
+
+UM_PER_DEGREE = 18.0
+"""How large fields are drawn at their cells' positions: a legible size, unrelated to the magnification."""
+
+CONDITION_COLORS = {
+    "column": "#000000",
+    "positions shuffled": "#e69f00",
+    "recentered": "#009e73",
+    "orientation-matched elsewhere": "#cc79a7",
+}
+
+
+def cortical_columns(
+    bank: xr.Dataset,
+    tree: xr.DataTree,
+    beside: xr.Dataset | None = None,
+    *,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show subfields over cortex and in visual space, their topology, and the average fields of columns.
+
+    Parameters
+    ----------
+    bank : Dataset
+        The bank that was analyzed.
+    tree : DataTree
+        What `rfcompare.analyze_columns` gave; without cortical positions only the subfields are shown.
+    beside : Dataset, optional
+        Columns with their best kernels: ``rf`` and ``kernel`` (unit, y, x), ``similarity``, ``chance`` and
+        ``kernel_name`` (unit), attribute ``kernels``.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank, _ = rfc.simulate_treeshrew(n_cells=5, seed=0)
+    >>> tree = rfc.analyze_columns(bank.drop_vars(["cortex_x", "cortex_y"]), seed=0)
+    >>> [axes.get_xlabel() for axes in cortical_columns(bank, tree).axes][1]
+    'Segregation index'
+    """
+    with style():
+        if "columns" not in tree.children:
+            return _subfields_only(tree, width=width, axes=axes)
+        rows = [44.0, 42.0, 58.0] + ([38.0] if beside is not None else [])
+        figure = new_figure(width=width, height=sum(rows), axes=axes)
+        parts = figure.subfigures(len(rows), 1, height_ratios=rows)
+        kind = str(tree.attrs["kind"])
+        tables: list[pd.DataFrame] = []
+        top = parts[0].subplots(1, 3, width_ratios=[1, 1, 1.25])
+        name = _shown_field(tree)
+        tables += _fields_at_cells(top[0], bank, tree, name)
+        tables += _centers(top[1], tree, name)
+        tables += _distances(top[2], tree)
+        middle = parts[1].subplots(1, 4, width_ratios=[0.7, 1.15, 1, 1])
+        tables += _scatter(middle[0], tree)
+        tables += _growth(middle[1], tree)
+        tables += _orientation(middle[2], tree, name)
+        tables += _phase(middle[3], tree, name)
+        for panel, text in zip([*top, *middle], "abcdefg", strict=True):
+            letter(panel, text)
+            mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
+        shown = _shown_columns(tree)
+        tables += _aggregates(parts[2], tree, shown)
+        letter(parts[2], "h")
+        if beside is not None:
+            tables += _kernels(parts[3], beside, kind)
+            letter(parts[3], "i")
+        return record(
+            figure, numbers=pd.concat(tables, ignore_index=True), caption=_caption(tree, beside, name, len(shown))
+        )
+
+
+def _rows(panel: str, **columns: Any) -> list[pd.DataFrame]:
+    return [pd.DataFrame({"panel": panel, **columns})]
+
+
+def _label(found: xr.Dataset) -> NDArray[np.str_]:
+    field = found.field_of_view if "field_of_view" in found.variables else found.subject
+    return np.char.add(np.char.add(found.subject.values.astype(str), " "), field.values.astype(str))
+
+
+def _shown_field(tree: xr.DataTree) -> str:
+    """The field of view with the most cells that have both subfields."""
+    found = tree["subfields"].to_dataset()
+    both = np.char.startswith(found.status.values.astype(str), "ON and OFF")
+    names, counts = np.unique(_label(found)[both] if both.any() else _label(found), return_counts=True)
+    return str(names[counts.argmax()])
+
+
+def _of_field(found: xr.Dataset, name: str) -> xr.Dataset:
+    return found.isel(unit=np.flatnonzero(_label(found) == name))
+
+
+def _unit_sign(tree: xr.DataTree) -> str:
+    return "°" if tree.attrs["units"] == "degree" else "px"
+
+
+def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+    """Contours of ON and OFF at half their peak, each field drawn around its cell."""
+    found = _of_field(tree["subfields"].to_dataset(), name)
+    signed = to_signed(bank).sel(unit=found.unit)
+    x, y = np.asarray(signed.x.values), np.asarray(signed.y.values)
+    scale = UM_PER_DEGREE if tree.attrs["units"] == "degree" else UM_PER_DEGREE * 8 / (x[-1] - x[0])
+    for unit in range(found.sizes["unit"]):
+        one = np.nan_to_num(signed.rf.values[unit, 0])
+        here = float(found.cortex_x[unit]), float(found.cortex_y[unit])
+        middle = float(found.field_x[unit]), float(found.field_y[unit])
+        if not np.isfinite(middle).all():
+            continue
+        for sign, word, color in ((1.0, "ON", ON), (-1.0, "OFF", OFF)):
+            if word not in str(found.status.values[unit]).split(";")[0]:
+                continue
+            grid_x, grid_y = here[0] + scale * (x - middle[0]), here[1] + scale * (y - middle[1])
+            panel.contour(grid_x, grid_y, sign * one, levels=[0.5 * (sign * one).max()], colors=color, linewidths=0.6)
+    panel.plot(found.cortex_x, found.cortex_y, "k.", markersize=1.5)
+    panel.set_aspect("equal")
+    # Contours reach beyond their cells: the limits follow the fields' extent.
+    reach = 2.2 * scale if tree.attrs["units"] == "degree" else 40.0
+    for axis, values in (("x", found.cortex_x.values), ("y", found.cortex_y.values)):
+        getattr(panel, f"set_{axis}lim")(np.nanmin(values) - reach, np.nanmax(values) + reach)
+    panel.set_xlabel("Cortex (µm)")
+    panel.set_ylabel("Cortex (µm)")
+    panel.set_title(f"Fields at their cells, {name}")
+    return _rows("a", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values)
+
+
+def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+    found = _of_field(tree["subfields"].to_dataset(), name)
+    unit = _unit_sign(tree)
+    for i in range(found.sizes["unit"]):
+        panel.plot(
+            [found.on_x.values[i], found.off_x.values[i]],
+            [found.on_y.values[i], found.off_y.values[i]],
+            color="#bdbdbd",
+            linewidth=0.4,
+            zorder=1,
+        )
+    panel.plot(found.on_x, found.on_y, "o", color=ON, markersize=2.5, markeredgewidth=0, label="ON")
+    panel.plot(found.off_x, found.off_y, "o", color=OFF, markersize=2.5, markeredgewidth=0, label="OFF")
+    panel.set_aspect("equal", adjustable="datalim")
+    panel.set_xlabel(f"Azimuth ({unit})")
+    panel.set_ylabel(f"Elevation ({unit})")
+    panel.set_title("Centers in visual space")
+    panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
+    # Room above for the legend and below for the mark.
+    low, high = np.nanmin([found.on_y, found.off_y]), np.nanmax([found.on_y, found.off_y])
+    panel.set_ylim(low - 0.25 * (high - low), high + 0.25 * (high - low))
+    return [
+        part
+        for sign in ("on", "off")
+        for part in _rows(
+            "b", unit=found.unit.values, series=sign, x=found[f"{sign}_x"].values, y=found[f"{sign}_y"].values
+        )
+    ]
+
+
+def _distances(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
+    if "topology" not in tree.children:
+        panel.text(0.5, 0.5, "too few cells with both subfields", ha="center", transform=panel.transAxes)
+        return []
+    table = tree["topology"].to_dataset().to_dataframe().reset_index()
+    categories = list(dict.fromkeys(table["category"]))
+    for offset, (shuffle, marker, face) in enumerate((("sign", "o", "black"), ("position", "s", "white"))):
+        rows = table[table["shuffle"] == shuffle]
+        place = np.array([categories.index(value) for value in rows["category"]]) + 0.22 * (offset - 0.5)
+        effect = 100 * rows["effect"].to_numpy(dtype=float)
+        bounds = [100 * rows[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high")]
+        finite = np.isfinite(bounds).all(axis=0)
+        panel.vlines(place[finite], bounds[0][finite], bounds[1][finite], color="black", linewidth=0.8)
+        words = "signs swapped within cells" if shuffle == "sign" else "positions shuffled, neighbors"
+        panel.plot(place, effect, marker, color="black", markerfacecolor=face, markersize=3.2, label=words)
+        for x, top, p in zip(place, np.where(finite, bounds[1], effect), rows["p"], strict=True):
+            if np.isfinite(p) and p <= 0.05:
+                panel.annotate(
+                    "*", (x, top), ha="center", va="bottom", fontsize=SMALL, xytext=(0, -1), textcoords="offset points"
+                )
+    panel.axhline(0, color="#8c8c8c", linewidth=0.5)
+    panel.set_xticks(range(len(categories)), [text.replace(" ", "\n").replace("-", "–") for text in categories])
+    panel.set_ylabel("Distance beyond chance (%)")
+    low, high = panel.get_ylim()
+    panel.set_ylim(low, high + 0.45 * (high - low))
+    panel.legend(loc="upper left")
+    panel.set_title("Pairwise distances against shuffles")
+    return _rows(
+        "c",
+        series=table["shuffle"] + " " + table["category"],
+        x=table["category"],
+        y=table["effect"],
+        low=table["ci_low"],
+        high=table["ci_high"],
+        p=table["p"],
+    )
+
+
+def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
+    if "visuotopy" not in tree.children:
+        return []
+    fits = tree["visuotopy"].to_dataset()
+    scatter = fits.scatter.sel(target=["OFF", "ON"]).to_pandas().groupby(fits.animal.values).mean()
+    for _, row in scatter.iterrows():
+        panel.plot([0, 1], row, color="#bdbdbd", linewidth=0.6, zorder=1)
+    for place, (target, color) in enumerate((("OFF", OFF), ("ON", ON))):
+        panel.plot(np.full(len(scatter), place), scatter[target], "o", color=color, markersize=2.5, markeredgewidth=0)
+    panel.set_xticks([0, 1], ["OFF", "ON"])
+    panel.set_xlim(-0.5, 1.5)
+    panel.set_ylim(0, 1.25 * float(scatter.to_numpy().max()))
+    panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
+    panel.set_title("Per animal")
+    return [
+        part
+        for target in scatter
+        for part in _rows("d", unit=scatter.index, series=str(target), y=scatter[target].to_numpy())
+    ]
+
+
+def _growth(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
+    growth = tree["growth"].to_dataset()
+    count = growth.n_averaged.values.astype(float)
+    for step, name in enumerate(growth.condition.values.astype(str)):
+        one = growth.sel(condition=name)
+        shift = count * 2 ** (0.08 * (step - 1.5))
+        low, high = (np.clip(one[bound].values, 0, 1) for bound in ("r2_low", "r2_high"))
+        good = np.isfinite(one.r2_low.values)
+        color = CONDITION_COLORS[name]
+        panel.vlines(shift[good], low[good], high[good], color=color, linewidth=0.7)
+        words = {"column": "neighbors in place"}.get(name, name.replace(" elsewhere", ",\nfrom elsewhere"))
+        panel.plot(shift, one.r2, "o-", color=color, markersize=2.2, linewidth=0.8, label=words)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(count, [f"{value:g}" for value in count])
+    panel.minorticks_off()
+    low = float(np.nanmin(growth.r2_low.where(np.isfinite(growth.r2_low), growth.r2)))
+    panel.set_ylim(max(-0.05, min(0.5, low) - 0.42), 1.08)
+    panel.legend(loc="lower left", fontsize=SMALL, labelspacing=0.15)
+    panel.set_xlabel("Cells averaged")
+    panel.set_ylabel("$r^2$ of a Gabor")
+    panel.set_title("Averages against chance")
+    frame = growth[["r2", "r2_low", "r2_high"]].to_dataframe().reset_index()
+    return _rows(
+        "e", series=frame["condition"], x=frame["n_averaged"], y=frame["r2"], low=frame["r2_low"], high=frame["r2_high"]
+    )
+
+
+def _field_row(part: xr.Dataset, name: str) -> int:
+    return [str(value) for value in part.field.values].index(name)
+
+
+def _orientation(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+    maps = tree["orientation"].to_dataset()
+    found = _of_field(tree["subfields"].to_dataset(), name)
+    row = _field_row(maps, name)
+    x, y = maps.map_x_um.values[row], maps.map_y_um.values[row]
+    image = panel.pcolormesh(
+        x,
+        y,
+        np.ma.masked_invalid(maps.orientation_map.values[row]),
+        cmap="hsv",
+        vmin=0,
+        vmax=180,
+        shading="nearest",
+        alpha=0.55,
+        linewidth=0,
+        rasterized=True,
+    )
+    theta = found.preferred_orientation.values
+    panel.scatter(
+        found.cortex_x, found.cortex_y, c=theta, cmap="hsv", vmin=0, vmax=180, s=9, edgecolors="black", linewidths=0.3
+    )
+    here = maps.pinwheel_field.values.astype(str) == name
+    panel.plot(
+        maps.pinwheel_x.values[here],
+        maps.pinwheel_y.values[here],
+        "*",
+        color="white",
+        markeredgecolor="black",
+        markeredgewidth=0.4,
+        markersize=6,
+    )
+    panel.set_aspect("equal")
+    low, high = panel.get_ylim()
+    panel.set_ylim(low - 0.16 * (high - low), high)
+    panel.set_xlabel("Cortex (µm)")
+    panel.set_title("Orientation, pinwheels ★" if here.any() else "Orientation preference")
+    bar = panel.get_figure(root=False).colorbar(image, ax=panel, shrink=0.75, ticks=[0, 90, 180], pad=0.02)  # type: ignore[union-attr]
+    bar.solids.set_alpha(1)
+    bar.ax.set_yticklabels(["0°", "90°", "180°"])
+    return _rows("f", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=theta)
+
+
+def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+    found = _of_field(tree["subfields"].to_dataset(), name)
+    phase = tree["phase"].to_dataset().phase.sel(unit=found.unit)
+    dots = panel.scatter(
+        found.cortex_x,
+        found.cortex_y,
+        c=phase,
+        cmap="twilight_shifted",
+        vmin=-180,
+        vmax=180,
+        s=16,
+        edgecolors="black",
+        linewidths=0.3,
+    )
+    panel.set_aspect("equal")
+    low, high = panel.get_ylim()
+    panel.set_ylim(low - 0.16 * (high - low), high)
+    panel.set_xlabel("Cortex (µm)")
+    panel.set_title("Absolute phase")
+    bar = panel.get_figure(root=False).colorbar(dots, ax=panel, shrink=0.75, ticks=[-180, 0, 180], pad=0.02)  # type: ignore[union-attr]
+    bar.ax.set_yticklabels(["−180°", "0°", "180°"])
+    return _rows("g", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=phase.values)
+
+
+def _shown_columns(tree: xr.DataTree) -> NDArray[np.intp]:
+    columns = tree["columns"].to_dataset()
+    rows = np.flatnonzero(columns.disjoint.values)
+    rows = rows if rows.size else np.arange(min(1, columns.sizes["unit"]))
+    ranked = rows[np.argsort(-np.nan_to_num(columns.r2.values[rows]), kind="stable")]
+    return ranked[np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))]
+
+
+def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> list[pd.DataFrame]:
+    columns = tree["columns"].to_dataset()
+    extent = map_extent(columns)
+    panels = part.subplots(3, len(shown), squeeze=False, height_ratios=[1, 1, 0.75])
+    tables: list[pd.DataFrame] = []
+    top = max(float(np.nanmax(np.abs(columns.profile.values[row]))) for row in shown)
+    threshold = float(columns.attrs["profile_threshold"])
+    for place, row in enumerate(shown):
+        one = columns.isel(unit=row)
+        limit = float(np.nanmax(np.abs(one.rf.values)))
+        draw_map(panels[0, place], one.rf.values[0], extent=extent, limit=limit)
+        draw_map(panels[1, place], one.rf_fit.values, extent=extent, limit=limit)
+        x0, y0, angle = float(one.origin_x), float(one.origin_y), np.deg2rad(float(one.orientation) + 90)
+        reach = 1.25 / float(one.frequency)
+        panels[0, place].plot(
+            [x0 - reach * np.cos(angle), x0 + reach * np.cos(angle)],
+            [y0 - reach * np.sin(angle), y0 + reach * np.sin(angle)],
+            color="black",
+            linewidth=0.5,
+            linestyle=(0, (3, 2)),
+        )
+        for panel in panels[:2, place]:
+            panel.set_xlim(extent[0], extent[1])
+            panel.set_ylim(extent[2], extent[3])
+        panels[0, place].set_title(f"{one.subject.item()}, {int(one.n_cells)} cells", fontsize=SMALL)
+        panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {one.model.item()}", fontsize=SMALL)
+        cycle, profile = columns.cycle.values, one.profile.values
+        line = panels[2, place]
+        line.axhline(0, color="#8c8c8c", linewidth=0.4)
+        line.plot(cycle, profile, color="black", linewidth=0.8)
+        for sign, color in ((1, ON), (-1, OFF)):
+            with np.errstate(invalid="ignore"):
+                clear = sign * one.profile_z.values > threshold
+            line.fill_between(cycle, 0, profile, where=clear, color=color, linewidth=0, alpha=0.6)
+        line.set_ylim(-1.1 * top, 1.1 * top)
+        line.set_xticks([-1, 0, 1])
+        if place:
+            line.set_yticklabels([])
+        else:
+            line.set_ylabel("Profile\n(a.u.)")
+        line.set_xlabel("Cycles")
+        tables += _rows("h", unit=str(one.unit.item()), x=cycle, y=profile, value=one.profile_z.values)
+    for row, text in enumerate(("Average", "Gabor fit")):
+        panels[row, 0].set_ylabel(text)
+    mark_kind(panels[0, 0], str(tree.attrs["kind"]), corner="lower right")
+    length = nice_length(extent[1] - extent[0])
+    _bar(panels[1, 0], length, str(tree.attrs["units"]), extent)
+    return tables
+
+
+def _bar(panel: Axes, length: float, units: str, extent: tuple[float, float, float, float]) -> None:
+    height = extent[3] - extent[2]
+    x, y = extent[0] + 0.06 * (extent[1] - extent[0]), extent[2] + 0.2 * height
+    scale_bar(panel, length=length, units=units, x=x, y=y, gap=0.02 * height)
+
+
+def _kernels(part: SubFigure, beside: xr.Dataset, kind: str) -> list[pd.DataFrame]:
+    """The separate columns of highest, middle and lowest similarity above the kernels laid on them."""
+    ranked = np.argsort(-np.nan_to_num(beside.similarity.values), kind="stable")
+    rows = ranked[np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))]
+    panels = part.subplots(2, len(rows), squeeze=False)
+    extent = map_extent(beside)
+    for place, row in enumerate(rows):
+        one = beside.isel(unit=row)
+        draw_map(panels[0, place], one.rf.values, extent=extent)
+        draw_map(panels[1, place], one.kernel.values, extent=extent)
+        panels[0, place].set_title(f"similarity {float(one.similarity):.2f}", fontsize=SMALL)
+        panels[1, place].set_title(f"kernel {one.kernel_name.item()}", fontsize=SMALL)
+    panels[0, 0].set_ylabel("Column")
+    panels[1, 0].set_ylabel("Best kernel")
+    mark_kind(panels[0, 0], kind, corner="lower right")
+    _bar(panels[1, 0], nice_length(extent[1] - extent[0]), str(beside.attrs["units"]), extent)
+    names = beside.unit.values[rows]
+    return _rows(
+        "i",
+        unit=names,
+        series=beside.kernel_name.values[rows],
+        y=beside.similarity.values[rows],
+        value=beside.chance.values[rows],
+    )
+
+
+def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | SubFigure | None) -> Figure:
+    found = tree["subfields"].to_dataset()
+    unit = _unit_sign(tree)
+    figure = new_figure(width=width, height=58, axes=axes)
+    panels = figure.subplots(1, 3)
+    for sign, color in (("on", ON), ("off", OFF)):
+        panels[0].plot(
+            found[f"{sign}_x"],
+            found[f"{sign}_y"],
+            "o",
+            color=color,
+            markersize=2,
+            markeredgewidth=0,
+            label=sign.upper(),
+        )
+    panels[0].set_aspect("equal", adjustable="datalim")
+    panels[0].set_xlabel(f"x ({unit})")
+    panels[0].set_ylabel(f"y ({unit})")
+    panels[0].set_title("Centers of subfields")
+    panels[0].legend(loc="upper left", handletextpad=0.1)
+    tables = []
+    for panel, name, text in (
+        (panels[1], "segregation_index", "Segregation index"),
+        (panels[2], "dominance", "Dominance (OFF −1, ON +1)"),
+    ):
+        values = found[name].values[np.isfinite(found[name].values)]
+        panel.hist(values, bins=np.linspace(-1, 1, 21), color="#8c8c8c")
+        panel.set_xlabel(text)
+        panel.set_ylabel("Cells")
+        panel.set_title(f"n = {values.size}")
+        tables += _rows(name, unit=found.unit.values, value=found[name].values)
+    for panel, text in zip(panels, "abc", strict=True):
+        letter(panel, text)
+        mark_kind(panel, str(tree.attrs["kind"]))
+    missing = json.loads(str(tree.attrs["missing"]))
+    caption = f"Subfields of {tree.attrs['n_units']} cells ({tree.attrs['kind']}). " + " ".join(
+        f"Missing: {text}." for text in missing
+    )
+    return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
+
+
+def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: int) -> str:
+    about = tree.attrs
+    columns = tree["columns"].to_dataset()
+    subfields = tree["subfields"].attrs
+    phase_p = float(tree["phase"].attrs.get("p", np.nan))
+    text = (
+        f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {about['kind']}. "
+        f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and OFF "
+        f"(blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
+        f"c, Mean pairwise distances relative to chance, mean over animals with 95 % Student intervals; * p ≤ 0.05, "
+        f"{about['n_permutations']} permutations within fields of view. "
+        "d, Scatter of centers about the affine visuotopic fit. "
+        "e, r² of a Gabor on averages of growing numbers of cells, over animals with 95 % intervals. "
+        f"f, Orientation preference ({tree['orientation'].attrs['orientation_source']}), smoothed with SD "
+        f"{about['smoothing']:g} µm; g, absolute phase for the field's median frequency (p = {phase_p:.3g}). "
+        f"h, Averages within {about['radius']:g} µm of {n_shown} of {int(columns.disjoint.sum())} columns that share no "
+        "cell, evenly spaced over the ranked r², with fitted Gabor, chosen model and profile across the stripes (dashed "
+        f"line); colored where {columns.attrs['profile_noise_model']}. "
+    )
+    if beside is not None:
+        chance = float(np.nanmedian(beside.chance))
+        text += (
+            f"i, Columns above the kernel of {beside.attrs['kernels']} ({beside.attrs['kind_kernels']}) that matches best "
+            f"after shift, rotation, scale and sign; noise with the kernels' spectra reaches {chance:.2f}. "
+        )
+    text += " ".join(json.loads(str(about["conclusion"])))
+    missing = json.loads(str(about["missing"]))
+    return text + "".join(f" Missing: {sentence}." for sentence in missing) + f" Source: {about['citation']}"

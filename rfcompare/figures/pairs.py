@@ -1,0 +1,255 @@
+"""The figure of matched maps: which kernel looks like which field, and how much that is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import pdist
+
+from rfcompare.errors import InputError
+from rfcompare.figures.drawing import (
+    SMALL,
+    Population,
+    Width,
+    bar_below,
+    draw_map,
+    letter,
+    map_extent,
+    mark_kind,
+    new_figure,
+    nice_length,
+    populations,
+    record,
+    style,
+)
+from rfcompare.figures.maps import shown_map, source_text
+from rfcompare.matching import apply_transform
+
+N_PAIRS = 6
+"""Pairs drawn: evenly spaced ranks of the one-to-one assignment, from the most to the least similar."""
+
+_CHANCE, _CEILING = "#767676", "#009e73"
+
+
+def matches(
+    found: xr.Dataset,
+    a: xr.Dataset,
+    b: xr.Dataset,
+    *,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show pairs with their transform, every field's best match beside chance and ceiling, and the similarity matrix.
+
+    Parameters
+    ----------
+    found : Dataset
+        What `rfcompare.match` gave for `a` and `b`.
+    a, b : Dataset
+        The signed banks that were matched: as a rule kernels and fields.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        The pairs are evenly spaced ranks of the assignment, chosen by rule. The matrix is ordered by average-linkage
+        trees of its rows and columns.
+
+    Raises
+    ------
+    InputError
+        If the banks are not those that were matched, or no pair was found.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> from rfcompare.simulation import simulate_population
+    >>> a, b = (simulate_population(n=3, size=9, seed=seed)[0] for seed in (0, 1))
+    >>> figure = matches(rfc.match(a, b), a, b)
+    >>> len(rfc.figures.numbers(figure))
+    9
+    """
+    for name, bank in (("unit_a", a), ("unit_b", b)):
+        if list(found[name].values) != list(bank["unit"].values):
+            raise InputError(f"expected the banks that were matched, got other units in {name}; pass match's own banks")
+    similarity = found["similarity"].transpose("unit_a", "unit_b").values.astype(float)
+    pairs = _ranked_pairs(found)
+    if not pairs:
+        raise InputError("expected at least one assigned pair with a transform, got none; see match's similarity")
+    styles = populations([a, b])
+    with style():
+        figure = new_figure(width=width, height=118, axes=axes)
+        left, right = figure.subfigures(1, 2, width_ratios=[1.12, 1])
+        _draw_pairs(left, found, a, b, pairs, styles)
+        above, below = right.subplots(2, 1, height_ratios=[1, 1.45])
+        _draw_best(above, found, styles)
+        _draw_matrix(right, below, similarity, styles)
+        letter(above, "b")
+        letter(below, "c")
+        return record(figure, numbers=_numbers(found, styles), caption=_caption(found, a, b, styles, len(pairs)))
+
+
+def _ranked_pairs(found: xr.Dataset) -> list[tuple[int, int]]:
+    assigned = found["assigned"].transpose("unit_a", "unit_b").values.astype(bool)
+    similarity = found["similarity"].transpose("unit_a", "unit_b").values.astype(float)
+    placed = assigned & np.isfinite(found["scale"].transpose("unit_a", "unit_b").values.astype(float))
+    rows, columns = np.nonzero(placed)
+    order = np.argsort(-similarity[rows, columns], kind="stable")
+    chosen = order[np.unique(np.linspace(0, order.size - 1, min(N_PAIRS, order.size)).round().astype(int))]
+    return [(int(rows[i]), int(columns[i])) for i in chosen]
+
+
+def _draw_pairs(
+    place: Any,
+    found: xr.Dataset,
+    a: xr.Dataset,
+    b: xr.Dataset,
+    pairs: list[tuple[int, int]],
+    styles: list[Population],
+) -> None:
+    grid = place.add_gridspec(len(pairs), 4, width_ratios=[1, 1, 1, 1.75])
+    for row, (i, j) in enumerate(pairs):
+        one = found.isel(unit_a=i, unit_b=j)
+        laid = apply_transform(a, found, str(a["unit"].values[i]), str(b["unit"].values[j]), to=b)
+        field = shown_map(b, j)
+        shown = (
+            ("kernel", shown_map(a, i), map_extent(a), styles[0]),
+            ("laid on the field", np.asarray(laid.transpose("y", "x").values, dtype=float), map_extent(b), styles[0]),
+            ("field", field, map_extent(b), styles[1]),
+        )
+        for column, (title, values, extent, _) in enumerate(shown):
+            panel = place.add_subplot(grid[row, column])
+            draw_map(panel, values, extent=extent)
+            if row == 0:
+                panel.set_title(title, fontsize=SMALL)
+                if column == 0:
+                    letter(panel, "a")
+            if row == len(pairs) - 1 and column in (0, 2):
+                population = styles[0 if column == 0 else 1]
+                bar = nice_length((extent[1] - extent[0]) * 1.2)
+                bar_below(panel, bar, population.units)
+        words = place.add_subplot(grid[row, 3])
+        words.set_axis_off()
+        text = f"similarity {float(one['similarity']):.2f}\n" + beside_text(found, j)
+        text += (
+            f"\n{float(one['rotation']):+.0f}°, × {float(one['scale']):.2f}"
+            f"{', sign turned' if float(one['sign']) < 0 else ''}"
+        )
+        simulated = "simulated" in (styles[0].kind, styles[1].kind)
+        words.text(0, 0.38 if simulated else 0.5, text, fontsize=SMALL, va="center", ha="left", linespacing=1.1)
+        mark_kind(words, [population.kind for population in styles], corner="upper left")
+
+
+def beside_text(found: xr.Dataset, unit_b: int) -> str:
+    """Write what must stand beside the similarity of one field: its chance level and its ceiling.
+
+    Examples
+    --------
+    >>> beside_text(xr.Dataset({"chance": ("unit_b", [0.4]), "ceiling": ("unit_b", [np.nan])}), 0)
+    'chance 0.40, ceiling unknown'
+    """
+    chance, ceiling = (float(found[name].values[unit_b]) for name in ("chance", "ceiling"))
+    return (
+        f"chance {chance:.2f}" if np.isfinite(chance) else "chance not tested"
+    ) + (f", ceiling {ceiling:.2f}" if np.isfinite(ceiling) else ", ceiling unknown")  # fmt: skip
+
+
+def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
+    """Draw every field's best match, ordered, with the best of the nulls and the ceiling of the same field."""
+    best, chance, ceiling = (found[name].values.astype(float) for name in ("best", "chance", "ceiling"))
+    order = np.argsort(-np.nan_to_num(best, nan=-1), kind="stable")
+    rank = np.arange(1, order.size + 1)
+    for values, color, marker, label in (
+        (ceiling, _CEILING, "_", "ceiling"),
+        (best, "black", "o", "best kernel"),
+        (chance, _CHANCE, "_", "chance"),
+    ):
+        if np.isfinite(values).any():
+            axes.plot(
+                rank, values[order], linestyle="none", marker=marker, markersize=1.7 if marker == "o" else 3,
+                markeredgewidth=0.8, color=color, label=label,
+            )  # fmt: skip
+    axes.set_ylim(0, 1.02)
+    axes.set_xlim(0, order.size + 1)
+    axes.set_xlabel(f"fields of {styles[1].name}, most similar first")
+    axes.set_ylabel("similarity")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.legend(loc="lower left", bbox_to_anchor=(0.1, 1.0), ncols=3, columnspacing=1.0, handletextpad=0.3)
+    mark_kind(axes, [population.kind for population in styles], corner="lower right")
+
+
+def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]], styles: list[Population]) -> None:
+    shown = similarity[np.ix_(tree_order(similarity), tree_order(similarity.T))]
+    image = axes.imshow(
+        np.ma.masked_invalid(shown),
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+        rasterized=True,
+    )
+    axes.set_xlabel(f"{styles[1].name}, ordered by a tree")
+    axes.set_ylabel(f"{styles[0].name}, by a tree")
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
+    bar.set_label("similarity")
+    bar.ax.tick_params(labelsize=SMALL)
+    mark_kind(axes, [population.kind for population in styles], corner="upper right")
+
+
+def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """Order rows by the leaves of an average-linkage tree of their Euclidean distances.
+
+    Examples
+    --------
+    >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.0]])
+    >>> abs(int(np.flatnonzero(tree_order(rows) == 0)[0]) - int(np.flatnonzero(tree_order(rows) == 2)[0]))
+    1
+    """
+    if len(similarity) < 3:
+        return np.arange(len(similarity))
+    tree = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
+    return np.asarray(leaves_list(tree), dtype=np.intp)
+
+
+def _numbers(found: xr.Dataset, styles: list[Population]) -> pd.DataFrame:
+    frame = found[["similarity", "rotation", "scale", "shift_x", "shift_y", "sign", "assigned"]].to_dataframe()
+    frame = frame.reset_index()[
+        ["unit_a", "unit_b", "similarity", "rotation", "scale", "shift_x", "shift_y", "sign", "assigned"]
+    ]
+    beside = found[["chance", "ceiling"]].to_dataframe().reset_index()[["unit_b", "chance", "ceiling"]]
+    frame = frame.merge(beside, on="unit_b", how="left", sort=False)
+    return frame.assign(kind_a=styles[0].kind, kind_b=styles[1].kind)
+
+
+def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Population], n_pairs: int) -> str:
+    best, chance, ceiling = (found[name].values.astype(float) for name in ("best", "chance", "ceiling"))
+
+    def median(values: NDArray[np.floating[Any]], otherwise: str) -> str:
+        return f"{np.nanmedian(values):.2f}" if np.isfinite(values).any() else otherwise
+
+    above = np.isfinite(chance) & (best > chance)
+    return (
+        f"Which map of {styles[0].label}{source_text(a)} looks like which of {styles[1].label}{source_text(b)}. "
+        "Similarity: normalized correlation at the best shift, rotation, scale and sign "
+        f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one assignment: "
+        "kernel, kernel laid on the field, field; every map on its own symmetric scale, ON red, OFF blue. "
+        f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
+        f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling from halves "
+        f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "
+        "(c) The similarity matrix, rows and columns ordered by average-linkage trees."
+        + ("" if np.isfinite(chance).any() else " Not yet tested against chance.")
+    )
