@@ -103,10 +103,9 @@ def seed_option(command: Command) -> Command:
     )(command)
 
 
-def output_option(what: str, *, folder: bool = False, required: bool = True) -> Callable[[Command], Command]:
+def output_option(what: str, *, required: bool = True) -> Callable[[Command], Command]:
     """``-o``: where the verb writes."""
-    kind = click.Path(path_type=Path, file_okay=not folder, dir_okay=folder)
-    return click.option("-o", "--output", type=kind, required=required, help=what)
+    return click.option("-o", "--output", type=click.Path(path_type=Path), required=required, help=what)
 
 
 @main.command()
@@ -194,7 +193,7 @@ def compare(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("rfcompare-report"),
     show_default=True,
     help="Folder for figures/, tables/, report.html and manifest.json.",
@@ -237,7 +236,7 @@ def report(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("figures"),
     show_default=True,
     help="Folder for the figures.",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import nn
 
-__all__ = ["available", "fetch", "inspect", "load_kernels", "open_fields"]
+__all__ = ["available", "copy_out", "fetch", "inspect", "load_kernels", "open_fields"]
 
 
 def open_fields(
@@ -147,7 +147,8 @@ def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any
                 f"{path} holds no array that could be receptive-field maps; rfcompare inspect FILE shows what it holds"
             )
         raise InputError(
-            f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; describe "
+            f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; "
+            "describe "
             "it in a layout (rfcompare inspect FILE drafts one)"
         )
     return read_layout(layout)
@@ -249,7 +250,27 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
         return reference.path_of(name.removeprefix(reference.PREFIX))
     if remote.is_address(name):
         return remote.fetch_address(name, sha256)
+    if name not in torchvision_models.model_names() and name in reference.entries():
+        return reference.path_of(name)
     return torchvision_models.fetch_weights(name)
+
+
+def copy_out(path: Path, output: Path) -> Path:
+    """A copy of a fetched file at `output`, or inside it when it is a folder; written beside and then renamed.
+
+    Raises
+    ------
+    InputError
+        The place cannot be written.
+    """
+    import shutil
+
+    from rfcompare.bank import write_beside
+
+    target = output / path.name if output.is_dir() else output
+    with write_beside(target) as part:
+        shutil.copyfile(path, part)
+    return target
 
 
 def available() -> dict[str, str]:
@@ -344,7 +365,7 @@ def load_kernels(
     }
     if not isinstance(kernels, str | Path):
         if torchvision_models.is_module(kernels):
-            return to_bank(torchvision_models.read_module(kernels, key), **how)
+            return to_bank(torchvision_models.read_module(kernels, key), **how)  # type: ignore[arg-type]
         import numpy as np
 
         return to_bank(checkpoints.Weights(np.asarray(kernels), name="array"), **how)

@@ -284,8 +284,8 @@ def _candidates_v5(path: Path) -> list[Candidate]:
     store = matlab.V5Store(path)
     for name, shape, kind in matlab.list_variables(path):
         if kind == "cell" and path.stat().st_size <= MAX_PREVIEW_BYTES:
-            inside = next((item for item in store.variable(name).ravel() if getattr(item, "size", 0)), None)
-            if getattr(getattr(inside, "dtype", None), "kind", "") in ("f", "i", "u") and min(inside.shape) > 1:
+            inside = next((item for item in store.variable(name).ravel() if getattr(item, "size", 0)), np.empty(0))
+            if getattr(inside, "dtype", np.dtype("O")).kind in "fiu" and min(inside.shape) > 1:
                 listed.append(_cell_candidate(f"/{name}", shape, tuple(inside.shape)))
         elif 3 <= len(shape) <= 6 and kind not in ("cell", "struct", "char", "object", "opaque", "function"):
             listed.append(Candidate(f"/{name}", tuple(shape)))
@@ -357,7 +357,8 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
     listed = candidates(path, found)
     if not listed:
         return [
-            "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table of Gabor "
+            "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table "
+            "of Gabor "
             "parameters can be rendered by a layout with `parameters`."
         ]
     best = listed[0]

@@ -38,12 +38,10 @@ def open_saved(path: Path, chunks: Any) -> xr.Dataset:
     """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given or the file is large."""
     import xarray as xr
 
-    if path.stat().st_size > LAZY_BYTES and chunks is None:
-        chunks = "auto"
-    if chunks is None:
+    if chunks is None and path.stat().st_size <= LAZY_BYTES:
         bank = load(path)
     else:
-        bank = check(canonical(xr.open_dataset(path, engine="h5netcdf", chunks={} if chunks == "auto" else chunks)))
+        bank = check(canonical(xr.open_dataset(path, engine="h5netcdf", chunks={})))
     if bank.attrs["schema"] != SCHEMAS["bank"].name:
         raise InputError(
             f"expected maps in {path}, got a Dataset of the schema {bank.attrs['schema']}; load it with load"
@@ -78,13 +76,13 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     n = array.shape[0]
     sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
     labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
-    numbers = {name: reader.values(f"/{name}") for name in _NUMBERS if reader.is_dataset(f"/{name}")}
+    numbers: dict[str, Any] = {name: reader.values(f"/{name}") for name in _NUMBERS if reader.is_dataset(f"/{name}")}
     half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
     if half is not None:
         moved = ["half", *dims]
         half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
         half = half[:, :, order] if "channel" in dims else half[:, :, None]
-    grid = {name: reader.values(f"/{name}") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
+    grid: dict[str, Any] = {name: reader.values(f"/{name}") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
     for name, values in grid.items():
         if values.shape != (sizes[name],):
             raise InputError(

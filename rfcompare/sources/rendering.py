@@ -49,9 +49,9 @@ def render_gabors(parameters: Mapping[str, Any], size: tuple[int, int]) -> NDArr
     --------
     >>> p = dict(x0=0, y0=0, orientation=0, frequency=0.25, sigma_x=1, sigma_y=1, phase=0)
     >>> render_gabors({name: [value] for name, value in p.items()}, (3, 3))[0].round(2)
-    array([[ 0.  ,  0.  ,  0.  ],
-           [ 0.61,  1.  ,  0.61],
-           [-0.  , -0.  , -0.  ]])
+    array([[0.  , 0.  , 0.  ],
+           [0.61, 1.  , 0.61],
+           [0.  , 0.  , 0.  ]])
     """
     missing = [name for name in REQUIRED if name not in parameters]
     unknown = [name for name in parameters if name not in (*REQUIRED, *OPTIONAL)]
