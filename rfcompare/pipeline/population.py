@@ -78,6 +78,14 @@ class Population:
         """Known subjects in the order of their names."""
         return sorted({str(name) for name in self.fits.subject.values} - {"unknown", ""})
 
+    def sha256(self) -> str:
+        """SHA-256 of the file it was read from, or "" where there was none."""
+        recorded = str(self.bank.attrs.get("sha256", ""))
+        if recorded or not Path(self.name).is_file():
+            return recorded
+        with Path(self.name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def sentence(self) -> str:
         """What the population is, in one line for the terminal, the page and the captions.
 

@@ -67,6 +67,7 @@ class Study:
         seed: int = 0,
         min_r2: float | None = None,
         full: bool = False,
+        n_untrained: int = N_UNTRAINED,
         cache: bool = True,
         progress: bool = False,
         layout: Any = None,
@@ -85,6 +86,8 @@ class Study:
             Selection of both sides for the rows per descriptor; the similarity score is never selected.
         full : bool
             Recompute what ships precomputed.
+        n_untrained : int
+            Untrained networks behind the headline p, which cannot be smaller than 1/(n + 1).
         cache, progress
             See `rfcompare.pipeline.prepare`.
         layout, deg_per_px
@@ -104,12 +107,12 @@ class Study:
         with steps("open and fit the kernels"):
             network = prepare(kernels, seed=seed, cache=cache, progress=progress, **reading)
         with steps("draw the nulls"):
-            nulls = null_descriptors(network, seed=seed, progress=progress)
+            nulls = null_descriptors(network, seed=seed, n_untrained=n_untrained, progress=progress)
         with steps("compare"):
             results = compare(cortex.descriptors, network.descriptors, nulls=nulls, seed=seed)
             if min_r2 is not None:
                 results = _with_selected_rows(results, cortex, network, min_r2=min_r2, seed=seed)
-        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full}
+        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
         options |= {"layout": str(layout) if layout else None}
         options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
         return cls(cortex, network, results, nulls, options, steps.seconds)
@@ -206,7 +209,7 @@ class Study:
                     "name": side.name,
                     "kind": side.kind,
                     "kind_means": kinds[side.kind],
-                    "sha256": str(side.bank.attrs.get("sha256", "")),
+                    "sha256": side.sha256(),
                     "maps_sha256": fingerprint(side.signed),
                     "n_units": side.n_units,
                     "subjects": side.subjects,

@@ -1,0 +1,171 @@
+"""The command line: every verb runs, and whatever a person gets wrong is one sentence and exit status 2."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+
+import rfcompare as rfc
+from rfcompare.cli import main
+from rfcompare.pipeline import study as study_room
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def one_sentence(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("rfcompare: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """A file that a user wrote with plain h5py: ON/OFF, degrees, five animals, one dead unit."""
+    bank, _ = rfc.simulation.simulate_population(n=30, size=13, seed=0)
+    maps = bank.rf.values
+    with h5py.File(tmp_path / "fields.h5", "w") as file:
+        rf = np.concatenate([maps.clip(0), (-maps).clip(0)], axis=1)
+        rf[7] = 0
+        file["rf"] = rf
+        file["channel"] = ["on", "off"]
+        file["x"] = file["y"] = (np.arange(13) - 6) * 2.0
+        file["subject"] = [f"animal{i % 5}" for i in range(30)]
+        file.attrs["units"] = "degree"
+        file.attrs["kind"] = "simulated"
+    return tmp_path / "fields.h5"
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Path:
+    bank, _ = rfc.simulation.simulate_population(n=20, size=11, seed=1)
+    np.save(tmp_path / "kernels.npy", bank.rf.values.repeat(3, axis=1))
+    return tmp_path / "kernels.npy"
+
+
+@pytest.fixture(autouse=True)
+def few_untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = study_room.Study.make.__func__
+
+    def quick(cls: type, *args: object, **options: object) -> object:
+        return make(cls, *args, **{"n_untrained": 19, **options})
+
+    monkeypatch.setattr(study_room.Study, "make", classmethod(quick))
+
+
+def test_help_and_version_and_citation() -> None:
+    assert run("--help").exit_code == 0
+    assert rfc.__version__ in run("--version").output
+    assert "cite" in run("--citation").output.lower()
+    for name in main.commands:
+        assert run(name, "--help").exit_code == 0, name
+
+
+def test_fit_describe_and_fits_as_a_population(fields: Path, tmp_path: Path) -> None:
+    result = run("fit", fields, "-o", tmp_path / "fits.nc")
+    assert result.exit_code == 0, result.output
+    assert "30 units (simulated)" in result.output and "median r²" in result.output
+    assert rfc.load(tmp_path / "fits.nc").attrs["kind"] == "simulated"
+    with xr.open_dataset(tmp_path / "fits.nc", engine="h5netcdf") as plain:
+        assert plain.sizes["unit"] == 30
+    result = run("describe", tmp_path / "fits.nc", "-o", tmp_path / "table.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert len(table) == 30 and set(table["kind"]) == {"simulated"}
+    assert table["status"][7] == "flat"
+
+
+def test_compare_writes_a_row_per_quantity(fields: Path, kernels: Path, tmp_path: Path) -> None:
+    result = run("compare", "--fields", fields, "--kernels", kernels, "-o", tmp_path / "r.csv")
+    assert result.exit_code == 0, result.output
+    assert "similarity_score" in set(pd.read_csv(tmp_path / "r.csv")["quantity"])
+    assert "learned" in result.output and "Demonstration" in result.output
+
+
+def test_report_writes_everything_it_says(fields: Path, kernels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("report", "--fields", fields, "--kernels", kernels, "-o", out)
+    assert result.exit_code == 0, result.output
+    for name in (
+        "report.html",
+        "manifest.json",
+        "tables/results.csv",
+        "figures/kernels.pdf",
+        "figures/gabor_space.png",
+    ):
+        assert (out / name).stat().st_size > 0, name
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["inputs"]["fields"]["sha256"]) == 64
+    page = (out / "report.html").read_text()
+    assert "simulated" in page and "http-equiv" in page
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "nowhere.h5", "-o", "OUT/f.nc"),
+        ("fit", "FOLDER", "-o", "OUT/f.nc"),
+        ("fit", "empty.h5", "-o", "OUT/f.nc"),
+        ("fit", "text.h5", "-o", "OUT/f.nc"),
+        ("fit", "truncated.h5", "-o", "OUT/f.nc"),
+        ("fit", "nothing_inside.h5", "-o", "OUT/f.nc"),
+        ("fit", "flat.h5", "-o", "OUT/f.nc"),
+        ("fit", "not_measured.h5", "-o", "OUT/f.nc"),
+        ("fit", "infinite.h5", "-o", "OUT/f.nc"),
+        ("fit", "twins.h5", "-o", "OUT/f.nc"),
+        ("fit", "wrong_dims.h5", "-o", "OUT/f.nc"),
+        ("fit", "two_dims.npy", "-o", "OUT/f.nc"),
+        ("fit", "alexnett", "-o", "OUT/f.nc"),
+        ("fit", "good.h5", "-o", "no/folder/f.nc"),
+        ("fit", "good.h5", "--model", "gabbor", "-o", "OUT/f.nc"),
+        ("fit", "good.h5", "--layout", "nowhere.toml", "-o", "OUT/f.nc"),
+        ("compare", "--fields", "good.h5", "--kernels", "nowhere.pth", "-o", "OUT/r.csv"),
+        ("figure", "kernel", "-o", "OUT/figures"),
+        ("report", "--fields", "good.h5", "-o", "a_file"),
+    ],
+    ids=lambda words: " ".join(words[:3]),
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bank, _ = rfc.simulation.simulate_population(n=3, size=9, seed=0)
+    maps = bank.rf.values
+    rfc.save(bank, "good.h5")
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "a_file").touch()
+    (tmp_path / "text.h5").write_text("only words")
+    (tmp_path / "truncated.h5").write_bytes((tmp_path / "good.h5").read_bytes()[:3000])
+    contents = {
+        "nothing_inside": {},
+        "flat": {"rf": maps * 0},
+        "not_measured": {"rf": maps * np.nan},
+        "infinite": {"rf": np.full_like(maps, np.inf)},
+        "twins": {"rf": maps, "unit": ["a", "a", "b"]},
+        "wrong_dims": {"rf": maps[0, 0]},
+    }
+    for name, content in contents.items():
+        with h5py.File(f"{name}.h5", "w") as file:
+            file.attrs["kind"] = "simulated"
+            for key, value in content.items():
+                file[key] = value
+    np.save("two_dims.npy", np.ones((5, 5)))
+    sentence = one_sentence(run(*words))
+    assert len(sentence) < 500
+    assert not list((tmp_path / "OUT").rglob("*.nc")) and not list(tmp_path.rglob("*.part"))
+
+
+def test_a_usage_mistake_is_the_parsers_and_exits_with_two() -> None:
+    assert run("fit").exit_code == 2
+    assert run("no-such-verb").exit_code == 2
