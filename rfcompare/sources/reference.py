@@ -73,8 +73,7 @@ def path_of(name: str, where: Path | None = None) -> Path:
     if recorded != found:
         raise InputError(
             f"{path} has the SHA-256 {found[:12]}…, sources.toml records {recorded[:12] or 'none'}…: the file was "
-            "changed; "
-            "install rfcompare again"
+            "changed; install rfcompare again"
         )
     return path
 
@@ -96,7 +95,8 @@ def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
         )
     path = path_of(name, where)
     bank = reader(path, entry)
-    return check(bank.assign_attrs(reference=f"{PREFIX}{name}", sha256=str(entry["sha256"])))
+    title = {"title": str(entry["title"])} if "title" in entry else {}
+    return check(bank.assign_attrs(reference=f"{PREFIX}{name}", sha256=str(entry["sha256"]), **title))
 
 
 def _open_bank(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
