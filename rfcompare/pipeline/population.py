@@ -69,6 +69,11 @@ class Population:
         return str(self.bank.attrs["kind"])
 
     @property
+    def label(self) -> str:
+        """A short name for sentences: the bank's title, the file's name, or the name as given."""
+        return str(self.bank.attrs.get("title") or (Path(self.name).name if os.sep in self.name else self.name))
+
+    @property
     def n_units(self) -> int:
         """How many units."""
         return int(self.fits.sizes["unit"])
@@ -100,7 +105,7 @@ class Population:
         """
         n = len(self.subjects)
         whose = f" of {n} subject{'s' if n > 1 else ''}" if n else ", subjects unknown"
-        text = f"{self.name}: {self.n_units} units{whose}, {self.kind} ({kinds[self.kind]})"
+        text = f"{self.label}: {self.n_units} units{whose}, {self.kind} ({kinds[self.kind]})"
         return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
 
 

@@ -125,7 +125,7 @@ class Study:
     def answer(self) -> str:
         """The answer in one sentence, with score, interval, null, ceiling and kind."""
         row = self.results.sel(quantity="similarity_score")
-        sides = f"{self.network.name} ({self.network.kind}) to {self.cortex.name} ({self.cortex.kind})"
+        sides = f"{self.network.label} ({self.network.kind}) to {self.cortex.label} ({self.cortex.kind})"
         opening = "Demonstration (depends on assumed parameters): " if self.simulated else ""
         value = float(row.effect)
         note = str(row.note.item())
@@ -145,7 +145,8 @@ class Study:
         scale = f"0 = {NULLS[null].title if null in NULLS else null}, 1 = {row.ceiling_kind.item()}"
         p = float(row.p)
         test = (
-            f"; {row.hypothesis.item()}: p = {p:.3g}, smallest possible {float(row.p_smallest):.3g}"
+            f"; p = {p:.3g} under the hypothesis that the network is {row.hypothesis.item()}, smallest possible "
+            f"{float(row.p_smallest):.3g}"
             if np.isfinite(p)
             else ""
         )
@@ -178,18 +179,18 @@ class Study:
     def warnings(self) -> list[str]:
         """What a reader must know before the numbers: stand-ins, stimuli, selection, units without a usable map."""
         found = [
-            f"{side.name} is {STAND_INS[side.name]}" for side in (self.cortex, self.network) if side.name in STAND_INS
+            f"{side.label} is {STAND_INS[side.name]}" for side in (self.cortex, self.network) if side.name in STAND_INS
         ]
         for side in (self.cortex, self.network):
             words = [str(word) for word in side.fits.status.values.reshape(side.n_units, -1)[:, 0]]
             bad = [word for word in words if word in ("flat", "not measured", "not finite")]
             if bad:
                 found.append(
-                    f"{len(bad)} of {len(words)} units of {side.name} could not be used: {', '.join(sorted(set(bad)))}"
+                    f"{len(bad)} of {len(words)} units of {side.label} could not be used: {', '.join(sorted(set(bad)))}"
                 )
         if self.cortex.subjects == [] and self.cortex.kind not in ("learned", "untrained"):
             found.append(
-                f"subjects of {self.cortex.name} are unknown: nothing can be said about animals, only about these cells"
+                f"subjects of {self.cortex.label} are unknown: nothing can be said about animals, only about these cells"
             )
         found += [note for note in str(self.results.attrs.get("heading", "")).split("; ") if note]
         return found
