@@ -330,5 +330,74 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     click.echo(f'file = "{output.name}"\nsha256 = "{hashlib.sha256(output.read_bytes()).hexdigest()}"')
 
 
+@main.command()
+@click.argument("population")
+@click.option(
+    "--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels to hold columns and cells against."
+)
+@field_options
+@kernel_options
+@click.option(
+    "--radius",
+    type=click.FloatRange(min=0, min_open=True),
+    default=125.0,
+    show_default=True,
+    help="Radius of a column in cortex, µm.",
+)
+@seed_option
+@output_option("Folder for figures/, tables/ and columns.txt.", folder=True)
+def columns(population: str, kernels: str, radius: float, seed: int, output: Path, **reading: Any) -> None:
+    """ON and OFF over cortex, and the average fields of POPULATION's columns beside a network's kernels."""
+    from rfcompare.pipeline.cortex import write_columns
+
+    study, written = write_columns(
+        population, output, kernels=kernels, radius=radius, seed=seed, progress=True, **reading
+    )
+    for sentence in study.sentences():
+        click.echo(sentence)
+    click.echo(f"wrote {len(written)} files in {output}")
+
+
+@main.group()
+def simulate() -> None:
+    """Write simulated populations, with the truth that they were made from."""
+
+
+@simulate.command()
+@click.option(
+    "--stimulus",
+    type=click.Choice(["sparse noise", "hartley"]),
+    default="sparse noise",
+    show_default=True,
+    help="How the cells are seen.",
+)
+@click.option(
+    "--set",
+    "changed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change an assumed parameter, as in segregation=0; may be repeated.",
+)
+@click.option("--parameters", "listed", is_flag=True, help="List every parameter with its basis, and write nothing.")
+@seed_option
+@output_option("The bank and, in its group truth, what it was made from, as FILE.h5.", required=False)
+def treeshrew(stimulus: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None) -> None:
+    """Simulate a population of tree-shrew visual cortex from published statements and assumed numbers."""
+    from rfcompare.simulation import parameter_table, parsed_parameters, write_treeshrew
+
+    parameters = parsed_parameters(changed)
+    if listed:
+        for row in parameter_table():
+            click.echo(f"{row['name']} = {row['value']} {row['unit']}: {row['meaning']} [{row['basis']}]")
+        return
+    if output is None:
+        raise InputError("expected a file to write, got none; name it with -o FILE.h5")
+    bank, _ = write_treeshrew(output, stimulus=stimulus, seed=seed, **parameters)
+    click.echo(
+        f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording"
+    )
+    click.echo(f"wrote {output}")
+
+
 if __name__ == "__main__":
     main()

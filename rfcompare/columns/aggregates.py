@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import make_bank, pitch
+from rfcompare.bank import check, make_bank, pitch
 from rfcompare.columns.cortical_maps import Patch
 from rfcompare.columns.topology import over_animals, permutation_p, sign_flip_p, t_interval
 
@@ -123,6 +123,42 @@ def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> xr.D
     bank["members"] = (("unit", "cell"), members)
     bank.attrs["radius_um"] = float(radius)
     return bank.assign_coords(cell=("cell", signed.unit.values))
+
+
+def separate_columns(columns: xr.Dataset) -> xr.Dataset:
+    """The aggregates that share no cell, as a plain signed bank for fits, comparisons and matches.
+
+    Parameters
+    ----------
+    columns : xarray.Dataset
+        From `aggregate`, or the ``columns`` of `analyze_columns`.
+
+    Returns
+    -------
+    xarray.Dataset
+        A bank; one unit at least even where no column holds two cells.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> bank, _ = rfc.simulate_treeshrew(n_cells=6, seed=0)
+    >>> tree = rfc.analyze_columns(bank, n_permutations=19, n_seeds=1, seed=0)
+    >>> columns = separate_columns(tree["columns"].to_dataset())
+    >>> 8 <= columns.sizes["unit"] < 48, columns.attrs["kind"]
+    (True, 'simulated')
+    """
+    rows = np.flatnonzero(columns.disjoint.values)
+    kept = ("rf", "rf_half", "noise_sd", "noise_acf")
+    bank = columns[[name for name in kept if name in columns.variables]].isel(unit=rows if rows.size else [0])
+    extra = [name for name in bank.coords if name in ("cell", "cycle", "candidate")]
+    title = f"{population_title(columns)}, column averages"
+    return check(bank.drop_vars(extra).assign_attrs(title=title))
+
+
+def population_title(bank: xr.Dataset) -> str:
+    """What a bank calls itself: its title, or its units' one source, or "cells"."""
+    sources = {str(name) for name in bank.source.values} - {"", "unknown"}
+    return str(bank.attrs.get("title", "")) or (sources.pop() if len(sources) == 1 else "cells")
 
 
 def _noise_covariance(bank: xr.Dataset) -> Array | None:

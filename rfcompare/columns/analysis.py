@@ -23,7 +23,7 @@ from rfcompare.columns.cortical_maps import (
 from rfcompare.columns.subfields import subfields
 from rfcompare.columns.topology import MIN_CELLS, as_published, split_fields, topology_tests, visuotopy
 from rfcompare.errors import InputError
-from rfcompare.fitting import fit, fit_models, fits_of
+from rfcompare.fitting import fit, fit_models, fits_of, predict
 
 Array = NDArray[np.float64]
 
@@ -320,7 +320,7 @@ def _columns(
     result["coherence"] = ("unit", np.abs(vector))
     result["frequency"] = ("unit", cycles)
     result["origin_x"], result["origin_y"] = ("unit", origin[:, 0]), ("unit", origin[:, 1])
-    result["rf_fit"] = (("unit", "y", "x"), gabor.rf.values[:, 0])
+    result["rf_fit"] = (("unit", "y", "x"), predict(gabor, bank).values[:, 0])
     result["r2"] = ("unit", np.asarray(gabor.r2.values, dtype=np.float64).reshape(-1))
     result["fit_status"] = ("unit", gabor.status.values.reshape(-1))
     result["model"] = ("unit", table.selected.values)

@@ -18,6 +18,7 @@ from rfcompare.figures.drawing import (
     ON,
     SMALL,
     Width,
+    bar_below,
     draw_map,
     letter,
     map_extent,
@@ -25,7 +26,6 @@ from rfcompare.figures.drawing import (
     new_figure,
     nice_length,
     record,
-    scale_bar,
     style,
 )
 
@@ -84,7 +84,7 @@ def cortical_columns(
     with style():
         if "columns" not in tree.children:
             return _subfields_only(tree, width=width, axes=axes)
-        rows = [44.0, 42.0, 58.0] + ([38.0] if beside is not None else [])
+        rows = [46.0, 42.0, 76.0] + ([50.0] if beside is not None else [])
         figure = new_figure(width=width, height=sum(rows), axes=axes)
         parts = figure.subfigures(len(rows), 1, height_ratios=rows)
         kind = str(tree.attrs["kind"])
@@ -154,7 +154,11 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
             if word not in str(found.status.values[unit]).split(";")[0]:
                 continue
             grid_x, grid_y = here[0] + scale * (x - middle[0]), here[1] + scale * (y - middle[1])
-            panel.contour(grid_x, grid_y, sign * one, levels=[0.5 * (sign * one).max()], colors=color, linewidths=0.6)
+            # Only the subfield itself: noise elsewhere in the map would draw contours of its own.
+            center = [float(found[f"{word.lower()}_{axis}"][unit]) for axis in "xy"]
+            far = np.hypot(*np.meshgrid(x - center[0], y - center[1])) > float(found[f"{word.lower()}_width"][unit])
+            part = np.where(far, 0.0, sign * one)
+            panel.contour(grid_x, grid_y, part, levels=[0.5 * part.max()], colors=color, linewidths=0.6)
     panel.plot(found.cortex_x, found.cortex_y, "k.", markersize=1.5)
     panel.set_aspect("equal")
     # Contours reach beyond their cells: the limits follow the fields' extent.
@@ -163,7 +167,7 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
         getattr(panel, f"set_{axis}lim")(np.nanmin(values) - reach, np.nanmax(values) + reach)
     panel.set_xlabel("Cortex (µm)")
     panel.set_ylabel("Cortex (µm)")
-    panel.set_title(f"Fields at their cells, {name}")
+    panel.set_title("Fields at their cells")
     return _rows("a", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values)
 
 
@@ -180,14 +184,18 @@ def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
         )
     panel.plot(found.on_x, found.on_y, "o", color=ON, markersize=2.5, markeredgewidth=0, label="ON")
     panel.plot(found.off_x, found.off_y, "o", color=OFF, markersize=2.5, markeredgewidth=0, label="OFF")
-    panel.set_aspect("equal", adjustable="datalim")
+    panel.set_aspect("equal")
     panel.set_xlabel(f"Azimuth ({unit})")
     panel.set_ylabel(f"Elevation ({unit})")
     panel.set_title("Centers in visual space")
     panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
-    # Room above for the legend and below for the mark.
-    low, high = np.nanmin([found.on_y, found.off_y]), np.nanmax([found.on_y, found.off_y])
-    panel.set_ylim(low - 0.25 * (high - low), high + 0.25 * (high - low))
+    # A square with room above for the legend and below for the mark.
+    spans = [
+        np.array([np.nanmin(both), np.nanmax(both)]) for both in ([found.on_x, found.off_x], [found.on_y, found.off_y])
+    ]
+    half = 0.5 * max(1.1 * np.ptp(spans[0]), 1.5 * np.ptp(spans[1]))
+    panel.set_xlim(spans[0].mean() - half, spans[0].mean() + half)
+    panel.set_ylim(spans[1].mean() - half, spans[1].mean() + half)
     return [
         part
         for sign in ("on", "off")
@@ -322,9 +330,8 @@ def _orientation(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame
     low, high = panel.get_ylim()
     panel.set_ylim(low - 0.16 * (high - low), high)
     panel.set_xlabel("Cortex (µm)")
-    panel.set_title("Orientation, pinwheels ★" if here.any() else "Orientation preference")
+    panel.set_title("Orientation map")
     bar = panel.get_figure(root=False).colorbar(image, ax=panel, shrink=0.75, ticks=[0, 90, 180], pad=0.02)  # type: ignore[union-attr]
-    bar.solids.set_alpha(1)
     bar.ax.set_yticklabels(["0°", "90°", "180°"])
     return _rows("f", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=theta)
 
@@ -336,7 +343,7 @@ def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
         found.cortex_x,
         found.cortex_y,
         c=phase,
-        cmap="twilight_shifted",
+        cmap="twilight",
         vmin=-180,
         vmax=180,
         s=16,
@@ -347,7 +354,7 @@ def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     low, high = panel.get_ylim()
     panel.set_ylim(low - 0.16 * (high - low), high)
     panel.set_xlabel("Cortex (µm)")
-    panel.set_title("Absolute phase")
+    panel.set_title("Phase map")
     bar = panel.get_figure(root=False).colorbar(dots, ax=panel, shrink=0.75, ticks=[-180, 0, 180], pad=0.02)  # type: ignore[union-attr]
     bar.ax.set_yticklabels(["−180°", "0°", "180°"])
     return _rows("g", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=phase.values)
@@ -358,13 +365,16 @@ def _shown_columns(tree: xr.DataTree) -> NDArray[np.intp]:
     rows = np.flatnonzero(columns.disjoint.values)
     rows = rows if rows.size else np.arange(min(1, columns.sizes["unit"]))
     ranked = rows[np.argsort(-np.nan_to_num(columns.r2.values[rows]), kind="stable")]
-    return ranked[np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))]
+    picked: NDArray[np.intp] = ranked[
+        np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))
+    ]
+    return picked
 
 
 def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> list[pd.DataFrame]:
     columns = tree["columns"].to_dataset()
     extent = map_extent(columns)
-    panels = part.subplots(3, len(shown), squeeze=False, height_ratios=[1, 1, 0.75])
+    panels = part.subplots(3, len(shown), squeeze=False, height_ratios=[1, 1, 0.6])
     tables: list[pd.DataFrame] = []
     top = max(float(np.nanmax(np.abs(columns.profile.values[row]))) for row in shown)
     threshold = float(columns.attrs["profile_threshold"])
@@ -406,15 +416,8 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
     for row, text in enumerate(("Average", "Gabor fit")):
         panels[row, 0].set_ylabel(text)
     mark_kind(panels[0, 0], str(tree.attrs["kind"]), corner="lower right")
-    length = nice_length(extent[1] - extent[0])
-    _bar(panels[1, 0], length, str(tree.attrs["units"]), extent)
+    bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(tree.attrs["units"]))
     return tables
-
-
-def _bar(panel: Axes, length: float, units: str, extent: tuple[float, float, float, float]) -> None:
-    height = extent[3] - extent[2]
-    x, y = extent[0] + 0.06 * (extent[1] - extent[0]), extent[2] + 0.2 * height
-    scale_bar(panel, length=length, units=units, x=x, y=y, gap=0.02 * height)
 
 
 def _kernels(part: SubFigure, beside: xr.Dataset, kind: str) -> list[pd.DataFrame]:
@@ -432,7 +435,7 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str) -> list[pd.DataFram
     panels[0, 0].set_ylabel("Column")
     panels[1, 0].set_ylabel("Best kernel")
     mark_kind(panels[0, 0], kind, corner="lower right")
-    _bar(panels[1, 0], nice_length(extent[1] - extent[0]), str(beside.attrs["units"]), extent)
+    bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(beside.attrs["units"]))
     names = beside.unit.values[rows]
     return _rows(
         "i",
@@ -491,23 +494,23 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     phase_p = float(tree["phase"].attrs.get("p", np.nan))
     text = (
         f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {about['kind']}. "
-        f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and OFF "
-        f"(blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
+        f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and "
+        f"OFF (blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
         f"c, Mean pairwise distances relative to chance, mean over animals with 95 % Student intervals; * p ≤ 0.05, "
         f"{about['n_permutations']} permutations within fields of view. "
         "d, Scatter of centers about the affine visuotopic fit. "
         "e, r² of a Gabor on averages of growing numbers of cells, over animals with 95 % intervals. "
         f"f, Orientation preference ({tree['orientation'].attrs['orientation_source']}), smoothed with SD "
         f"{about['smoothing']:g} µm; g, absolute phase for the field's median frequency (p = {phase_p:.3g}). "
-        f"h, Averages within {about['radius']:g} µm of {n_shown} of {int(columns.disjoint.sum())} columns that share no "
-        "cell, evenly spaced over the ranked r², with fitted Gabor, chosen model and profile across the stripes (dashed "
-        f"line); colored where {columns.attrs['profile_noise_model']}. "
+        f"h, Averages within {about['radius']:g} µm of {n_shown} of {int(columns.disjoint.sum())} columns that share "
+        "no cell, evenly spaced over the ranked r², with fitted Gabor, chosen model and profile across the stripes "
+        f"(dashed line); colored where {columns.attrs['profile_noise_model']}. "
     )
     if beside is not None:
         chance = float(np.nanmedian(beside.chance))
         text += (
-            f"i, Columns above the kernel of {beside.attrs['kernels']} ({beside.attrs['kind_kernels']}) that matches best "
-            f"after shift, rotation, scale and sign; noise with the kernels' spectra reaches {chance:.2f}. "
+            f"i, Columns above the kernel of {beside.attrs['kernels']} ({beside.attrs['kind_kernels']}) that matches "
+            f"best after shift, rotation, scale and sign; noise with the kernels' spectra reaches {chance:.2f}. "
         )
     text += " ".join(json.loads(str(about["conclusion"])))
     missing = json.loads(str(about["missing"]))

@@ -2,12 +2,19 @@
 
 from rfcompare.simulation.nulls import NULLS, simulate_null
 from rfcompare.simulation.populations import simulate_population
-from rfcompare.simulation.treeshrew import TreeShrew, parameter_table, simulate_treeshrew, write_treeshrew
+from rfcompare.simulation.treeshrew import (
+    TreeShrew,
+    parameter_table,
+    parsed_parameters,
+    simulate_treeshrew,
+    write_treeshrew,
+)
 
 __all__ = [
     "NULLS",
     "TreeShrew",
     "parameter_table",
+    "parsed_parameters",
     "simulate_null",
     "simulate_population",
     "simulate_treeshrew",

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -148,6 +149,32 @@ def parameter_table(parameters: TreeShrew | None = None) -> list[dict[str, Any]]
     return [
         {"name": item.name, "value": getattr(parameters, item.name), **item.metadata} for item in fields(parameters)
     ]
+
+
+def parsed_parameters(texts: Sequence[str]) -> dict[str, int | float]:
+    """Parameters of `TreeShrew` from texts such as ``segregation=0``.
+
+    Raises
+    ------
+    InputError
+        For a text without ``=``, an unknown name or a value that is no number.
+
+    Examples
+    --------
+    >>> parsed_parameters(["n_cells=10", "snr=5"])
+    {'n_cells': 10, 'snr': 5.0}
+    """
+    whole = {item.name: isinstance(item.default, int) for item in fields(TreeShrew)}
+    out: dict[str, int | float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in whole:
+            raise InputError(f"expected NAME=VALUE with a NAME out of {', '.join(whole)}, got {text!r}; change it")
+        try:
+            out[name] = int(value) if whole[name] else float(value)
+        except ValueError:
+            raise InputError(f"expected {name} to be a number, got {value!r}; change it") from None
+    return out
 
 
 def simulate_treeshrew(

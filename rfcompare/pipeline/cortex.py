@@ -1,0 +1,371 @@
+"""ON/OFF columns of a population, and its columns and its single cells beside a network's kernels."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from rfcompare.bank import to_signed, write_beside
+from rfcompare.columns import analyze_columns, separate_columns
+from rfcompare.comparison import compare, make_space
+from rfcompare.comparison.energy import energy_distance
+from rfcompare.descriptors import describe
+from rfcompare.fitting import fit
+from rfcompare.matching import apply_transform, match
+from rfcompare.pipeline.population import open_population
+from rfcompare.pipeline.tables import output_folder, result_table, write_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPACES = ("model_free", "gabor_form")
+
+N_PERMUTATIONS = 999
+"""Labelings of every test between columns, cells and kernels."""
+
+
+@dataclass(frozen=True)
+class ColumnStudy:
+    """The columns of a population, and what stands beside them.
+
+    Attributes
+    ----------
+    bank : xarray.Dataset
+        The population.
+    tree : xarray.DataTree
+        What `rfcompare.analyze_columns` gave.
+    beside : xarray.Dataset or None
+        Per separate column its best kernel, laid on it: ``rf``, ``kernel`` (unit, y, x), ``similarity``, ``chance``,
+        ``kernel_name``; None where there are no columns or no kernels.
+    results : mapping of str to xarray.Dataset
+        Comparisons of "cells" and "columns" with the kernels.
+    nearer : pandas.DataFrame or None
+        Joint distance of both to the kernels in each space, and their difference over animals.
+    """
+
+    bank: xr.Dataset
+    tree: xr.DataTree
+    beside: xr.Dataset | None
+    results: Mapping[str, xr.Dataset]
+    nearer: pd.DataFrame | None
+
+    def sentences(self) -> list[str]:
+        """The conclusion, then what is missing, in sentences."""
+        said = list(json.loads(str(self.tree.attrs["conclusion"])))
+        if self.nearer is not None:
+            said += [_nearer_sentence(row) for _, row in self.nearer.iterrows()]
+        if self.beside is not None:
+            median, chance = (float(np.nanmedian(self.beside[name])) for name in ("similarity", "chance"))
+            said.append(
+                f"The best kernel of a column correlates with its average at {median:.2f} (median), that of noise with "
+                f"the kernels' spectra at {chance:.2f}."
+            )
+        return said + [f"Missing: {text}." for text in json.loads(str(self.tree.attrs["missing"]))]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by name."""
+        kind = self.bank.attrs["kind"]
+        out: dict[str, pd.DataFrame] = {}
+        for name in self.tree.children:
+            frame = _table(name, self.tree[name].to_dataset())
+            if frame is not None:
+                out[f"columns_{name}"] = frame.assign(kind=kind)
+        if "orientation" in self.tree.children:
+            out["columns_cortical_maps"] = _map_tests(self.tree).assign(kind=kind)
+        for name, result in self.results.items():
+            out[f"columns_compare_{name}"] = result_table(result)
+        if self.nearer is not None:
+            out["columns_nearer"] = self.nearer.assign(kind=kind)
+        if self.beside is not None:
+            out["columns_best_kernels"] = (
+                self.beside[["kernel_name", "similarity", "chance"]]
+                .drop_vars(["x", "y"], errors="ignore")
+                .to_dataframe()
+            ).reset_index()
+        return out
+
+    def figure(self, **options: Any) -> Figure:
+        """The figure of the columns."""
+        from rfcompare import figures
+
+        drawn: Figure = figures.cortical_columns(self.bank, self.tree, self.beside, **options)
+        return drawn
+
+
+def study_columns(
+    population: str | os.PathLike[str] | xr.Dataset,
+    *,
+    kernels: str | os.PathLike[str] | xr.Dataset | None = "reference:alexnet",
+    radius: float = 125.0,
+    seed: int = 0,
+    progress: bool = False,
+    **reading: Any,
+) -> ColumnStudy:
+    """Analyze a population's columns and hold columns and single cells against a network's kernels.
+
+    Parameters
+    ----------
+    population : str, path or Dataset
+        See `rfcompare.pipeline.open_population`.
+    kernels : str, path, Dataset or None
+        A population of kernels; None compares with nothing.
+    radius : float
+        Of a column in cortex, µm.
+    seed : int
+        Of everything drawn.
+    progress : bool
+        Show progress on standard error.
+    **reading
+        Options of `rfcompare.pipeline.open_population`.
+
+    Returns
+    -------
+    ColumnStudy
+    """
+    from tqdm import tqdm
+
+    field_options = {name: reading.pop(name) for name in ("layout", "deg_per_px") if name in reading}
+    bank = open_population(population, **field_options)
+    if "r2" in bank and "model" in bank.attrs:
+        bank = bank.drop_vars([name for name in bank.data_vars if name not in ("rf",)]).assign_attrs(
+            schema="rfcompare-bank/1"
+        )
+    with tqdm(total=3, desc="columns", disable=None if progress else True, leave=False) as bar:
+        tree = analyze_columns(bank, radius=radius, seed=seed)
+        bar.update()
+        if kernels is None or "columns" not in tree.children:
+            return ColumnStudy(bank, tree, None, {}, None)
+        network = to_signed(open_population(kernels, **reading))
+        columns = separate_columns(tree["columns"].to_dataset())
+        sides = {"cells": to_signed(bank), "columns": columns}
+        conv1 = describe(fit(network, "gabor", seed=seed, progress=False))
+        described = {name: describe(fit(side, "gabor", seed=seed, progress=False)) for name, side in sides.items()}
+        results = {
+            name: compare(kept, conv1, n_permutation=N_PERMUTATIONS, seed=seed)
+            for name, one in described.items()
+            if (kept := _two_an_animal(one, conv1)) is not None
+        }
+        bar.update()
+        nearer = which_is_nearer(described["cells"], described["columns"], conv1)
+        beside = _beside(network, columns, seed=seed)
+        bar.update()
+    return ColumnStudy(bank, tree, beside, results, nearer)
+
+
+def _two_an_animal(described: xr.Dataset, kernels: xr.Dataset) -> xr.Dataset | None:
+    """The animals with at least two units that have a place in every joint space; None where fewer than two units are.
+
+    An animal's distance to the others needs its distance within, and few columns fit into a field of view.
+    """
+    animals = described.subject.values.astype(str)
+    keep = np.ones(animals.size, dtype=bool)
+    for name in SPACES:
+        placed = make_space(described, kernels, name=name).points(described)[1]
+        counts = {animal: int(placed[animals == animal].sum()) for animal in set(animals.tolist())}
+        keep &= np.array([counts[animal] >= 2 for animal in animals])
+    if keep.sum() < 2:
+        return None
+    log = json.loads(str(described.attrs.get("selection", "[]")))
+    if not keep.all():
+        condition = "animals with two units in every joint space"
+        log.append({"condition": condition, "before": int(keep.size), "after": int(keep.sum())})
+    return described.isel(unit=np.flatnonzero(keep)).assign_attrs(selection=json.dumps(log, sort_keys=True))
+
+
+def which_is_nearer(cells: xr.Dataset, columns: xr.Dataset, kernels: xr.Dataset) -> pd.DataFrame:
+    """Joint distances of single cells and of column averages to kernels, and their difference over animals.
+
+    Parameters
+    ----------
+    cells, columns, kernels : xarray.Dataset
+        Descriptors; the cells' robust SDs are the scales for all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per space: ``cells`` and ``columns`` (squared energy distance as a U-statistic), ``difference``
+        (columns − cells: below 0 the columns are nearer), ``ci_low``, ``ci_high`` (jackknife over animals, Student),
+        ``n_animals``, ``axes``.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.descriptors import describe_maps
+    >>> rng = np.random.default_rng(0)
+    >>> noise = rfc.make_bank(rng.normal(size=(24, 1, 9, 9)), channel=("signed",), kind="simulated",
+    ...                       subject=np.repeat(["a", "b", "c", "d"], 6))
+    >>> table = which_is_nearer(*[describe_maps(noise)] * 3)
+    >>> table["space"].tolist(), float(table["difference"].iloc[0])
+    (['model_free'], 0.0)
+    """
+    rows = []
+    for name in SPACES:
+        if not all("nx" in one for one in (cells, columns, kernels)) and name == "gabor_form":
+            continue
+        space = make_space(cells, columns, kernels, name=name)
+        points = {}
+        for label, one in (("cells", cells), ("columns", columns), ("kernels", kernels)):
+            values, kept = space.points(one)
+            points[label] = (values, np.asarray(one.subject.values).astype(str)[kept])
+        network = points["kernels"][0]
+        if min(len(values) for values, _ in points.values()) < 2:
+            continue
+        whole = {label: energy_distance(points[label][0], network) for label in ("cells", "columns")}
+        difference = whole["columns"] - whole["cells"]
+        animals = sorted(set(points["cells"][1].tolist()) & set(points["columns"][1].tolist()))
+        low, high = np.nan, np.nan
+        if len(animals) > 3:
+            left = []
+            for animal in animals:
+                kept_points = {label: values[names != animal] for label, (values, names) in points.items()}
+                if min(len(kept_points["cells"]), len(kept_points["columns"])) < 2:
+                    continue
+                left.append(
+                    energy_distance(kept_points["columns"], network) - energy_distance(kept_points["cells"], network)
+                )
+            n = len(left)
+            if n > 3:
+                spread = np.sqrt((n - 1) / n * ((np.array(left) - np.mean(left)) ** 2).sum())
+                reach = float(stats.t.ppf(0.975, n - 1) * spread)
+                low, high = difference - reach, difference + reach
+        rows.append(
+            {
+                "space": name,
+                "cells": whole["cells"],
+                "columns": whole["columns"],
+                "difference": difference,
+                "ci_low": low,
+                "ci_high": high,
+                "n_cells": len(points["cells"][0]),
+                "n_columns": len(points["columns"][0]),
+                "n_kernels": len(network),
+                "n_animals": len(animals),
+                "axes": ", ".join(space.quantities),
+                "kind_kernels": str(kernels.attrs["kind"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _nearer_sentence(row: pd.Series) -> str:
+    low, high = float(row["ci_low"]), float(row["ci_high"])
+    verdict = (
+        "columns' averages are nearer to the kernels than single cells"
+        if high < 0
+        else "single cells are nearer to the kernels than columns' averages"
+        if low > 0
+        else "neither is told to be nearer to the kernels"
+    )
+    interval = f"{low:+.2f} to {high:+.2f}" if np.isfinite([low, high]).all() else "no interval below four animals"
+    space = {"model_free": "the model-free space", "gabor_form": "the space of nx, ny and phase"}[str(row["space"])]
+    return (
+        f"In {space} {verdict} (squared energy distance {row['columns']:.2f} against {row['cells']:.2f}; difference "
+        f"over {row['n_animals']} animals {interval}; averages carry less noise than cells, and that alone moves them)."
+    )
+
+
+def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Dataset:
+    found = match(network, columns, seed=seed, progress=False)
+    laid, names = [], []
+    for unit in columns.unit.values:
+        best = str(found.best_unit.sel(unit_b=unit).item())
+        names.append(best)
+        try:
+            laid.append(apply_transform(network, found, best, str(unit), to=columns).values)
+        except (KeyError, ValueError):
+            laid.append(np.full((columns.sizes["y"], columns.sizes["x"]), np.nan))
+    beside = columns[["rf"]].isel(channel=0, drop=True)
+    beside["kernel"] = (("unit", "y", "x"), np.stack(laid))
+    beside["similarity"] = ("unit", found.best.values)
+    beside["chance"] = ("unit", found.chance.values)
+    beside["kernel_name"] = ("unit", np.array(names, dtype=object))
+    kernels = {str(name) for name in network.source.values} - {""}
+    return beside.assign_attrs(kernels=", ".join(sorted(kernels)), kind_kernels=str(network.attrs["kind"]))
+
+
+def _table(name: str, part: xr.Dataset) -> pd.DataFrame | None:
+    """One part of the tree as a table; None for the cortical maps, whose tests have a table of their own."""
+    if name == "columns":
+        per_unit = [key for key in part.data_vars if part[key].dims == ("unit",)]
+        return part[per_unit].drop_vars(["cell", "cycle", "candidate"], errors="ignore").to_dataframe().reset_index()
+    if name == "visuotopy":
+        return part.drop_vars("matrix").to_dataframe().reset_index()
+    if name == "as_published":
+        frame = part.to_dataframe().reset_index()
+        frame["kruskal_wallis_h"] = part.attrs["kruskal_wallis_h"]
+        frame["kruskal_wallis_p"] = part.attrs["kruskal_wallis_p"]
+        return frame.assign(note=part.attrs["note"])
+    if name == "orientation":
+        return part[[key for key in part.data_vars if part[key].dims == ("pinwheel",)]].to_dataframe().reset_index()
+    if name == "phase":
+        return part[["phase"]].drop_vars(["field", "animal"], errors="ignore").to_dataframe().reset_index()
+    return part.to_dataframe().reset_index()
+
+
+def _map_tests(tree: xr.DataTree) -> pd.DataFrame:
+    orientation, phase, columns = (tree[name].attrs for name in ("orientation", "phase", "columns"))
+    rows = [
+        ("orientation map", orientation, ("agreement", "agreement_low", "agreement_high")),
+        ("fields' own orientation", orientation, ("field_effect", "field_ci_low", "field_ci_high")),
+        ("absolute phase", phase, ("effect", "effect_low", "effect_high")),
+        ("flanks across the orientation", columns, ("flank_effect", "flank_ci_low", "flank_ci_high")),
+    ]
+    prefixes = ("", "field_", "", "flank_")
+    return pd.DataFrame(
+        [
+            {
+                "test": test,
+                **{
+                    key: attrs.get(name, np.nan)
+                    for key, name in zip(("effect", "ci_low", "ci_high"), names, strict=True)
+                },
+                "p": attrs.get(f"{prefix}p", np.nan),
+                "p_smallest": attrs.get(f"{prefix}p_smallest", np.nan),
+                "hypothesis": attrs.get(f"{prefix}hypothesis", ""),
+            }
+            for (test, attrs, names), prefix in zip(rows, prefixes, strict=True)
+        ]
+    )
+
+
+def write_columns(
+    population: str | os.PathLike[str] | xr.Dataset, output: str | os.PathLike[str], **options: Any
+) -> tuple[ColumnStudy, list[Path]]:
+    """Do `study_columns` and write ``figures/``, ``tables/`` and ``columns.txt`` (the sentences).
+
+    Parameters
+    ----------
+    population : str, path or Dataset
+        See `rfcompare.pipeline.open_population`.
+    output : path
+        Folder, made where absent.
+    **options
+        Of `study_columns`.
+
+    Returns
+    -------
+    study : ColumnStudy
+    written : list of Path
+    """
+    from rfcompare import figures
+
+    folder = output_folder(output)
+    study = study_columns(population, **options)
+    written = list(figures.save(study.figure(), "columns", output_folder(folder / "figures")))
+    tables = output_folder(folder / "tables")
+    for name, table in study.tables().items():
+        write_table(table, tables / f"{name}.csv")
+        written.append(tables / f"{name}.csv")
+    text = folder / "columns.txt"
+    with write_beside(text) as part:
+        part.write_text("\n".join(study.sentences()) + "\n", encoding="utf-8")
+    return study, [*written, text]
