@@ -151,7 +151,8 @@ def _median(maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _ratio(top: npt.NDArray[Any], bottom: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    ratio: npt.NDArray[Any] = np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return ratio
 
 
 def select(dataset: xr.Dataset, *, r2: float | None = None, status: str | None = None, **equal: str) -> xr.Dataset:

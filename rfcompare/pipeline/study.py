@@ -190,7 +190,7 @@ class Study:
                 )
         if self.cortex.subjects == [] and self.cortex.kind not in ("learned", "untrained"):
             found.append(
-                f"subjects of {self.cortex.label} are unknown: nothing can be said about animals, only about these cells"
+                f"subjects of {self.cortex.label} are unknown: nothing can be said about animals, only these cells"
             )
         found += [note for note in str(self.results.attrs.get("heading", "")).split("; ") if note]
         return found
