@@ -345,7 +345,13 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     help="Radius of a column in cortex, µm.",
 )
 @seed_option
-@output_option("Folder for figures/, tables/ and columns.txt.", folder=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for figures/, tables/ and columns.txt.",
+)
 def columns(population: str, kernels: str, radius: float, seed: int, output: Path, **reading: Any) -> None:
     """ON and OFF over cortex, and the average fields of POPULATION's columns beside a network's kernels."""
     from rfcompare.pipeline.cortex import write_columns
@@ -380,7 +386,12 @@ def simulate() -> None:
 )
 @click.option("--parameters", "listed", is_flag=True, help="List every parameter with its basis, and write nothing.")
 @seed_option
-@output_option("The bank and, in its group truth, what it was made from, as FILE.h5.", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The bank and, in its group truth, what it was made from, as FILE.h5.",
+)
 def treeshrew(stimulus: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None) -> None:
     """Simulate a population of tree-shrew visual cortex from published statements and assumed numbers."""
     from rfcompare.simulation import parameter_table, parsed_parameters, write_treeshrew
