@@ -9,7 +9,18 @@ Adding a statistic: write it on arrays in `statistics` or `energy` with a hand-w
 """
 
 from rfcompare.comparison.populations import Space, make_space
+from rfcompare.comparison.published import compare_published, published, ringach_claims
 from rfcompare.comparison.results import compare, score
 from rfcompare.comparison.similarity import Score, similarity_score
 
-__all__ = ["Score", "Space", "compare", "make_space", "score", "similarity_score"]
+__all__ = [
+    "Score",
+    "Space",
+    "compare",
+    "compare_published",
+    "make_space",
+    "published",
+    "ringach_claims",
+    "score",
+    "similarity_score",
+]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from rfcompare.comparison import energy, inference, statistics
 from rfcompare.comparison.populations import Population, Space, population
 from rfcompare.comparison.rows import ALPHA, CELLS_ONLY, MAX_UNITS, N_REFERENCE, UNITS_ONLY, Row
-from rfcompare.comparison.similarity import WITHIN_SAMPLE, like_another_animal, mean_distances_of
+from rfcompare.comparison.similarity import N_DRAWS, WITHIN_SAMPLE, like_another_animal, mean_distances_of, percentiles
 from rfcompare.comparison.statistics import Array
 
 
@@ -110,38 +110,28 @@ def _energy_row(
     generator: np.random.Generator,
     workers: int,
 ) -> Row:
-    row = Row(name, "Energy distance", "joint", statistic="squared energy distance, mean over held-out animals")
+    row = Row(name, "Energy distance", "joint", statistic="squared energy distance to the species")
     zero = z or y
     means = mean_distances_of(
         x.points, y.points, zero.points, cortex_subject=x.subject, network_subject=y.subject, null_subject=zero.subject
     )
-    within = float(np.nanmean(np.diag(means.animals)))
-
-    def distance(animals: Any, seeds: Any = slice(None)) -> float:
-        inside = float(np.nanmean(np.diag(means.animals)[animals]))
-        return float(2 * means.network[seeds][:, animals].mean() - means.network_within[seeds].mean() - inside)
-
-    row.number["effect"] = distance(slice(None))
+    between = energy.different_subjects_mean(means.animals)
+    row.number["effect"] = float(2 * means.network.mean() - means.network_within.mean() - between)
     if z is not None:
-        row.number["null"] = float(2 * means.null.mean() - means.null_within.mean() - within)
+        row.number["null"] = float(2 * means.null.mean() - means.null_within.mean() - between)
     size = len(means.animals)
     if means.identified:
-        row.number["ceiling"] = energy.different_subjects_mean(means.animals) - within
-        row.text["ceiling_kind"] = "the other animals"
+        row.number["ceiling"] = between - float(np.nanmean(np.diag(means.animals)))
+        row.text["ceiling_kind"] = "one animal"
     else:
         row.statistic = "squared energy distance"
         row.number["ceiling"], row.text["ceiling_kind"] = 0.0, f"random halves ({WITHIN_SAMPLE})"
     interval = inference.Interval(np.nan, np.nan, inference.NO_INTERVAL)
     test = inference.PValue(np.nan, np.nan, CELLS_ONLY)
     if means.identified and size >= inference.MIN_SUBJECTS:
-        everyone = np.arange(size)
-        sets = [np.array([distance(np.delete(everyone, h)) for h in everyone])]
-        n_seeds = len(means.network)
-        if n_seeds > 1:
-            seeds = np.arange(n_seeds)
-            sets.append(np.array([distance(slice(None), np.delete(seeds, r)) for r in seeds]))
-        interval = inference.jackknife_interval(row.number["effect"], *sets, level=level)
-        if y.subject is not None and n_seeds >= inference.MIN_SUBJECTS:
+        _, network, others = means.draws(N_DRAWS, generator)
+        interval = percentiles(network - others, level)
+        if y.subject is not None and len(means.network) >= inference.MIN_SUBJECTS:
             test = _subject_permutation(x, y, n, generator)
         else:
             test = like_another_animal(means.animals, means.network.mean(axis=0), float(means.network_within.mean()))

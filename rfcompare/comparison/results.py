@@ -117,7 +117,7 @@ def compare(
         row.note(*heading)
         if headline and np.isfinite(row.number.get("null", np.nan)):
             row.text.setdefault("null_name", headline)
-    result = dataset([*rows, *joint, score_row], a, b)
+    result = dataset([*rows, *joint, score_row], str(a.attrs["kind"]), str(b.attrs["kind"]))
     result.attrs |= {
         "heading": "; ".join(heading),
         "space": space.to_json(),
@@ -256,6 +256,7 @@ def _score_row(
     detail |= {
         "value": result.value,
         "ci": [result.interval.low, result.interval.high],
+        "jackknife_ci": [result.jackknife.low, result.jackknife.high],
         "cells_ci": [result.cells_interval.low, result.cells_interval.high],
         "mean": {
             "network": result.network_distance,

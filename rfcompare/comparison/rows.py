@@ -56,9 +56,10 @@ NUMBERS = (
     *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling"),
     *("p_smallest", "p_adjusted_bh", "p_cells", "cells_low", "cells_high"),
     *("estimate_a", "estimate_b", "cliffs_delta", "wasserstein", "ks", "kuiper", "watson_u2"),
+    *("property_similarity", "property_ceiling"),
     *("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b"),
 )
-TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name")
+TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name", "citation")
 COUNTS = ("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b")
 
 
@@ -97,7 +98,7 @@ def adjust(rows: Sequence[Row]) -> None:
         row.number |= {"p_adjusted": float(holm), "p_adjusted_bh": float(bh)}
 
 
-def dataset(rows: Sequence[Row], a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
+def dataset(rows: Sequence[Row], kind_a: str, kind_b: str) -> xr.Dataset:
     """Rows as a results Dataset; missing numbers are NaN (counts 0), missing texts empty."""
     variables: dict[str, Any] = {}
     for name in NUMBERS:
@@ -106,8 +107,8 @@ def dataset(rows: Sequence[Row], a: xr.Dataset, b: xr.Dataset) -> xr.Dataset:
             variables[name] = ("quantity", np.array([0 if np.isnan(v) else int(v) for v in values], dtype=np.int64))
         else:
             variables[name] = ("quantity", np.array(values, dtype=np.float64))
-    for kind, data in (("kind_a", a), ("kind_b", b)):
-        variables[kind] = ("quantity", np.array([str(data.attrs["kind"])] * len(rows), dtype=object))
+    for name, kind in (("kind_a", kind_a), ("kind_b", kind_b)):
+        variables[name] = ("quantity", np.array([kind] * len(rows), dtype=object))
     for name in TEXTS:
         variables[name] = ("quantity", np.array([row.text.get(name, "") for row in rows], dtype=object))
     for name in ("title", "family", "statistic", "units"):

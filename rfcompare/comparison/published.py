@@ -1,0 +1,506 @@
+"""Published distributions: a network's kernels against histograms where no cells are at hand.
+
+The binning is respected: units are counted in the published bins, those beyond the edges in bins of their own, so that
+nothing is dropped. The published counts stand without animals, so every test here is about these cells only.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from rfcompare.bank import check, make_rng
+from rfcompare.comparison.populations import checked, n_subjects
+from rfcompare.comparison.rows import DEMONSTRATION, Row, dataset
+from rfcompare.comparison.similarity import WITHIN_SAMPLE
+from rfcompare.comparison.statistics import Array
+from rfcompare.errors import InputError
+from rfcompare.quantities import QUANTITIES
+from rfcompare.sources.reference import folder
+
+Counts = NDArray[np.int64]
+
+N_RESAMPLES = 2000
+"""Multinomial resamples behind a ceiling."""
+
+FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "ringach2002": ("published_ringach2002.csv", "Ringach 2002, doi:10.1152/jn.2002.88.1.455"),
+        "devalois1982_frequency": (
+            "published_devalois1982_frequency.csv",
+            "De Valois, Albrecht & Thorell 1982, doi:10.1016/0042-6989(82)90113-4",
+        ),
+        "devalois1982_orientation": (
+            "published_devalois1982_orientation.csv",
+            "De Valois, Yund & Hepler 1982, doi:10.1016/0042-6989(82)90112-2",
+        ),
+    }
+)
+"""Distributions that ship, by name: file in ``reference_data/`` and citation."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A published histogram of one or two quantities.
+
+    Attributes
+    ----------
+    name, read_from, citation : str
+        What it is called, which reading of the paper this is, and the paper.
+    quantities : tuple of str
+        Names of `rfcompare.quantities.QUANTITIES`, one per axis of `counts`.
+    edges : tuple of arrays
+        Bin edges along each axis.
+    counts : int array
+        Cells per bin.
+    note : str
+        Where it was read and how readings disagree.
+    """
+
+    name: str
+    read_from: str
+    citation: str
+    quantities: tuple[str, ...]
+    edges: tuple[Array, ...]
+    counts: Counts
+    note: str
+
+    @property
+    def period(self) -> float | None:
+        """Period of a circular quantity."""
+        return QUANTITIES[self.quantities[0]].period
+
+    def marginal(self, quantity: str) -> Distribution:
+        """The distribution of one of its quantities alone.
+
+        Examples
+        --------
+        >>> published("ringach2002").marginal("nx").counts
+        array([ 3, 22, 42, 12,  0])
+        """
+        axis = self.quantities.index(quantity)
+        others = tuple(each for each in range(self.counts.ndim) if each != axis)
+        return Distribution(
+            f"{self.name}_{quantity}",
+            self.read_from,
+            self.citation,
+            (quantity,),
+            (self.edges[axis],),
+            self.counts.sum(axis=others),
+            self.note,
+        )
+
+    def padded(self) -> Counts:
+        """Its counts with empty under- and overflow bins; a circular quantity has none."""
+        return self.counts if self.period else np.pad(self.counts, 1)
+
+    def count(self, *values: ArrayLike) -> Counts:
+        """Units per bin, with under- and overflow as the outermost bins of every axis (a circular one has none).
+
+        Examples
+        --------
+        >>> published("ringach2002").marginal("nx").count([0.05, 0.2, 0.2, 3.0])
+        array([1, 0, 2, 0, 0, 0, 1])
+        """
+        index = []
+        for edges, value in zip(self.edges, values, strict=True):
+            sample = np.asarray(value, dtype=np.float64)
+            if self.period:
+                sample = (sample - edges[0]) % self.period + edges[0]
+            index.append(np.searchsorted(edges, sample, side="right") - (1 if self.period else 0))
+        result = np.zeros(self.padded().shape, dtype=np.int64)
+        np.add.at(result, tuple(index), 1)
+        return result
+
+
+def folded(padded: Counts) -> Counts:
+    """Counts with under- and overflow added to the first and the last bin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> folded(np.array([3, 1, 2, 4]))
+    array([4, 6])
+    """
+    inside = padded[1:-1].copy()
+    inside[0] += padded[0]
+    inside[-1] += padded[-1]
+    return inside
+
+
+def published(name: str, *, read_from: str = "vonenet") -> Distribution:
+    """Read a published distribution that ships with rfcompare.
+
+    Parameters
+    ----------
+    name : {"ringach2002", "devalois1982_frequency", "devalois1982_orientation"}
+        Which one.
+    read_from : {"vonenet", "brainscore"}
+        Which reading of the paper's figure; they disagree, see `Distribution.note`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or reading.
+
+    Examples
+    --------
+    >>> ringach = published("ringach2002")
+    >>> ringach.quantities, int(ringach.counts.sum())
+    (('nx', 'ny'), 79)
+    >>> published("devalois1982_orientation", read_from="brainscore").counts
+    array([110,  83, 100,  92])
+    """
+    if name not in FILES:
+        raise InputError(f"expected a published distribution among {', '.join(FILES)}, got {name!r}")
+    file, citation = FILES[name]
+    return read_distribution(folder() / file, name=name, citation=citation, read_from=read_from)
+
+
+def read_distribution(path: Path, *, name: str, citation: str, read_from: str | None = None) -> Distribution:
+    """Read a histogram: columns ``QUANTITY_low``, ``QUANTITY_high`` per axis and ``count``, optional ``read_from``.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read as such a table, or its bins leave gaps.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); give a table of bins and counts") from None
+    note = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    columns = list(rows[0]) if rows else []
+    quantities = tuple(column.removesuffix("_low") for column in columns if column.endswith("_low"))
+    if not quantities or "count" not in columns or any(f"{q}_high" not in columns for q in quantities):
+        raise InputError(
+            f"expected columns QUANTITY_low, QUANTITY_high and count in {path.name}, got {', '.join(columns) or 'none'}"
+        )
+    unknown = [quantity for quantity in quantities if quantity not in QUANTITIES]
+    if unknown:
+        raise InputError(f"expected quantities of rfcompare.quantities in {path.name}, got {', '.join(unknown)}")
+    if "read_from" in columns:
+        readings = list(dict.fromkeys(row["read_from"] for row in rows))
+        if read_from not in readings:
+            raise InputError(f"expected a reading of {name} among {', '.join(readings)}, got {read_from!r}")
+        rows = [row for row in rows if row["read_from"] == read_from]
+    low = {q: np.array([float(row[f"{q}_low"]) for row in rows]) for q in quantities}
+    high = {q: np.array([float(row[f"{q}_high"]) for row in rows]) for q in quantities}
+    edges = tuple(np.append(np.unique(low[q]), high[q].max()) for q in quantities)
+    shape = tuple(each.size - 1 for each in edges)
+    at = tuple(np.searchsorted(each[:-1], low[q]) for q, each in zip(quantities, edges, strict=True))
+    gaps = any(not np.allclose(each[1:][i], high[q]) for q, each, i in zip(quantities, edges, at, strict=True))
+    if gaps or len(rows) != np.prod(shape) or len(set(zip(*at, strict=True))) != len(rows):
+        raise InputError(f"expected bins without gaps or overlaps in {path.name}, every one once; complete the table")
+    counts = np.zeros(shape, dtype=np.int64)
+    counts[at] = [int(row["count"]) for row in rows]
+    return Distribution(name, read_from or "", citation, quantities, edges, counts, note)
+
+
+# Statistics of binned counts -----------------------------------------------------------------------------------------
+
+
+def total_variation(a: ArrayLike, b: ArrayLike) -> float:
+    """Share of units that must change bins to turn one histogram into the other: half the summed |difference|.
+
+    Examples
+    --------
+    >>> total_variation([2, 2], [3, 1])  # ½(|½ − ¾| + |½ − ¼|)
+    0.25
+    """
+    p, q = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
+
+
+def g_statistic(a: Array, b: Array) -> Array:
+    """Likelihood-ratio statistic of homogeneity for counts (..., bin) against counts (bin,) or (..., bin).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(g_statistic(np.array([4.0, 0.0]), np.array([0.0, 4.0]))), 4)  # 2 · 8 · ln 2
+    11.0904
+    """
+    pooled = a + b
+    total_a, total_b = a.sum(axis=-1, keepdims=True), b.sum(axis=-1, keepdims=True)
+    share = pooled / (total_a + total_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_a, of_b = (
+            np.where(count > 0, count * np.log(count / (total * share)), 0.0)
+            for count, total in ((a, total_a), (b, total_b))
+        )
+    return np.asarray(2 * (of_a + of_b).sum(axis=-1))
+
+
+def binned_test(
+    a: ArrayLike, b: ArrayLike, *, n_permutation: int = 9999, seed: int | np.random.Generator | None = 0
+) -> float:
+    """Permutation p of homogeneity of two histograms: units dealt anew to both, the pooled bins kept.
+
+    Examples
+    --------
+    >>> binned_test([10, 0], [0, 10], n_permutation=999)
+    0.001
+    """
+    generator = np.random.default_rng(seed)
+    first, second = (np.asarray(each, dtype=np.int64).ravel() for each in (a, b))
+    pooled = first + second
+    used = pooled > 0
+    drawn = generator.multivariate_hypergeometric(
+        pooled[used], int(first.sum()), size=n_permutation, method="marginals"
+    )
+    permuted = g_statistic(drawn.astype(np.float64), (pooled[used] - drawn).astype(np.float64))
+    observed = float(g_statistic(first[used].astype(np.float64), second[used].astype(np.float64)))
+    return (1 + int((permuted >= observed - 1e-9).sum())) / (n_permutation + 1)
+
+
+def property_similarity(counts: ArrayLike, reference: ArrayLike) -> float:
+    """Brain-Score's similarity of a property, 1 − KS/KS_max over bins (Marques, Schrimpf & DiCarlo 2021).
+
+    KS_max is the larger KS distance of the reference to all units in the first bin or in the last.
+
+    Examples
+    --------
+    >>> property_similarity([0, 2, 2], [1, 1, 2])  # KS ¼; all in the first bin ¾, in the last ½
+    0.666666666667
+    """
+    p, q = np.asarray(counts, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    below_p, below_q = np.cumsum(p) / p.sum(), np.cumsum(q) / q.sum()
+    largest = max(1 - below_q[0], float(below_q[:-1].max(initial=0.0)))
+    if largest == 0:
+        raise InputError("expected a reference with units in more than one bin, got one bin; widen the binning")
+    return float(1 - np.abs(below_p - below_q).max() / largest)
+
+
+def self_comparison(
+    distribution: Distribution, n: int, *, seed: int | np.random.Generator | None = 0
+) -> tuple[float, float]:
+    """Ceilings by multinomial resampling of n units: total variation from itself, and property similarity to itself.
+
+    The second is NaN for a joint distribution.
+    """
+    generator = np.random.default_rng(seed)
+    reference = distribution.padded().ravel()
+    drawn = generator.multinomial(n, reference / reference.sum(), size=N_RESAMPLES)
+    apart = np.abs(drawn / n - reference / reference.sum()).sum(axis=1) / 2
+    if distribution.counts.ndim > 1:
+        return float(apart.mean()), np.nan
+    inside = drawn if distribution.period else drawn[:, 1:-1]
+    return float(apart.mean()), float(np.mean([property_similarity(each, distribution.counts) for each in inside]))
+
+
+# Labeled -------------------------------------------------------------------------------------------------------------
+
+
+def compare_published(
+    descriptors: xr.Dataset,
+    *,
+    distributions: Sequence[Distribution] | None = None,
+    nulls: Mapping[str, xr.Dataset] | None = None,
+    n_permutation: int = 9999,
+    seed: int | np.random.Generator | None = 0,
+) -> xr.Dataset:
+    """Compare a population with published distributions.
+
+    Parameters
+    ----------
+    descriptors : xarray.Dataset
+        Of the network's kernels. A frequency in degrees is compared only if they are in degrees, and a grating's peak
+        frequency with the peak of the spectrum, not with the carrier.
+    distributions : sequence of Distribution, optional
+        Every one that ships, in every reading, unless given.
+    nulls : mapping of str to xarray.Dataset, optional
+        Null ensembles that have the quantities (fitted ones for nx and ny); the first that does fills ``null``.
+    n_permutation : int
+        Of the binned test.
+    seed : int, Generator or None
+        Of tests and resamples.
+
+    Returns
+    -------
+    xarray.Dataset
+        Schema ``rfcompare-results/1``: `effect` is the total variation distance, `ceiling` what as many units drawn
+        from the published distribution show, `p_cells` the binned test's; `property_similarity` and `property_ceiling` are
+        Brain-Score's, for single quantities. There are no animals in a histogram, hence no interval and no p for them.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=30, size=13, seed=0)
+    >>> result = compare_published(rfc.describe(rfc.fit(bank, "gabor", seed=0)), n_permutation=99)
+    >>> [str(name) for name in result.quantity.values][:3]
+    ['ringach2002', 'ringach2002_nx', 'ringach2002_ny']
+    """
+    data = checked(descriptors, "the population")
+    generator, recorded = make_rng(seed)
+    rows = []
+    for distribution in distributions if distributions is not None else everything_published():
+        rows.append(_published_row(data, distribution, nulls or {}, n_permutation, generator))
+    if not rows:
+        raise InputError("expected at least one published distribution, got none")
+    kind = str(data.attrs["kind"])
+    result = dataset(rows, "measured", kind)
+    heading = DEMONSTRATION if kind == "simulated" else ""
+    result.attrs |= {"seed": recorded, "n_permutation": n_permutation, "heading": heading}
+    return check(result)
+
+
+def everything_published() -> list[Distribution]:
+    """Every distribution that ships, with the marginals of joint ones, in every reading."""
+    ringach = published("ringach2002")
+    found = [ringach, *(ringach.marginal(quantity) for quantity in ringach.quantities)]
+    for name in ("devalois1982_frequency", "devalois1982_orientation"):
+        found += [published(name, read_from=reading) for reading in ("vonenet", "brainscore")]
+    return found
+
+
+def _values(data: xr.Dataset, distribution: Distribution) -> list[Array] | str:
+    missing = [name for name in distribution.quantities if name not in data]
+    if missing:
+        return f"no {', '.join(missing)}"
+    if not all(QUANTITIES[name].dimensionless for name in distribution.quantities) and data.attrs["units"] != "degree":
+        return "needs degrees: kernels have none without an assumed deg_per_px"
+    values = [np.asarray(data[name].values, dtype=np.float64) for name in distribution.quantities]
+    kept = np.all([np.isfinite(value) for value in values], axis=0)
+    return [value[kept] for value in values] if kept.sum() > 1 else "not defined for enough units"
+
+
+def _published_row(
+    data: xr.Dataset,
+    distribution: Distribution,
+    nulls: Mapping[str, xr.Dataset],
+    n_permutation: int,
+    generator: np.random.Generator,
+) -> Row:
+    reading = f"_{distribution.read_from}" if distribution.name.startswith("devalois") else ""
+    title = " and ".join(QUANTITIES[name].title for name in distribution.quantities)
+    row = Row(f"{distribution.name}{reading}", title, "published", statistic="total variation distance of histograms")
+    reference = distribution.padded()
+    row.number |= {"n_units_a": int(reference.sum()), "n_subjects_a": 0, "n_subjects_b": n_subjects(data)}
+    row.text["citation"] = distribution.citation
+    row.note(distribution.note)
+    values = _values(data, distribution)
+    if isinstance(values, str):
+        row.notes.insert(0, f"not compared: {values}")
+        return row
+    counts = distribution.count(*values)
+    n = int(counts.sum())
+    beyond = 0 if distribution.period else n - int(counts[(slice(1, -1),) * counts.ndim].sum())
+    row.notes.insert(0, f"{beyond} of {n} units beyond the published edges")
+    row.number |= {"n_units_b": n, "n_missing_b": data.sizes["unit"] - n}
+    row.number["effect"] = total_variation(reference, counts)
+    row.number["p_cells"] = binned_test(reference, counts, n_permutation=n_permutation, seed=generator)
+    row.number["ceiling"], similar = self_comparison(distribution, n, seed=generator)
+    if counts.ndim == 1:
+        inside = counts if distribution.period else folded(counts)  # Brain-Score's bins have no outside
+        row.number["property_similarity"] = property_similarity(inside, distribution.counts)
+        row.number["property_ceiling"] = similar
+    for name, null in nulls.items():
+        drawn = _values(null, distribution)
+        if not isinstance(drawn, str):
+            row.number["null"] = total_variation(reference, distribution.count(*drawn))
+            row.text["null_name"] = name
+            break
+    row.text |= {
+        "hypothesis": "these cells only: units exchangeable between the published cells and the kernels",
+        "method": "no interval for the species: a histogram holds no animals",
+        "ceiling_kind": f"multinomial resampling ({WITHIN_SAMPLE})",
+    }
+    return row
+
+
+MANY_SUBFIELDS = "more subfields than cells (nx from 0.525)"
+BROAD_LOW_PASS = "broad low-pass fields (nx and ny below 0.302)"
+
+
+def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str, dict[str, float | str]]:
+    """Does the network repeat what Ringach (2002) found of ICA and sparse coding?
+
+    Both theories gave more subfields than macaque cells have, and no fields that are broadly tuned and low-pass. The
+    shares of such units are counted in the bins of his (nx, ny) plane: nx of 10^−0.28 = 0.525 and more, and both nx and
+    ny below 10^−0.52 = 0.302.
+
+    Returns
+    -------
+    dict
+        Per claim: ``cells``, ``kernels`` (shares), ``difference`` with Newcombe's interval ``low``, ``high`` over these
+        units, Fisher's exact ``p_cells``, and ``verdict`` in words.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> from rfcompare.simulation import simulate_population
+    >>> bank, _ = simulate_population(n=40, size=13, median={"nx": 0.8, "ny": 0.8}, seed=0)
+    >>> claims = ringach_claims(rfc.describe(rfc.fit(bank, "gabor", seed=0)))
+    >>> claims[MANY_SUBFIELDS]["verdict"]
+    'yes: more than in the cells'
+    """
+    data = checked(descriptors, "the population")
+    ringach = published("ringach2002")
+    values = _values(data, ringach)
+    if isinstance(values, str):
+        raise InputError(f"expected kernels with nx and ny, got {values}; fit and describe them first")
+    nx, ny = values
+    fine, coarse = float(ringach.edges[0][3]), float(ringach.edges[0][2])
+    cells = {
+        MANY_SUBFIELDS: int(ringach.counts[3:].sum()),
+        BROAD_LOW_PASS: int(ringach.counts[:2, :2].sum()),
+    }
+    kernels = {
+        MANY_SUBFIELDS: int((nx >= fine).sum()),
+        BROAD_LOW_PASS: int(((nx < coarse) & (ny < coarse)).sum()),
+    }
+    n_cells, n_kernels = int(ringach.counts.sum()), nx.size
+    result: dict[str, dict[str, float | str]] = {}
+    for claim, expected in ((MANY_SUBFIELDS, 1), (BROAD_LOW_PASS, -1)):
+        low, high = newcombe_interval(cells[claim], n_cells, kernels[claim], n_kernels, level=level)
+        difference = kernels[claim] / n_kernels - cells[claim] / n_cells
+        table = [[kernels[claim], n_kernels - kernels[claim]], [cells[claim], n_cells - cells[claim]]]
+        words = "more than in the cells" if difference > 0 else "fewer than in the cells"
+        clear = low > 0 or high < 0
+        verdict = f"{'yes' if np.sign(difference) == expected else 'no'}: {words}" if clear else "not shown either way"
+        result[claim] = {
+            "cells": cells[claim] / n_cells,
+            "kernels": kernels[claim] / n_kernels,
+            "difference": difference,
+            "low": low,
+            "high": high,
+            "p_cells": float(stats.fisher_exact(table)[1]),
+            "verdict": verdict,
+        }
+    return result
+
+
+def newcombe_interval(x_a: int, n_a: int, x_b: int, n_b: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval for the share of b minus that of a, from Wilson's intervals (Newcombe 1998, method 10).
+
+    Examples
+    --------
+    >>> low, high = newcombe_interval(48, 80, 56, 70)  # Newcombe's example: 0.0524 to 0.3339
+    >>> round(low, 4), round(high, 4)
+    (0.0524, 0.3339)
+    """
+    z = stats.norm.ppf(0.5 + level / 2)
+
+    def wilson(x: int, n: int) -> tuple[float, float, float]:
+        share = x / n
+        center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        return share, center - half, center + half
+
+    a, low_a, high_a = wilson(x_a, n_a)
+    b, low_b, high_b = wilson(x_b, n_b)
+    return (
+        float(b - a - np.hypot(b - low_b, high_a - a)),
+        float(b - a + np.hypot(high_b - b, a - low_a)),
+    )
