@@ -79,8 +79,8 @@ class Summary:
         Centroid of the smoothed energy, pixels.
     radius : (n,) array
         RMS radius of that energy along one axis, pixels.
-    peak_x, peak_y : (n,) arrays
-        Position of the largest smoothed deviation from the median.
+    peak_x, peak_y : (n, 2) arrays
+        Positions of the largest smoothed energy, and of the largest well away from it.
     theta, frequency : (n, peaks) arrays
         Direction (radians) and frequency (cycles per pixel) of the largest peaks of the windowed spectrum.
     size : int
@@ -266,11 +266,13 @@ class IsotropicGaussian(Model):
         return [blob], [[blob * (dx * inverse)], [blob * (dy * inverse)], [blob * ((dx**2 + dy**2) * inverse)]]
 
     def starts(self, summary: Summary) -> Array:
-        """Three radii about the centroid and two about the peak."""
+        """Three radii about the centroid and two about each peak."""
         xp = array_api_compat.array_namespace(summary.x)
         log_radius = xp.log(summary.radius)
         rows = [[summary.x, summary.y, log_radius + shift] for shift in (-0.7, 0.0, 0.6)]
-        rows += [[summary.peak_x, summary.peak_y, log_radius + shift] for shift in (-0.7, 0.0)]
+        rows += [
+            [summary.peak_x[:, k], summary.peak_y[:, k], log_radius + shift] for k in (0, 1) for shift in (-0.7, 0.0)
+        ]
         return _stack_starts(xp, rows, summary.x)
 
 
@@ -307,7 +309,11 @@ class DifferenceOfGaussians(Model):
         scales = [(0.6, 2.0), (1.2, 1.3), (1.2, 2.2), (2.0, 1.3), (2.0, 2.2), (3.0, 1.3), (3.0, 2.2)]
         rows = [
             [x, y, log_radius + math.log(first), log_radius + math.log(first * ratio)]
-            for x, y, chosen in ((summary.x, summary.y, scales), (summary.peak_x, summary.peak_y, scales[:3]))
+            for x, y, chosen in (
+                (summary.x, summary.y, scales),
+                (summary.peak_x[:, 0], summary.peak_y[:, 0], scales[:3]),
+                (summary.peak_x[:, 1], summary.peak_y[:, 1], scales[:2]),
+            )
             for first, ratio in chosen
         ]
         return _stack_starts(xp, rows, summary.x)
@@ -373,7 +379,10 @@ class GaussianDerivative(Model):
                 for turn in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
                 for narrow in (-0.8, -0.2)
             ] + [
-                [summary.peak_x, summary.peak_y, theta, log_radius - 0.7, log_radius - 0.4],
+                *(
+                    [summary.peak_x[:, k], summary.peak_y[:, k], theta, log_radius - 0.7, log_radius - 0.4]
+                    for k in (0, 1)
+                ),
                 [summary.x, summary.y, theta, log_radius - 0.3, log_radius + 0.3],
             ]
         else:
@@ -384,7 +393,7 @@ class GaussianDerivative(Model):
                     (summary.x, summary.y, -0.1, -0.1),
                     (summary.x, summary.y, -0.6, 0.2),
                     (summary.x, summary.y, 0.4, 0.1),
-                    (summary.peak_x, summary.peak_y, -0.1, -0.1),
+                    (summary.peak_x[:, 0], summary.peak_y[:, 0], -0.1, -0.1),
                 )
             ]
         return _stack_starts(xp, rows, summary.x)
@@ -579,8 +588,15 @@ def summarize(maps: Array, mask: Array, x: Array, y: Array, *, peaks: int = 3) -
         along_y * (y[None] - cy[:, None]) ** 2, axis=1
     )
     radius = xp.clip(1.2 * xp.sqrt(0.5 * variance / total), 0.7, 0.4 * size)
-    best = xp.argmax(flat, axis=1)
-    peak_x, peak_y = x[best % width], y[best // width]
+    places = []
+    for _ in range(2):
+        best = xp.argmax(flat, axis=1)
+        places.append((x[best % width], y[best // width]))
+        away = (x[None, None, :] - places[0][0][:, None, None]) ** 2 + (
+            y[None, :, None] - places[0][1][:, None, None]
+        ) ** 2 > max(4.0, (0.15 * size) ** 2)
+        flat = xp.where(xp.reshape(away, (n, height * width)), flat, -1.0)
+    peak_x, peak_y = (xp.stack([place[axis] for place in places], axis=1) for axis in (0, 1))
 
     window_x = xp.exp(-0.125 * ((x[None] - cx[:, None]) / radius[:, None]) ** 2)
     window_y = xp.exp(-0.125 * ((y[None] - cy[:, None]) / radius[:, None]) ** 2)

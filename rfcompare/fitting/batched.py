@@ -23,7 +23,7 @@ TOLERANCE = 1e-7
 ROUNDING = 1e-13
 """Share of a map's sum of squares that arithmetic in float64 does not resolve."""
 
-AGREE = 1e-3
+AGREE = 1e-4
 """Two minima are the same when their costs differ by less than this share (and by rounding)."""
 
 KEEP, SCREEN_ITERATIONS, ITERATIONS = 3, 6, 100

@@ -33,7 +33,7 @@ PERIODS = {"orientation": 180.0, "phase": 360.0, "envelope_angle": 180.0}
 NEAR_NYQUIST = 0.9 * MAX_FREQUENCY
 """Carriers above this share of Nyquist (cycles per pixel) are hardly told from their alias."""
 
-TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.2
+TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.15
 """Standard errors are calibrated for nx, ny above the first and SD of log nx, log ny below the second."""
 
 EQUAL = 3.84

@@ -1,0 +1,521 @@
+"""The fitter: recovery, calibration against Cramér–Rao bounds, symmetries, known failures of other tools, selection.
+
+`python tests/test_fitting.py` (tens of minutes) writes ``reference_data/calibration_fitting.csv``, the full version of
+the calibration that ``pytest -m calibration`` runs.
+"""
+
+import csv
+import datetime
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.io
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rfcompare as rfc
+from rfcompare.errors import InputError
+from rfcompare.fitting import fits_of
+from rfcompare.fitting.batched import information, prepare
+from rfcompare.fitting.engines import Engine, Maps, run
+from rfcompare.fitting.noise import effective_pixels
+from rfcompare.fitting.selection import EVIDENCE
+from rfcompare.fitting.uncertainty import covariance
+from rfcompare.models import MODELS, map_of
+
+Floats = npt.NDArray[np.float64]
+
+EXACT = 1e-5  # relative; noiseless maps converge until their cost is 1e-13 of the map's, so parameters to about 1e-6
+SAME_COST = 1e-3  # two fits in one minimum end within this share of its cost
+MOST_CYCLES = 0.2  # the calibrated region of the design: nx, ny above this and bounds on log nx, log ny below this
+CALIBRATION = Path(__file__).resolve().parents[1] / "reference_data" / "calibration_fitting.csv"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maps with known truth
+
+
+def gabor_bank(maps: Floats, **attrs: object) -> xr.Dataset:
+    return rfc.make_bank(maps[:, None], channel=("signed",), kind="simulated", **attrs)  # type: ignore[arg-type]
+
+
+def draw_gabors(size: int, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Searched parameters (n, 6) and amplitudes (n, 1, 3) of Gabors of unit variance that lie within the map."""
+    f = np.exp(rng.uniform(np.log(0.8 / size), np.log(0.38), 20 * n))
+    nx = np.exp(rng.uniform(np.log(0.1), 0.0, 20 * n))
+    ny = np.clip(nx * np.exp(rng.normal(0, 0.35, 20 * n)), 0.1, 1.0)
+    sx, sy = nx / f, ny / f
+    fits_in = (np.minimum(sx, sy) > 0.6) & (np.maximum(sx, sy) < 0.35 * size)
+    keep = np.flatnonzero(fits_in)[:n]
+    assert len(keep) == n
+    center = rng.uniform(-0.12 * size, 0.12 * size, (2, n))
+    p = np.stack([*center, rng.uniform(0, np.pi, n), f[keep], np.log(sx[keep]), np.log(sy[keep])], axis=1)
+    phase = rng.uniform(0, 2 * np.pi, n)
+    linear = np.stack([np.cos(phase), -np.sin(phase), rng.normal(0, 0.1, n)], axis=1)[:, None]
+    spread = map_of(MODELS["gabor"], p, linear, *axes(size)).std(axis=(1, 2, 3))
+    return MODELS["gabor"].canonical(p, linear / spread[:, None, None])
+
+
+def axes(size: int) -> tuple[Floats, Floats]:
+    grid = np.arange(size) - (size - 1) / 2
+    return grid, grid
+
+
+def gabor_map(size: tuple[int, int] = (21, 21), **parameters: float) -> Floats:
+    """One Gabor written out from the design's formula, rows ascending in y."""
+    p = {"x0": 0.0, "y0": 0.0, "orientation": 90.0, "frequency": 0.15, "sigma_x": 2.5, "sigma_y": 3.0} | {
+        "phase": 30.0, "amplitude": 1.0, "offset": 0.0, **parameters,
+    }  # fmt: skip
+    y, x = (np.arange(n) - (n - 1) / 2 for n in size)
+    dx, dy = x[None] - p["x0"], y[:, None] - p["y0"]
+    carrier = np.radians(p["orientation"] + 90)
+    u, v = np.cos(carrier) * dx + np.sin(carrier) * dy, np.cos(carrier) * dy - np.sin(carrier) * dx
+    envelope = np.exp(-(u**2) / (2 * p["sigma_x"] ** 2) - v**2 / (2 * p["sigma_y"] ** 2))
+    return p["amplitude"] * envelope * np.cos(2 * np.pi * p["frequency"] * u + np.radians(p["phase"])) + p["offset"]
+
+
+def fit_one(values: Floats, model: str = "gabor") -> dict[str, float]:
+    fits = rfc.fit(gabor_bank(values[None]), model, seed=0)
+    assert fits["status"].item() is not None
+    return {
+        str(name): float(fits[name].squeeze()) for name in fits.data_vars if fits[name].size == 1 and name != "status"
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The Dataset
+
+
+def test_a_known_gabor_comes_back_with_every_number() -> None:
+    truth = {
+        "x0": 1.2, "y0": -0.7, "orientation": 37.0, "frequency": 0.13, "sigma_x": 2.6, "sigma_y": 3.4, "phase": 250.0,
+        "amplitude": 2.5, "offset": 0.4,
+    }  # fmt: skip
+    found = fit_one(gabor_map((23, 27), **truth))
+    for name, value in truth.items():
+        assert found[name] == pytest.approx(value, rel=EXACT, abs=EXACT), name
+    assert found["r2"] == pytest.approx(1, abs=1e-9)
+    # nx = σx·f = 2.6·0.13 = 0.338, ny = σy·f = 3.4·0.13 = 0.442
+    assert found["nx"] == pytest.approx(0.338, rel=EXACT) and found["ny"] == pytest.approx(0.442, rel=EXACT)
+
+
+def test_parameters_are_in_the_banks_units() -> None:
+    values = gabor_map(x0=1.0, frequency=0.15, sigma_x=2.5)
+    degrees = rfc.fit(rfc.make_bank(values[None, None], channel=("signed",), kind="analytic", deg_per_px=0.5), seed=0)
+    # Half a degree per pixel: lengths halve, frequencies double, angles stay.
+    for name, value in {"x0": 0.5, "sigma_x": 1.25, "frequency": 0.30, "orientation": 90.0, "phase": 30.0}.items():
+        assert float(degrees[name].squeeze()) == pytest.approx(value, rel=EXACT), name
+    assert degrees.attrs["units"] == "degree" and degrees.sigma_x.attrs["units"] == "degree"
+
+
+def test_pixels_that_are_not_square() -> None:
+    y, x = np.meshgrid(1.0 * (np.arange(15) - 7), 0.5 * (np.arange(31) - 15), indexing="ij")
+    carrier = np.radians(40 + 90)
+    u, v = np.cos(carrier) * x + np.sin(carrier) * y, np.cos(carrier) * y - np.sin(carrier) * x
+    values = np.exp(-(u**2) / 8 - v**2 / 12.5) * np.cos(2 * np.pi * 0.2 * u)
+    bank = rfc.make_bank(values[None, None], channel=("signed",), kind="analytic", deg_per_px=(0.5, 1.0))
+    fits = rfc.fit(bank, seed=0)
+    for name, value in {"orientation": 40.0, "frequency": 0.2, "sigma_x": 2.0, "sigma_y": 2.5}.items():
+        assert float(fits[name].squeeze()) == pytest.approx(value, rel=EXACT), name
+
+
+def test_the_dataset_is_complete_and_checked() -> None:
+    rng = np.random.default_rng(0)
+    bank = gabor_bank(rng.normal(size=(3, 9, 12)), noise_sd=1.0, citation="this test")
+    for model in MODELS:
+        fits = rfc.check(rfc.fit(bank, model, seed=4))
+        assert fits.attrs["model"] == model and fits.attrs["kind"] == "simulated" and fits.attrs["seed"] == 4
+        assert fits.attrs["citation"] == "this test" and fits.attrs["engine"].startswith("batched")
+        assert {"r2", "status", "n_agree", "rf", "rf_fit", "offset", "offset_se", "r2_noise_corrected"} <= set(fits)
+        assert (fits.n_agree > 0).all()
+
+
+def test_predict_has_the_banks_dims_order_and_shape() -> None:
+    bank = gabor_bank(np.random.default_rng(1).normal(size=(4, 7, 9)))
+    for model in MODELS:
+        fits = rfc.fit(bank, model, seed=0)
+        predicted = rfc.predict(fits.isel(unit=[2, 0, 3, 1]), bank)
+        assert predicted.dims == bank.rf.dims and predicted.shape == bank.rf.shape
+        assert [str(name) for name in predicted.unit.values] == [str(name) for name in bank.unit.values]
+        np.testing.assert_allclose(predicted, fits.rf_fit, atol=1e-8)
+
+
+def test_predict_refuses_what_was_not_fitted() -> None:
+    bank = gabor_bank(np.random.default_rng(1).normal(size=(2, 7, 7)))
+    fits = rfc.fit(bank, "gaussian", seed=0)
+    with pytest.raises(InputError, match="u001"):
+        rfc.predict(fits.isel(unit=[0]), bank)
+    with pytest.raises(InputError, match="degree"):
+        rfc.predict(fits, rfc.make_bank(bank.rf.values, channel=("signed",), kind="analytic", deg_per_px=1.0))
+
+
+def test_one_bad_unit_raises_nothing() -> None:
+    maps = np.stack([gabor_map((9, 9)) for _ in range(6)])
+    maps[1], maps[2], maps[3, 0, 0], maps[4] = np.nan, 0.0, np.inf, 7.0
+    maps[5, 3:5] = np.nan
+    fits = rfc.fit(gabor_bank(maps), seed=0)
+    words = [str(word) for word in fits.status.values]
+    assert words[1:5] == ["not measured", "flat", "not finite", "flat"]
+    assert np.isnan(fits.frequency.values[1:5]).all() and np.isnan(rfc.predict(fits, gabor_bank(maps))[1]).all()
+    # Two rows were left out of unit 5: the same Gabor comes back.
+    for name in ("frequency", "orientation", "sigma_y"):
+        assert float(fits[name][5]) == pytest.approx(float(fits[name][0]), rel=1e-4)
+
+
+def test_small_and_large_maps() -> None:
+    rng = np.random.default_rng(2)
+    small = rfc.fit(gabor_bank(rng.normal(size=(5, 3, 3))), seed=0)
+    # Nine pixels, nine numbers: the fit says that nothing is left to judge it by.
+    assert all("unidentifiable on so few pixels" in str(word) for word in small.status.values)
+    assert np.isnan(small.frequency_se).all() and np.isfinite(small.frequency).all()
+    large = fit_one(gabor_map((64, 64), sigma_x=9, sigma_y=7, frequency=0.06, x0=-8, y0=11))
+    assert large["sigma_x"] == pytest.approx(9, rel=EXACT) and large["y0"] == pytest.approx(11, rel=EXACT)
+
+
+def test_words_of_wrong_calls() -> None:
+    bank = gabor_bank(np.random.default_rng(0).normal(size=(2, 5, 5)))
+    pair = rfc.make_bank(np.ones((1, 2, 5, 5)) * np.arange(5), channel=("on", "off"), kind="simulated")
+    for call, words in {
+        lambda: rfc.fit(bank, "gabour"): "gabor",
+        lambda: rfc.fit(bank, engine="fast"): "compiled",
+        lambda: rfc.fit(bank, workers=0): "workers",
+        lambda: rfc.fit(bank, bootstrap=-1): "bootstrap",
+        lambda: rfc.fit(bank, seed=-1): "seed",
+        lambda: rfc.fit(bank, profile=("phase",)): "frequency",
+        lambda: rfc.fit(bank, device="nonsense"): "device",
+        lambda: rfc.fit(pair): "to_signed",
+        lambda: rfc.fit_models(bank, ()): "models",
+        lambda: rfc.fit_models(bank, criterion="dic"): "criterion",
+        lambda: rfc.fit_models(bank): "noise correlation unknown",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            call()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Statuses
+
+
+def test_a_width_is_never_silently_at_its_bound() -> None:
+    grid = np.arange(11) - 5.0
+    stripes = np.cos(2 * np.pi * 0.2 * grid)[None] * np.ones((11, 1))  # endless stripes: no envelope at all
+    spike = np.zeros((11, 11))
+    spike[5, 5] = 1.0  # one pixel: nothing wider than the smallest allowed width
+    for values, word in ((stripes, "sigma_y at its upper bound"), (spike, "lower bound")):
+        assert word in str(rfc.fit(gabor_bank(values[None]), seed=0).status.item())
+
+
+def test_words_for_few_cycles_and_nyquist() -> None:
+    blob = gabor_map(frequency=0.0, phase=0.0, sigma_x=2.0, sigma_y=2.0)
+    assert "few cycles" in str(rfc.fit(gabor_bank(blob[None]), seed=0).status.item())
+    fine = gabor_map(frequency=0.47)
+    assert "near Nyquist" in str(rfc.fit(gabor_bank(fine[None]), seed=0).status.item())
+
+
+def test_a_diverging_amplitude_is_flagged_and_its_peak_is_not() -> None:
+    # An odd pair of lobes with hardly any carrier: cos φ·E·sin(2πfu)/(2πf) has the same shape for every small f.
+    edge = gabor_map(frequency=0.004, phase=90.0, sigma_x=2.0, sigma_y=2.0, amplitude=1.0)
+    fits = rfc.fit(gabor_bank(edge[None] / np.abs(edge).max()), seed=0)
+    assert "amplitude diverges" in str(fits.status.item())
+    assert float(fits.amplitude.squeeze()) > 10 and float(fits.peak.squeeze()) == pytest.approx(1, abs=0.02)
+
+
+def test_two_equal_minima_are_told() -> None:
+    # Two equal blobs: a blob model fits either one as well as the other.
+    two = gabor_map((21, 21), frequency=0, phase=0, x0=-6, sigma_x=1.5, sigma_y=1.5)
+    two = two + two[:, ::-1] + 0.003 * np.random.default_rng(0).normal(size=two.shape)
+    noisy = np.stack([two, gabor_map()])
+    words = rfc.fit(gabor_bank(noisy), "gaussian_isotropic", seed=0).status.values
+    assert "several equal minima" in str(words[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Known failures of other tools
+
+
+def test_tilts_to_either_side_are_told_apart() -> None:
+    right, left = (fit_one(gabor_map(orientation=angle)) for angle in (30.0, 150.0))
+    assert right["orientation"] == pytest.approx(30, abs=1e-3) and left["orientation"] == pytest.approx(150, abs=1e-3)
+
+
+def test_a_baseline_does_not_drag_the_center() -> None:
+    plain, lifted = (fit_one(gabor_map(x0=2.0, y0=-1.0, offset=offset)) for offset in (0.0, 25.0))
+    assert lifted["x0"] == pytest.approx(2, abs=1e-4) and lifted["y0"] == pytest.approx(-1, abs=1e-4)
+    assert lifted["offset"] - plain["offset"] == pytest.approx(25, abs=1e-4)
+
+
+def test_an_edge_of_the_recording_does_not_drag_the_center() -> None:
+    values = gabor_map((21, 21), x0=2.0, y0=-1.0) + 0.02 * np.random.default_rng(3).normal(size=(21, 21))
+    values[:, 0] += 0.4  # one bad column at the border
+    found = fit_one(values)
+    assert found["x0"] == pytest.approx(2, abs=0.3) and found["y0"] == pytest.approx(-1, abs=0.3)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 89.5, 90.0, 179.5])
+def test_angles_are_not_clamped_at_their_ends(angle: float) -> None:
+    rng = np.random.default_rng(int(10 * angle))
+    maps = np.stack([gabor_map(orientation=angle) + 0.1 * rng.normal(size=(21, 21)) for _ in range(20)])
+    fits = rfc.fit(gabor_bank(maps), seed=0)
+    off = (fits.orientation.values - angle + 90) % 180 - 90
+    assert ((fits.orientation >= 0) & (fits.orientation < 180)).all()
+    # Errors lie on both sides of the truth: nothing holds the angle at an end of its range.
+    assert 3 <= (off > 0).sum() <= 17 and np.abs(off).max() < 5
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Symmetries
+
+
+shapes = st.builds(
+    dict,
+    x0=st.floats(-2, 2),
+    y0=st.floats(-2, 2),
+    # Away from 0 and 90, where rounding decides on which side of its range an angle comes out.
+    orientation=st.floats(1, 179).filter(lambda angle: abs(angle - 90) > 1),
+    frequency=st.floats(0.1, 0.3),
+    sigma_x=st.floats(1.6, 3.0),
+    sigma_y=st.floats(1.6, 3.0),
+    phase=st.floats(0, 359.9),
+    offset=st.floats(-1, 1),
+)
+
+LINEAR = ("amplitude", "offset")
+SYMMETRY = 2e-4  # of a pixel, a degree or the value itself: two searches on mirrored data end this near each other
+
+
+def change(found: dict[str, float], truth: dict[str, float], **expected: float) -> None:
+    """`found` equals `truth` but for what is expected; angles by the shorter way round."""
+    for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset"):
+        value = expected.get(name, truth[name])
+        period = {"orientation": 180.0, "phase": 360.0}.get(name)
+        off = found[name] - value
+        if period is not None:
+            off = (off + period / 2) % period - period / 2
+            assert abs(off) < 100 * SYMMETRY, name
+        else:
+            assert abs(off) < SYMMETRY * max(1.0, abs(value)), name
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(shapes)
+def test_symmetries_change_exactly_the_parameters_they_should(parameters: dict[str, float]) -> None:
+    values = gabor_map((19, 19), **parameters)
+    truth = fit_one(values)
+    here = truth["orientation"]
+    # Negating turns the phase by half a period, and the offset's sign.
+    change(fit_one(-values), truth, phase=truth["phase"] + 180, offset=-truth["offset"])
+    # Scaling changes the linear numbers only.
+    change(fit_one(3 * values), truth, amplitude=3 * truth["amplitude"], offset=3 * truth["offset"])
+    # Shifting by whole pixels (into an empty margin) changes the center only.
+    moved = gabor_map((19, 19), **{**parameters, "x0": parameters["x0"] + 1, "y0": parameters["y0"] - 1})
+    change(fit_one(moved), truth, x0=truth["x0"] + 1, y0=truth["y0"] - 1)
+    # Rotating by 90° anticlockwise (rows ascend in y, so that is k = −1). Past 180° the carrier points the other way.
+    turned = fit_one(np.rot90(values, -1))
+    change(
+        turned, truth, x0=-truth["y0"], y0=truth["x0"], orientation=here + 90,
+        phase=truth["phase"] if here + 90 < 180 else -truth["phase"],
+    )  # fmt: skip
+    # Mirroring left and right: the stripes' direction θ becomes 180° − θ; the carrier at θ + 90° becomes 90° − θ, which
+    # is the reverse of the carrier that the mirrored orientation has by convention, (180° − θ) + 90°.
+    mirrored = fit_one(values[:, ::-1])
+    change(
+        mirrored, truth, x0=-truth["x0"], orientation=180 - here,
+        phase=-truth["phase"],
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several channels
+
+
+def test_channels_fitted_jointly_share_space_and_keep_their_amplitudes() -> None:
+    on, off = gabor_map(phase=20, amplitude=2.0), gabor_map(phase=200, amplitude=0.5, offset=1.0)
+    rng = np.random.default_rng(5)
+    pair = np.stack([on, off])[None] + 0.05 * rng.normal(size=(1, 2, 21, 21))
+    bank = rfc.make_bank(pair, channel=("on", "off"), kind="simulated")
+    fits = rfc.fit(bank, joint=True, seed=0)
+    assert fits.phase.dims == ("unit", "channel") and fits.frequency.dims == ("unit",)
+    np.testing.assert_allclose(fits.phase.values[0], [20, 200], atol=5)
+    np.testing.assert_allclose(fits.amplitude.values[0], [2.0, 0.5], atol=0.06)
+    np.testing.assert_allclose(rfc.predict(fits, bank), fits.rf_fit, atol=1e-8)
+    # Twice the data at the same noise: the shared frequency is known at least as well as from the stronger channel.
+    alone = rfc.fit(gabor_bank(pair[:, 0]), seed=0)
+    assert float(fits.frequency_se[0]) <= 1.02 * float(alone.frequency_se[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Noise and intervals
+
+
+def test_noise_corrected_r2_is_one_when_the_model_is_right() -> None:
+    rng = np.random.default_rng(6)
+    clean = np.stack([gabor_map() for _ in range(60)])
+    clean /= clean.std()
+    sd = 0.5
+    halves = clean + np.sqrt(2) * sd * rng.normal(size=(2, *clean.shape))
+    known = rfc.fit(gabor_bank(clean + sd * rng.normal(size=clean.shape), noise_sd=sd), seed=0)
+    split = rfc.fit(gabor_bank(halves.mean(0), half=halves[:, :, None]), seed=0)
+    for fits in (known, split):
+        # Signal variance 1, noise 0.25: r² is near 1/1.25 = 0.8, and 1 without the noise (its own spread is about 0.02).
+        assert float(fits.r2.mean()) == pytest.approx(0.8, abs=0.02)
+        assert float(fits.r2_noise_corrected.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_effective_pixels() -> None:
+    mask = np.ones((1, 10, 10))
+    white = np.zeros((1, 1, 3, 3))
+    white[..., 1, 1] = 1.0
+    bank = gabor_bank(np.random.default_rng(0).normal(size=(1, 10, 10)), noise_acf=white)
+    assert effective_pixels(bank, mask)[0] == 100
+    # ρ = 1/2 to the left and right neighbors: of 100 pixels 90 have each, so Σρ = 100 + 2·90/2 = 190 and
+    # n² / Σρ = 10000/190.
+    white[..., 1, 0] = white[..., 1, 2] = 0.5
+    bank = gabor_bank(np.random.default_rng(0).normal(size=(1, 10, 10)), noise_acf=white)
+    assert effective_pixels(bank, mask)[0] == pytest.approx(10000 / 190)
+
+
+def test_bootstrap_and_profile_intervals_hold_the_estimate_and_are_reproducible() -> None:
+    rng = np.random.default_rng(7)
+    maps = np.stack([gabor_map((15, 15), orientation=angle) for angle in (1.0, 60.0, 178.0)])
+    bank = gabor_bank(maps + 0.2 * rng.normal(size=maps.shape))
+    names = ("orientation", "frequency", "sigma_x", "x0")
+    one, two = (rfc.fit(bank, seed=3, engine="batched", bootstrap=60, profile=names) for _ in range(2))
+    xr.testing.assert_identical(one, two)
+    for name in names:
+        for low, high in (("_ci_low", "_ci_high"), ("_profile_low", "_profile_high")):
+            assert (one[name + low] < one[name]).all() and (one[name] < one[name + high]).all(), name
+            # Well-determined parameters: both intervals are about 2·1.96 standard errors long.
+            length = (one[name + high] - one[name + low]) / one[f"{name}_se"]
+            assert ((length > 2.5) & (length < 6)).all(), name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Engines
+
+
+def test_the_engines_agree() -> None:
+    """The compiled engine and the batched one, held against each other within a tenth of a standard error."""
+    rng = np.random.default_rng(8)
+    p, linear = draw_gabors(11, 150, rng)
+    maps = map_of(MODELS["gabor"], p, linear, *axes(11))[:, 0] + rng.normal(0, np.sqrt(1 / 5), (150, 11, 11))
+    maps[3, 2:4, 5] = np.nan
+    bank = gabor_bank(maps)
+    batched, compiled = (rfc.fit(bank, seed=0, engine=engine) for engine in ("batched", "compiled"))
+    assert compiled.attrs["engine"].startswith("compiled") and batched.attrs["engine"].startswith("batched")
+    same = np.abs(batched.r2 - compiled.r2).values < SAME_COST * (1 - batched.r2.values)
+    assert same.mean() >= 0.98
+    sure = same & (batched.status.values == "converged")
+    assert sure.sum() > 50
+    for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset"):
+        off = (batched[name] - compiled[name]).values.reshape(150)
+        period = {"orientation": 180.0, "phase": 360.0}.get(name)
+        off = off if period is None else (off + period / 2) % period - period / 2
+        error = compiled[f"{name}_se"].values.reshape(150)
+        assert (np.abs(off[sure]) < 0.1 * error[sure]).all(), name
+        np.testing.assert_allclose(batched[f"{name}_se"].values.reshape(150)[sure], error[sure], rtol=0.05)
+
+
+def test_workers_and_torch_give_the_same_fits() -> None:
+    rng = np.random.default_rng(9)
+    bank = gabor_bank(rng.normal(size=(40, 7, 8)) + np.stack([gabor_map((7, 8))] * 40))
+    alone = rfc.fit(bank, "gaussian", seed=0, engine="batched")
+    xr.testing.assert_equal(alone, rfc.fit(bank, "gaussian", seed=0, engine="batched", workers=2))
+    pytest.importorskip("torch")
+    torch = rfc.fit(bank, "gaussian", seed=0, device="cpu")
+    assert torch.attrs["engine"] == "batched (torch, cpu)"
+    np.testing.assert_allclose(torch.r2, alone.r2, atol=1e-6)
+
+
+def test_a_small_job_loads_neither_torch_nor_numba() -> None:
+    code = (
+        "import sys, numpy as np, rfcompare as rfc;"
+        "bank = rfc.make_bank(np.random.default_rng(0).normal(size=(20, 1, 11, 11)), channel=('signed',), kind='simulated');"
+        "rfc.fit(bank, seed=0); print([m for m in ('torch', 'numba', 'matplotlib') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Calibration against the Cramér–Rao bounds
+
+
+def calibrate(size: int, snr: float, n: int, *, engine: str, seed: int) -> dict[str, float]:
+    """Errors over Cramér–Rao bounds, coverage and costs of `n` noisy Gabors inside the calibrated region."""
+    rng = np.random.default_rng(seed)
+    model, grid = MODELS["gabor"], axes(size)
+    p, linear = draw_gabors(size, 4 * n, rng)
+    clean = map_of(model, p, linear, *grid)
+    problem = prepare(model, clean, np.ones((len(p), size, size)), *grid)
+    bound = covariance(information(problem, p, linear), np.zeros(p.shape, bool), np.full(len(p), 1 / snr))
+    f = p[:, 3]
+
+    own = np.einsum("nii->ni", bound)[:, 4:6]
+    log_cycles = np.sqrt(own + (bound[:, 3, 3] / f**2)[:, None] + 2 * bound[:, 3, 4:6] / f[:, None])
+    cycles = np.exp(p[:, 4:6]) * f[:, None]
+    chosen = np.flatnonzero((cycles > MOST_CYCLES).all(1) & (log_cycles < MOST_CYCLES).all(1))[:n]
+    p, f, cycles, log_cycles, bound = p[chosen], f[chosen], cycles[chosen], log_cycles[chosen], bound[chosen]
+    maps = clean[chosen, 0] + rng.normal(0, 1 / np.sqrt(snr), (len(chosen), size, size))
+    bank = gabor_bank(maps)
+    fits = rfc.fit(bank, seed=0, engine=engine)
+    prepared = Maps.of(bank)
+    cost = (1 - fits.r2.values) * prepared.total()
+    from_truth, _ = run(model, prepared, Engine(engine), starts=p[:, None])
+    errors = {
+        "log_nx": (np.log(fits.nx / cycles[:, 0]).values, log_cycles[:, 0], (fits.nx_se / fits.nx).values),
+        "log_ny": (np.log(fits.ny / cycles[:, 1]).values, log_cycles[:, 1], (fits.ny_se / fits.ny).values),
+        "log_f": (
+            np.log(fits.frequency / f).values, np.sqrt(bound[:, 3, 3]) / f, (fits.frequency_se / fits.frequency).values,
+        ),
+        "orientation": (
+            (fits.orientation.values - np.degrees(p[:, 2]) + 90 + 90) % 180 - 90,
+            np.degrees(np.sqrt(bound[:, 2, 2])), fits.orientation_se.values,
+        ),
+    }  # fmt: skip
+    calm = fits.status.values == "converged"
+    row: dict[str, float] = {"size": size, "snr": snr, "n": len(chosen), "warned": float(1 - calm.mean())}
+    far = np.zeros(len(chosen), bool)
+    for name, (error, sd, own) in errors.items():
+        z = error / sd
+        far |= np.abs(z) > 5
+        row[f"mad_over_bound_{name}"] = float(1.4826 * np.median(np.abs(z - np.median(z))))
+        row[f"coverage_{name}"] = float((np.abs(error) <= 1.96 * own)[calm].mean())
+    row["beyond_5_bounds"] = float(far.mean())
+    row["beyond_5_bounds_without_warning"] = float((far & calm).mean())
+    row["no_worse_than_from_truth"] = float((cost <= from_truth.cost * (1 + SAME_COST)).mean())
+    return row
+
+
+MEASURES = ("log_nx", "log_ny", "log_f", "orientation")
+CELLS = [(size, snr) for size in (11, 32) for snr in (1.0, 5.0, 100.0)]
+
+
+@pytest.mark.parametrize(("size", "snr"), CELLS)
+def test_errors_meet_their_bounds(size: int, snr: float) -> None:
+    n = 200 if size == 11 else 60
+    row = calibrate(size, snr, n, engine="batched", seed=11)
+    assert row["n"] == n
+    for name in MEASURES:
+        # The limit 1.15 of the full calibration plus three standard errors of a median absolute deviation, 1.17/√n.
+        assert row[f"mad_over_bound_{name}"] <= 1.15 + 3 * 1.17 / np.sqrt(n), name
+        # Nominal 95 %: three binomial standard errors around the full calibration's 92–98 %.
+        assert row[f"coverage_{name}"] >= 0.92 - 3 * np.sqrt(0.05 * 0.95 / n), name
+    assert row["beyond_5_bounds"] <= 0.02 + 3 * np.sqrt(0.02 * 0.98 / n)
+    assert row["no_worse_than_from_truth"] >= 0.98
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize(("size", "snr"), CELLS)
+def test_errors_meet_their_bounds_in_full(size: int, snr: float) -> None:
+    row = calibrate(size, snr, 2000, engine="auto", seed=12)
+    assert row["n"] == 2000
+    for name in MEASURES:
+        assert row[f"mad_over_bound_{name}"] <= 1.15, name
+        assert 0.92 <= row[f"coverage_{name}"] <= 0.98, name
+    assert row["beyond_5_bounds"] <= 0.02 and row["beyond_5_bounds_without_warning"] <= 0.001
+    assert row["no_worse_than_from_truth"] >= 0.99
