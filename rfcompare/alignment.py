@@ -156,6 +156,44 @@ def align(
             "choose from these"
         )
     scale = scale_between(bank, to, by=by, deg_per_px=deg_per_px)
+    result = resample(bank, grid, scale=scale, center=center, outside=outside)
+    source = Grid.of(bank)
+    record = {
+        "by": by,
+        "deg_per_px": deg_per_px,
+        "scale": list(scale),
+        "pitch_from": list(source.pitch),
+        "pitch_to": list(grid.pitch),
+        "units_from": source.units,
+        "center": center,
+        "outside": outside,
+        "filter": f"Kaiser-windowed sinc, {HALF_WIDTH} taps a side, beta {KAISER_BETA}",
+    }
+    result.attrs["alignment"] = json.dumps(record, sort_keys=True)
+    size = f"{grid.y.size} × {grid.x.size}"
+    line = f"align: by {by}, one {source.units} = {scale[0]:.4g} {grid.units}, onto {size} pixels"
+    return check(add_history(result, line))
+
+
+def resample(
+    bank: xr.Dataset,
+    grid: Grid,
+    *,
+    scale: tuple[float, float],
+    center: Literal["grid", "field"] = "grid",
+    outside: Literal["missing", "zero"] = "missing",
+) -> xr.Dataset:
+    """The resampling of `align`, one unit of the bank being `scale` (along x, y) units of the grid.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bank = rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic")
+    >>> resample(bank, Grid.regular((3, 3), pitch=2.0, units="degree"), scale=(2.0, 2.0)).rf.values[0, 0].round() + 0.0
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
+    """
     source = Grid.of(bank)
     middle_x, middle_y = (field_of(bank)[:2]) if center == "field" else (np.zeros(1), np.zeros(1))
     mirror = outside == "missing"  # what lies beyond is unknown, and an edge must not pull it to zero
@@ -178,23 +216,9 @@ def align(
     before = np.nansum(bank.rf.values.astype(float) ** 2, axis=axes)
     after = np.nansum(maps.astype(float) ** 2, axis=axes) * area
     result["energy_kept"] = ("unit", np.divide(after, before, out=np.full(before.shape, np.nan), where=before > 0))
-    record = {
-        "by": by,
-        "deg_per_px": deg_per_px,
-        "scale": list(scale),
-        "pitch_from": list(source.pitch),
-        "pitch_to": list(grid.pitch),
-        "units_from": source.units,
-        "center": center,
-        "outside": outside,
-        "filter": f"Kaiser-windowed sinc, {HALF_WIDTH} taps a side, beta {KAISER_BETA}",
-    }
     attrs = {name: value for name, value in bank.attrs.items() if name not in ("x_center", "y_center")}
-    result.attrs = {**attrs, "units": grid.units, "alignment": json.dumps(record, sort_keys=True)}
-    line = (
-        f"align: by {by}, one {source.units} = {scale[0]:.4g} {grid.units}, onto {grid.y.size} × {grid.x.size} pixels"
-    )
-    return check(add_history(result.transpose("half", *bank.rf.dims, ..., missing_dims="ignore"), line))
+    result.attrs = {**attrs, "units": grid.units}
+    return result.transpose("half", *bank.rf.dims, ..., missing_dims="ignore")
 
 
 def scale_between(

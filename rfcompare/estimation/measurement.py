@@ -1,0 +1,202 @@
+"""`measure_like`: kernels as a recording would have seen them, before they are compared with what it saw.
+
+A cell's map has been sampled on the stimulus's grid, smeared by its element, cut by a threshold and covered with noise.
+Each of these moves fitted parameters (noise alone adds carrier cycles to a kernel's Gabor), so a difference between
+kernels and cells counts when it survives showing the kernels in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from rfcompare.alignment import By, Grid, resample, scale_between
+from rfcompare.bank import add_history, check, make_rng, pitch
+from rfcompare.errors import InputError
+
+Step = Literal["grid", "spot", "rectification", "noise"]
+
+OVERSAMPLING = 5
+"""Positions per pixel of the recording at which a kernel is averaged over the stimulus element."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def measure_like(
+    kernels: xr.Dataset,
+    cortex: xr.Dataset,
+    *,
+    by: By = "size",
+    deg_per_px: float | None = None,
+    steps: Sequence[Step] = ("grid", "spot", "rectification", "noise"),
+    spot: float | None = None,
+    threshold: float = 0.0,
+    snr: float | None = None,
+    seed: int | np.random.Generator | None = 0,
+) -> xr.Dataset:
+    """See kernels through a recording's grid, stimulus element, rectification and noise.
+
+    Parameters
+    ----------
+    kernels, cortex : xarray.Dataset
+        Signed banks.
+    by, deg_per_px
+        How kernel pixels relate to the recording's lengths, as in `rfcompare.align`; matters for "grid" and "spot".
+    steps : sequence of {"grid", "spot", "rectification", "noise"}
+        What to apply, always in this order. Without "grid" kernels stay on their pixels, and a spot cannot be applied.
+    spot : float, optional
+        Side of the square stimulus element in the recording's units; default: ``element_deg`` of its stimulus, else one
+        pixel.
+    threshold : float
+        Response, as a share of each kernel's largest, below which a rectified cell is silent. With 0, ON and OFF
+        responses are rectified apart and their difference is the linear map again.
+    snr : float, optional
+        Variance of the map over variance of the noise. Default: every kernel is given that of a randomly drawn cell, by
+        ``noise_sd`` or the halves' difference.
+    seed : int, Generator or None
+        For noise and the draw of cells.
+
+    Returns
+    -------
+    xarray.Dataset
+        A bank to be fitted like the recording, with ``noise_sd`` and two halves where noise was added;
+        ``attrs["measured_like"]`` (JSON) says what was done. Its kind stays that of the kernels.
+
+    Raises
+    ------
+    InputError
+        When a bank is not signed, or the recording's noise is not known and no `snr` is given.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> x = np.arange(-5, 6.0)
+    >>> kernels = rfc.make_bank((np.cos(x) * np.exp(-(x**2 + x[:, None] ** 2) / 8))[None, None], channel=("signed",),
+    ...                         kind="learned")
+    >>> noisy = rfc.estimation.measure_like(kernels, kernels, steps=("noise",), snr=4.0, seed=0)
+    >>> round(float(kernels.rf.std() / noisy.noise_sd[0]), 3)
+    2.0
+    """
+    for name, bank in (("kernels", kernels), ("cortex", cortex)):
+        check(bank)
+        if bank.sizes.get("channel") != 1 or "lag" in bank.dims:
+            raise InputError(f"expected {name} to be a signed bank, got {tuple(bank.channel.values)}; call to_signed")
+    unknown = [step for step in steps if step not in get_args(Step)]
+    if unknown or ("spot" in steps and "grid" not in steps):
+        raise InputError(
+            f"expected steps among {', '.join(get_args(Step))}, and a spot only with the grid, got {tuple(steps)}; "
+            "mend them"
+        )
+    if not 0 <= threshold < 1:
+        raise InputError(
+            f"expected threshold from 0 to below 1, got {threshold}; it is a share of the largest response"
+        )
+    rng, recorded = make_rng(seed)
+    done: dict[str, Any] = {"steps": [step for step in get_args(Step) if step in steps], "seed": recorded}
+    result = kernels.drop_vars(
+        [name for name in ("rf_half", "noise_sd", "noise_acf", "lag_y", "lag_x") if name in kernels.variables]
+    )
+    if "grid" in steps:
+        side = 0.0
+        if "spot" in steps:
+            side = _element(cortex) if spot is None else spot
+            done["spot"] = side
+        result = _through_element(result, cortex, side, by=by, deg_per_px=deg_per_px)
+        done |= {"by": by, "deg_per_px": deg_per_px}
+    maps = result.rf.transpose("unit", "channel", "y", "x").values.astype(float)
+    if "rectification" in steps:
+        level = threshold * np.nanmax(np.abs(maps), axis=(2, 3), keepdims=True)
+        maps = np.sign(maps) * (np.abs(maps) - level).clip(0)
+        done["threshold"] = threshold
+    result["rf"] = (("unit", "channel", "y", "x"), maps)
+    if "noise" in steps:
+        ratios = np.full(maps.shape[0], snr) if snr is not None else rng.choice(_signal_to_noise(cortex), maps.shape[0])
+        if not (np.isfinite(ratios).all() and (ratios > 0).all()):
+            raise InputError(f"expected a positive snr, got {snr}; it is a ratio of variances")
+        noise_sd = np.sqrt(np.nanvar(maps, axis=(1, 2, 3)) / ratios)
+        # Two halves of √2 times the noise, whose mean is the map.
+        amplitude = _noise_amplitude(cortex, maps.shape[2:]) if "grid" in steps else np.ones(maps.shape[2:])
+        white = rng.standard_normal((2, *maps.shape))
+        shaped = np.fft.ifft2(np.fft.fft2(white) * amplitude).real
+        half = maps + np.sqrt(2) * noise_sd[:, None, None, None] * shaped
+        result["rf"] = (("unit", "channel", "y", "x"), half.mean(0))
+        result["rf_half"] = (("half", "unit", "channel", "y", "x"), half)
+        result["noise_sd"] = ("unit", noise_sd)
+        done["snr"] = "drawn from the cells" if snr is None else snr
+        done["snr_median"] = float(np.median(ratios))
+    result.attrs["measured_like"] = json.dumps(done, sort_keys=True)
+    return check(add_history(result, f"measure_like: {', '.join(done['steps'])}"))
+
+
+def _element(cortex: xr.Dataset) -> float:
+    """Side of the stimulus element in the bank's units: stated in degrees, else a pixel."""
+    try:
+        stated = json.loads(str(cortex.attrs.get("stimulus", ""))).get("element_deg")
+    except (ValueError, AttributeError):
+        stated = None
+    if stated is not None and cortex.attrs["units"] == "degree":
+        return float(stated)
+    return max(pitch(cortex))
+
+
+def _through_element(
+    kernels: xr.Dataset, cortex: xr.Dataset, side: float, *, by: By, deg_per_px: float | None
+) -> xr.Dataset:
+    """Kernels on the recording's grid, averaged over a square of `side` about each of its pixels."""
+    scale = scale_between(kernels, cortex, by=by, deg_per_px=deg_per_px)
+    target = Grid.of(cortex)
+    if side == 0:
+        return resample(kernels, target, scale=scale, outside="zero")
+    fine, means = [], []
+    for centers, step in zip((target.x, target.y), target.pitch, strict=True):
+        fine_step = step / OVERSAMPLING
+        margin = OVERSAMPLING * int(np.ceil(side / step))
+        size = OVERSAMPLING * centers.size + 2 * margin
+        positions = np.asarray(fine_step * (np.arange(size) - (size - 1) / 2), dtype=np.float64)
+        # The share of each fine pixel that the element covers.
+        reach = (side + fine_step) / 2 - np.abs(positions[None, :] - centers[:, None])
+        cover = np.clip(reach / fine_step, 0, 1)
+        fine.append(positions)
+        means.append(cover / cover.sum(1, keepdims=True))
+    seen = resample(kernels, Grid(fine[0], fine[1], target.units), scale=scale, outside="zero")
+    maps = means[1] @ seen.rf.transpose("unit", "channel", "y", "x").values.astype(float) @ means[0].T
+    return (
+        seen.drop_vars(["rf", "x", "y", "energy_kept"])
+        .assign_coords(y=("y", target.y, {"units": target.units}), x=("x", target.x, {"units": target.units}))
+        .assign(rf=(("unit", "channel", "y", "x"), maps))
+    )
+
+
+def _noise_amplitude(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
+    """Filter of unit power whose noise has the recording's mean autocorrelation."""
+    if "noise_acf" not in cortex:
+        return np.ones(shape)
+    acf = cortex.noise_acf.mean(("unit", "channel")).transpose("lag_y", "lag_x").values
+    plane = np.zeros(shape)
+    for i, dy in enumerate(cortex.lag_y.values.astype(int)):
+        for j, dx in enumerate(cortex.lag_x.values.astype(int)):
+            plane[dy % shape[0], dx % shape[1]] += acf[i, j]
+    power = np.fft.fft2(plane).real.clip(0)
+    return np.asarray(np.sqrt(power / power.mean()))
+
+
+def _signal_to_noise(cortex: xr.Dataset) -> Floats:
+    """Variance of each usable cell's noiseless map over the variance of its noise."""
+    maps = cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+    if "noise_sd" in cortex:
+        noise = cortex.noise_sd.values.astype(float) ** 2
+    elif "rf_half" in cortex:
+        halves = cortex.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        noise = np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2)) / 4
+    else:
+        raise InputError("expected a recording with noise_sd or halves, got neither; give snr")
+    signal = np.nanvar(maps, axis=(1, 2)) - noise
+    usable = (noise > 0) & (signal > 0)
+    if not usable.any():
+        raise InputError("expected cells whose maps exceed their noise, got none; give snr")
+    return np.asarray(signal[usable] / noise[usable])
