@@ -8,6 +8,9 @@ from .drawing import save as save
 from .drawing import style as style
 from .maps import fits as fits
 from .maps import kernels as kernels
+from .networks import color as color
+from .networks import survey as survey
+from .networks import training as training
 from .pairs import matches as matches
 from .populations import gabor_space as gabor_space
 from .populations import tuning as tuning

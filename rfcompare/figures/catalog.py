@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from rfcompare.figures import maps, pairs, populations, scores
+from rfcompare.figures import maps, networks, pairs, populations, scores
 
 
 class Entry(NamedTuple):
@@ -42,6 +42,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
         "matches": Entry(pairs.matches, "match", "matched pairs with chance and ceiling, and the similarity matrix"),
         "score": Entry(scores.score, "results", "similarity scores with null, ceiling and a dot per animal"),
+        "survey": Entry(networks.survey, "survey", "what the first layers of many networks consist of"),
+        "color": Entry(networks.color, "kernels", "color kernels in opponent space"),
+        "training": Entry(networks.training, "snapshots", "kernels over the steps of training"),
     }
 )
 """Every figure in the order of the gallery."""

@@ -414,9 +414,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         name = population_name(dataset)
         n_units = dataset.sizes["unit"]
         n_subjects = subject_count(dataset)
-        count = f"n = {n_units}" + (
-            f" from {n_subjects} subject{'s' if n_subjects > 1 else ''}" if n_subjects and kind != "learned" else ""
-        )
+        count = f"n = {n_units}" + (f" from {n_subjects} subjects" if n_subjects > 1 else "")
         result.append(
             Population(
                 label=f"{name} ({kind}, {count})",
@@ -465,7 +463,9 @@ def subject_count(dataset: xr.Dataset) -> int:
     return len({str(subject) for subject in dataset["subject"].values} - {"", "unknown"})
 
 
-def mark_kind(axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper right") -> None:
+def mark_kind(
+    axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper right", at: tuple[float, float] | None = None
+) -> None:
     """Write SIMULATED inside the axes where anything in them is simulated.
 
     Parameters
@@ -476,6 +476,8 @@ def mark_kind(axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper ri
         The kinds of everything in these axes.
     corner : str
         "upper right", "upper left", "lower right" or "lower left".
+    at : (x, y), optional
+        Instead of a corner, the left middle of the word in data coordinates.
 
     Examples
     --------
@@ -486,19 +488,26 @@ def mark_kind(axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper ri
     """
     if "simulated" not in ([kinds] if isinstance(kinds, str) else kinds):
         return
+    look: dict[str, Any] = {
+        "fontsize": SMALL,
+        "fontweight": "bold",
+        "color": "#0f6a9e",
+        "bbox": {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
+        "zorder": 10,
+    }
+    if at is not None:
+        axes.text(*at, "SIMULATED", ha="left", va="center", **look)
+        return
     up, right = "upper" in corner, "right" in corner
+    left = 0.02 if axes.axison else 0.0
     axes.text(
-        0.98 if right else 0.0 if not axes.axison else 0.02,
+        0.98 if right else left,
         0.98 if up else 0.02,
         "SIMULATED",
         transform=axes.transAxes,
         ha="right" if right else "left",
         va="top" if up else "bottom",
-        fontsize=SMALL,
-        fontweight="bold",
-        color="#0f6a9e",
-        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
-        zorder=10,
+        **look,
     )
 
 

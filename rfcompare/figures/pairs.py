@@ -245,8 +245,8 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
     return (
         f"Which map of {styles[0].label}{source_text(a)} looks like which of {styles[1].label}{source_text(b)}. "
         "Similarity: normalized correlation at the best shift, rotation, scale and sign "
-        f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one assignment: "
-        "kernel, kernel laid on the field, field; every map on its own symmetric scale, ON red, OFF blue. "
+        f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
+        "assignment: kernel, kernel laid on the field, field; every map on its own symmetric scale, ON red, OFF blue. "
         f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
         f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling from halves "
         f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "

@@ -56,7 +56,8 @@ def score(
     >>> import rfcompare as rfc
     >>> from rfcompare.simulation import simulate_population
     >>> banks = [simulate_population(n=12, n_subjects=4, size=9, seed=seed)[0] for seed in range(3)]
-    >>> a, b, null = (rfc.descriptors.describe_maps(bank) for bank in banks)
+    >>> from rfcompare.descriptors import describe_maps
+    >>> a, b, null = (describe_maps(bank) for bank in banks)
     >>> result = rfc.compare(a, b, nulls={"random_gabor": null}, n_permutation=19, seed=0)
     >>> figure = score({"b – a": result})
     >>> figure.axes[0].get_xlabel()

@@ -1,0 +1,561 @@
+"""Figures about networks: kernels in opponent color space, kernels over training, and classes over many networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from rfcompare.bank import to_signed
+from rfcompare.errors import InputError
+from rfcompare.figures.drawing import (
+    DIVERGING,
+    KIND_COLORS,
+    SMALL,
+    Population,
+    Width,
+    letter,
+    mark_kind,
+    new_figure,
+    populations,
+    record,
+    style,
+)
+from rfcompare.figures.maps import shown_map, source_text
+from rfcompare.taxonomy.color import AXES, POLES, measure_color
+from rfcompare.taxonomy.thresholds import value
+
+N_SHOWN = 12
+"""Kernels followed over training: evenly spaced ones."""
+
+_CLASS_COLORS = (
+    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#661100",
+    "#6699cc", "#888888", "#dddddd",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ color
+
+
+def color(
+    bank: xr.Dataset,
+    *,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show color kernels in opponent space: hue and share of color of every kernel, and the kernels in that order.
+
+    Parameters
+    ----------
+    bank : Dataset
+        A bank with channels r, g, b.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        (a) the opponent plane: angle is the hue of the kernel's color direction, red–green at 0° and yellow–blue at
+        90°, distance from the center the share of the kernel's energy off the gray axis; (b) the kernels, achromatic
+        ones first, then by hue; (c) how much of each kernel one color direction explains.
+
+    Raises
+    ------
+    InputError
+        If the bank has no color channels.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> blob = np.exp(-(np.arange(-3, 4.0) ** 2) / 4)
+    >>> weights = np.multiply.outer([1, 1, -2], np.outer(blob, blob))[None]
+    >>> figure = color(rfc.make_bank(weights, channel=("r", "g", "b"), kind="analytic"))
+    >>> numbers = rfc.figures.numbers(figure)
+    >>> round(float(numbers["hue"][0])), round(float(numbers["chroma_share"][0]), 2)
+    (90, 1.0)
+    """
+    if [str(name) for name in bank["channel"].values] != ["r", "g", "b"]:
+        raise InputError(
+            f"expected a bank with channels r, g, b, got {', '.join(map(str, bank['channel'].values))}; color is shown "
+            "of a network's kernels"
+        )
+    signed = to_signed(bank)
+    measured = measure_color(bank, signed)
+    population = populations([bank])[0]
+    direction = signed["color_direction"].transpose("unit", "color").values.astype(float)
+    share, fixed = _one_direction_share(signed, measured)
+    table = pd.DataFrame(
+        {
+            "population": population.name,
+            "kind": population.kind,
+            "unit": bank["unit"].values.astype(str),
+            **{f"direction_{name}": direction[:, index] for index, name in enumerate("rgb")},
+            "hue": measured["hue"],
+            "chroma_share": measured["chroma_share"],
+            "rank_one_share": share,
+        }
+    )
+    with style():
+        figure = new_figure(width=width, height=84, axes=axes)
+        grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.45], height_ratios=[2.9, 1])
+        plane = figure.add_subplot(grid[0, 0])
+        shares = figure.add_subplot(grid[1, 0])
+        tiles = figure.add_subplot(grid[:, 1])
+        _draw_opponent_plane(plane, table, direction, population)
+        _draw_tiles_by_hue(tiles, bank, table, population)
+        _draw_shares(shares, share, population, fixed=fixed)
+        for index, panel in enumerate((plane, tiles, shares)):
+            letter(panel, "abc"[index])
+        return record(figure, numbers=table, caption=_color_caption(bank, population, table, fixed=fixed))
+
+
+def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tuple[NDArray[np.floating[Any]], bool]:
+    """Share that one direction explains: of a rendered bank that of the originals, since rendering fixes its own."""
+    if signed.attrs["kind"] != "parametric":
+        return np.asarray(measured["rank_one_share"], dtype=float), False
+    if "rank_one_share_original" in signed:
+        return np.asarray(signed["rank_one_share_original"].values, dtype=float), True
+    return np.full(signed.sizes["unit"], np.nan), True
+
+
+def _draw_opponent_plane(
+    axes: Axes, table: pd.DataFrame, direction: NDArray[np.floating[Any]], population: Population
+) -> None:
+    angle, radius = np.radians(table["hue"].to_numpy()), table["chroma_share"].to_numpy()
+    for edge in (0.5, 1.0):
+        turn = np.linspace(0, 2 * np.pi, 181)
+        axes.plot(edge * np.cos(turn), edge * np.sin(turn), color="0.8", linewidth=0.5, zorder=0)
+    for spoke in np.radians(np.arange(0, 180, 30)):
+        axes.plot(
+            [-np.cos(spoke), np.cos(spoke)], [-np.sin(spoke), np.sin(spoke)], color="0.88", linewidth=0.4, zorder=0
+        )
+    for degrees, name in zip(range(0, 360, 30), POLES, strict=True):
+        if degrees % 90 == 0:
+            x, y = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
+            axes.text(
+                1.06 * x, 1.06 * y, name, fontsize=SMALL, rotation=0,
+                ha={1: "left", -1: "right"}.get(round(x), "center"),
+                va={1: "bottom", -1: "top"}.get(round(y), "center"),
+            )  # fmt: skip
+    axes.text(0.5 * np.cos(0.9), 0.5 * np.sin(0.9), "0.5", fontsize=SMALL, color="0.45", ha="left", va="bottom")
+    # A direction's own color: its positive end on mid-gray, as the kernels are drawn.
+    face = np.clip(0.5 + direction / (2 * np.abs(direction).max(1, keepdims=True)), 0, 1)
+    axes.scatter(
+        radius * np.cos(angle), radius * np.sin(angle), s=14, c=face, edgecolor="black", linewidth=0.35,
+        gid=population.name, zorder=3,
+    )  # fmt: skip
+    axes.set_xlim(-1.3, 1.3)
+    axes.set_ylim(-1.22, 1.22)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    mark_kind(axes, population.kind, corner="lower right")
+
+
+def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, population: Population) -> None:
+    achromatic = table["chroma_share"] <= value("achromatic")
+    order = [
+        *np.flatnonzero(achromatic)[np.argsort(table["chroma_share"].to_numpy()[achromatic], kind="stable")],
+        *np.flatnonzero(~achromatic)[np.argsort(table["hue"].to_numpy()[~achromatic], kind="stable")],
+    ][:120]
+    columns = 12
+    for position, unit in enumerate(order):
+        values = shown_map(bank, int(unit))
+        limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+        left, top = (position % columns) * 1.12, -(position // columns) * 1.12
+        axes.imshow(
+            np.clip(np.nan_to_num(values) / (2 * limit) + 0.5, 0, 1), origin="lower", interpolation="nearest",
+            extent=(left, left + 1, top - 1, top),
+        )  # fmt: skip
+    rows = -(-len(order) // columns)
+    axes.set_xlim(-0.05, columns * 1.12)
+    axes.set_ylim(-rows * 1.12 - 0.05, 0.1)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    axes.set_title(population.label)
+    mark_kind(axes, population.kind, corner="lower right")
+
+
+def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Population, *, fixed: bool) -> None:
+    finite = share[np.isfinite(share)]
+    edges = np.linspace(0, 1, 21)
+    axes.stairs(np.histogram(finite, edges)[0], edges, fill=True, color=population.color, alpha=0.75)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("energy in one color direction" + (" (of the originals)" if fixed and finite.size else ""))
+    axes.set_ylabel("kernels")
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if not finite.size:
+        axes.text(0.5, 0.5, "fixed by construction", transform=axes.transAxes, ha="center", fontsize=SMALL)
+    mark_kind(axes, population.kind, corner="upper left")
+
+
+def _color_caption(bank: xr.Dataset, population: Population, table: pd.DataFrame, *, fixed: bool) -> str:
+    chroma = table["chroma_share"].to_numpy()
+    hue = table["hue"].to_numpy()
+    colored = chroma > value("achromatic")
+    axis = np.round(hue[colored] / 30).astype(int) % 6
+    counts = ", ".join(f"{int((axis == i).sum())} nearest {name}" for i, name in enumerate(AXES) if (axis == i).any())
+    share = table["rank_one_share"].to_numpy()
+    median = f"median {np.nanmedian(share):.2f}" if np.isfinite(share).any() else "fixed by construction"
+    return (
+        f"Color of the kernels of {population.label}{source_text(bank)}. (a) Opponent space of van de Sande 2010 "
+        "(doi:10.1109/TPAMI.2009.154) over the weights: angle, hue of the first color direction, (R − G)/√2 at 0° and "
+        "(R + G − 2B)/√6 at 90°; distance from the center, share of the kernel's energy off the gray axis, 1 at the "
+        "rim; a dot has its direction's color. "
+        f"{int((~colored).sum())} of {len(table)} achromatic (share at most {value('achromatic'):g})"
+        + (f"; of the others {counts}" if counts else "")
+        + ". (b) The kernels, zero gray, achromatic ones first, the others by hue. "
+        f"(c) Share of a kernel's energy that one color direction explains, {median}"
+        + (", stored from the original weights, since rendering fixes it" if fixed and np.isfinite(share).any() else "")
+        + "."
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- training
+
+
+HISTORY = {
+    "similarity_score": "similarity score",
+    "r2": "median $r^2$ of a Gabor",
+    "nx": "median $n_x$",
+    "ny": "median $n_y$",
+    "striped_share": "share with stripes",
+    "anisotropy": "median anisotropy",
+    "gabor_share": "share of Gabors",
+    "oriented_band_pass_share": "oriented band-pass share",
+    "unstructured_share": "unstructured share",
+}
+"""Quantities of a training history by name, those to be drawn first at the top."""
+
+
+def training(
+    *snapshots: xr.Dataset,
+    history: pd.DataFrame | None = None,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show kernels over the steps of training and what became of their numbers.
+
+    Parameters
+    ----------
+    snapshots : Dataset
+        Banks with attributes ``step`` and ``seed``, step 0 untrained, as in ``trained.snapshots.values()``; of several
+        seeds the first one's kernels are drawn.
+    history : DataFrame, optional
+        From `rfcompare.taxonomy.training_history`: ``step, seed, quantity, median, q25, q75``.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        (a) one row per step, one column per kernel; then a panel per quantity, a line per seed, quartiles as a band.
+
+    Raises
+    ------
+    InputError
+        If there are no snapshots or they hold different units.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> def bank(step):
+    ...     maps = np.random.default_rng(step).normal(size=(4, 1, 5, 5))
+    ...     kind = "learned" if step else "untrained"
+    ...     return rfc.make_bank(maps, channel=("signed",), kind=kind, source="net", step=step, seed=0)
+    >>> history = pd.DataFrame({"step": [0, 100], "seed": 0, "quantity": "r2", "median": [0.1, 0.9]})
+    >>> training(bank(0), bank(100), history=history).axes[1].get_ylabel()
+    'median $r^2$ of a Gabor'
+    """
+    if not snapshots:
+        raise InputError("expected a bank per step, got none; pass *trained.snapshots.values()")
+    if any("step" not in bank.attrs for bank in snapshots):
+        raise InputError("expected banks with an attribute 'step', got one without; pass snapshots of a training")
+    seed = snapshots[0].attrs.get("seed")
+    followed = {int(bank.attrs["step"]): bank for bank in snapshots if bank.attrs.get("seed") == seed}
+    steps = sorted(followed)
+    units = list(followed[steps[0]]["unit"].values)
+    if any(list(followed[step]["unit"].values) != units for step in steps):
+        raise InputError("expected the same units at every step, got different ones; pass snapshots of one training")
+    last = populations([followed[steps[-1]]])[0]
+    shown = np.unique(np.linspace(0, len(units) - 1, min(N_SHOWN, len(units))).round().astype(int))
+    quantities = _quantities(history)
+    with style():
+        figure = new_figure(width=width, height=14 + 8 * len(steps) + (40 if quantities else 0), axes=axes)
+        rows = [14 + 8 * len(steps), 36] if quantities else [1]
+        grid = figure.add_gridspec(len(rows), max(len(quantities), 1), height_ratios=rows)
+        panel = figure.add_subplot(grid[0, :])
+        tables = [_draw_snapshots(panel, followed, steps, shown)]
+        panel.set_title(last.label)
+        if quantities:
+            assert history is not None
+            letter(panel, "a")
+            for index, name in enumerate(quantities):
+                below = figure.add_subplot(grid[1, index])
+                _draw_quantity(below, history[history["quantity"] == name], name)
+                letter(below, "bcdefgh"[index])
+            tables.append(history.assign(panel="history"))
+        caption = _training_caption(followed[steps[-1]], steps, last, len(shown), quantities, history)
+        return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
+
+
+def _quantities(history: pd.DataFrame | None) -> list[str]:
+    """Choose up to five quantities to draw, those that matter most first."""
+    if history is None:
+        return []
+    missing = [name for name in ("step", "quantity", "median") if name not in history]
+    if missing:
+        raise InputError(f"expected a history with {', '.join(missing)}, got {', '.join(map(str, history.columns))}")
+    known = list(HISTORY)
+    found = [str(name) for name in history.loc[history["median"].notna(), "quantity"].unique()]
+    return sorted(found, key=lambda name: known.index(name) if name in known else len(known))[:5]
+
+
+def _draw_snapshots(
+    axes: Axes, snapshots: Mapping[int, xr.Dataset], steps: Sequence[int], shown: NDArray[np.intp]
+) -> pd.DataFrame:
+    rows = []
+    for row, step in enumerate(steps):
+        bank = snapshots[step]
+        in_color = [str(name) for name in bank["channel"].values] == ["r", "g", "b"]
+        for column, unit in enumerate(shown):
+            values = shown_map(bank, int(unit))
+            limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+            extent = (column * 1.12, column * 1.12 + 1, -row * 1.12 - 1, -row * 1.12)
+            if in_color:
+                picture = np.clip(np.nan_to_num(values) / (2 * limit) + 0.5, 0, 1)
+                axes.imshow(picture, origin="lower", interpolation="nearest", extent=extent)
+            else:
+                axes.imshow(
+                    np.ma.masked_invalid(values), origin="lower", interpolation="nearest", extent=extent,
+                    cmap=DIVERGING, vmin=-limit, vmax=limit,
+                )  # fmt: skip
+            rows.append(
+                {
+                    "panel": "kernels",
+                    "step": step,
+                    "kind": str(bank.attrs["kind"]),
+                    "unit": str(bank["unit"].values[unit]),
+                    "limit": limit,
+                }
+            )
+        untrained = " (untrained)" if str(bank.attrs["kind"]) == "untrained" else ""
+        axes.text(-0.25, -row * 1.12 - 0.5, f"{step:,}{untrained}", fontsize=SMALL, ha="right", va="center")
+    axes.text(-0.25, 0.25, "step", fontsize=SMALL, ha="right", va="bottom")
+    axes.set_xlim(-2.6, len(shown) * 1.12)
+    axes.set_ylim(-len(steps) * 1.12, 0.9)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    return pd.DataFrame(rows)
+
+
+def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
+    color = KIND_COLORS["learned"]
+    for _, line in rows.groupby("seed") if "seed" in rows else [("", rows)]:
+        ordered = line.sort_values("step")
+        axes.plot(ordered["step"], ordered["median"], color=color, linewidth=1.0, marker="o", markersize=2.2, gid=name)
+        if {"q25", "q75"} <= set(rows.columns) and ordered["q25"].notna().any():
+            axes.fill_between(ordered["step"], ordered["q25"], ordered["q75"], color=color, alpha=0.25, linewidth=0)
+    if name == "similarity_score":
+        axes.axhline(0, color="#8c8c8c", linewidth=0.9)
+        axes.axhline(1, color="#009e73", linewidth=0.9)
+    axes.set_xscale("symlog", linthresh=max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0))
+    axes.set_xlim(0, rows["step"].max() * 1.1)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    axes.set_xlabel("training step")
+    axes.set_ylabel(HISTORY.get(name, name.replace("_", " ")))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def _training_caption(
+    bank: xr.Dataset,
+    steps: Sequence[int],
+    last: Population,
+    n_shown: int,
+    quantities: Sequence[str],
+    history: pd.DataFrame | None,
+) -> str:
+    seed = f", seed {bank.attrs['seed']}" if "seed" in bank.attrs else ""
+    text = (
+        f"Kernels of {last.label}{source_text(bank)} over training{seed}: (a) {n_shown} evenly spaced kernels of "
+        f"{last.n_units} at steps {', '.join(f'{step:,}' for step in steps)}, each scaled to its own largest magnitude"
+    )
+    text += "; step 0 is untrained." if steps[0] == 0 else "."
+    if quantities and history is not None:
+        names = ", ".join(f"({'bcdefgh'[i]}) {name.replace('_', ' ')}" for i, name in enumerate(quantities))
+        seeds = history["seed"].nunique() if "seed" in history else 1
+        text += (
+            f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units."
+        )
+        if "similarity_score" in quantities:
+            text += " Gray, null at 0; green, ceiling at 1."
+    return text
+
+
+# ----------------------------------------------------------------------------------------------------------- survey
+
+
+QUESTIONS = ("profile", "band", "lobes")
+"""Questions of the survey that are drawn, where the table has answers to them."""
+
+_GROUPS: Mapping[str, str] = {
+    # What cannot be told is gray; the rest runs from smooth to many stripes.
+    "flat": "#ffffcc", "blob": "#ddcc77", "center–surround": "#cc6677", "first derivative": "#88ccee",
+    "second derivative": "#44aa99", "higher derivative": "#117733", "Gabor": "#332288", "curved": "#aa4499",
+    "checker": "#882255", "irregular": "#8c6d31", "unstructured": "#bdbdbd", "too few pixels": "#e3e3e3",
+    "low-pass": "#ddcc77", "band-pass": "#332288", "high-pass": "#882255", "all-pass": "#bdbdbd",
+    "1": "#c6dbef", "2": "#88ccee", "3": "#44aa99", "4": "#117733", "5": "#4c3a9e", "6+": "#332288",
+    "not classified": "#f2f2f2",
+}  # fmt: skip
+
+
+def survey(
+    table: pd.DataFrame,
+    *,
+    questions: Sequence[str] = QUESTIONS,
+    group: str = "all",
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show which share of each first layer is what: networks beside untrained ones and cortex.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `rfcompare.survey`: a row per population, group, question and answer.
+    questions : sequence of str
+        Which questions get a panel.
+    group : {"all", "achromatic"}
+        All units or only the achromatic ones.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        A panel per question, a bar per population; bars of untrained kernels are hatched.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a column or holds no answer.
+
+    Examples
+    --------
+    >>> rows = [("net", "learned", 4, "all", "band", *row) for row in (("low-pass", 0.25), ("band-pass", 0.75))]
+    >>> columns = ["population", "kind", "n_units", "group", "question", "answer", "share"]
+    >>> figure = survey(pd.DataFrame(rows, columns=columns))
+    >>> [float(patch.get_width()) for patch in figure.axes[0].patches]
+    [0.25, 0.75]
+    """
+    needed = ("population", "kind", "n_units", "group", "question", "answer", "share")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise InputError(
+            f"expected a survey with {', '.join(needed)}, got none of {', '.join(missing)}; use rfcompare.survey"
+        )
+    chosen = table[(table["group"] == group) & table["question"].isin(questions)]
+    if chosen.empty:
+        raise InputError(f"expected a survey with answers for the group {group!r}, got none; use rfcompare.survey")
+    asked = [name for name in questions if (chosen["question"] == name).any()]
+    bars = chosen[["population", "kind", "n_units"]].drop_duplicates().reset_index(drop=True)
+    keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
+    with style():
+        key_rows = max(len(answers) for answers in keys.values())
+        figure = new_figure(width=width, height=18 + 4.6 * len(bars) + 3.3 * key_rows, axes=axes)
+        grid = figure.add_gridspec(2, len(asked), height_ratios=[12 + 4.6 * len(bars), 3.3 * key_rows])
+        first: Axes | None = None
+        for index, question in enumerate(asked):
+            panel = figure.add_subplot(grid[0, index], sharey=first)
+            _draw_question(panel, chosen[chosen["question"] == question], bars, keys[question])
+            panel.set_title("visible lobes of stripes" if question == "lobes" else question)
+            letter(panel, "abcdefgh"[index])
+            for position in np.flatnonzero(bars["kind"] == "simulated"):
+                mark_kind(panel, "simulated", at=(0.02, float(position)))
+            if first is None:
+                panel.set_yticks(
+                    range(len(bars)),
+                    [f"{row.population} ({row.kind}, n = {row.n_units})" for row in bars.itertuples()],
+                )
+                first = panel
+            else:
+                panel.tick_params(labelleft=False)
+            key = figure.add_subplot(grid[1, index])
+            key.set_axis_off()
+            key.legend(
+                handles=[
+                    Patch(facecolor=answer_color(answer), edgecolor="0.4", linewidth=0.3, label=answer)
+                    for answer in keys[question]
+                ],
+                loc="upper left", handlelength=0.9, borderaxespad=0,
+            )  # fmt: skip
+        return record(figure, numbers=chosen.reset_index(drop=True), caption=_survey_caption(table, bars, asked, group))
+
+
+def _answers(rows: pd.DataFrame) -> list[str]:
+    known = list(_GROUPS)
+    found = [str(answer) for answer in rows["answer"].unique()]
+    return sorted(found, key=lambda answer: (known.index(answer) if answer in known else len(known), answer))
+
+
+def answer_color(answer: str) -> str:
+    """Return the color of one answer of the survey, the same in every figure.
+
+    Examples
+    --------
+    >>> answer_color("Gabor") == answer_color("band-pass")
+    True
+    """
+    return _GROUPS.get(answer) or _CLASS_COLORS[sum(answer.encode()) % len(_CLASS_COLORS)]
+
+
+def _draw_question(axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, answers: Sequence[str]) -> None:
+    for position, bar in enumerate(bars.itertuples()):
+        own = rows[(rows["population"] == bar.population) & (rows["kind"] == bar.kind)]
+        left = 0.0
+        for answer in answers:
+            share = float(own.loc[own["answer"].astype(str) == answer, "share"].sum())
+            if share > 0:
+                axes.barh(
+                    position, share, left=left, height=0.72, color=answer_color(answer), edgecolor="white",
+                    linewidth=0.4, hatch="////" if bar.kind == "untrained" else None, gid=answer,
+                )  # fmt: skip
+                left += share
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("share of units")
+
+
+def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str], group: str) -> str:
+    kinds = bars["kind"].astype(str)
+    panels = ", ".join(f"({'abcdefgh'[i]}) {question}" for i, question in enumerate(asked))
+    counts = ", ".join(f"{int((kinds == kind).sum())} {kind}" for kind in dict.fromkeys(kinds))
+    listed = "; ".join(f"{row.population} ({row.kind}, n = {row.n_units})" for row in bars.itertuples())
+    absent = sorted(set(table["population"].astype(str)) - set(bars["population"].astype(str)))
+    text = (
+        f"What first layers consist of, by {panels}: {len(bars)} populations ({counts}), shares of "
+        f"{'all their' if group == 'all' else group} units; hatched, untrained kernels; lobes are counted where the "
+        f"profile has stripes. {listed}."
+    )
+    if "status" in table:
+        small = table[table["status"].astype(str).str.contains("pixels")]["population"].unique()
+        if small.size:
+            text += f" Too few pixels for some forms: {', '.join(map(str, small))}."
+    if absent:
+        text += f" Without weights at hand: {len(absent)} networks, named in the table."
+    return text
