@@ -26,8 +26,11 @@ ROUNDING = 1e-13
 AGREE = 1e-4
 """Two minima are the same when their costs differ by less than this share (and by rounding)."""
 
-KEEP, SCREEN_ITERATIONS, ITERATIONS = 3, 6, 100
-"""Starts refined per map, iterations before the hopeless ones are dropped, and at most in all."""
+KEEP, MORE = 3, 7
+"""Starts refined per map, and further ones where the outcome is doubtful."""
+
+SCREEN_ITERATIONS, ITERATIONS = 6, 100
+"""Iterations before hopeless starts are dropped, and at most after that."""
 
 BLOCK = {"cpu": 1 << 16, "gpu": 1 << 24}
 """Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
@@ -305,10 +308,6 @@ def refine(
     return best, cost_out, done
 
 
-def _best_rows(xp: Any, cost: Array, count: int) -> Array:
-    return xp.argsort(cost, axis=1)[:, :count]
-
-
 def solve(
     model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts: Array | None = None, keep: int = KEEP
 ) -> Solution:
@@ -326,51 +325,81 @@ def solve(
     starts : (n, starts, parameters) array, optional
         In place of the model's blind starts.
     keep : int
-        How many of the screened starts are refined.
+        How many of the screened starts are refined; where the outcome is doubtful (on a bound, or reached by one start
+        only), `MORE` further ones.
     """
     problem = prepare(model, maps, mask, x, y)
     xp = array_api_compat.array_namespace(problem.maps)
-    n = problem.maps.shape[0]
-    device, dtype = problem.maps.device, problem.maps.dtype
+    n, device, dtype = problem.maps.shape[0], problem.maps.device, problem.maps.dtype
     if starts is None:
         starts = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
     low, high = (xp.asarray(b, dtype=dtype, device=device) for b in model.bounds(problem.x, problem.y))
     starts = xp.clip(starts, low, high)
-    k, q = starts.shape[1:]
-    maps_of = xp.reshape(xp.arange(n, device=device)[:, None] * xp.ones((1, k), dtype=xp.int64, device=device), (-1,))
-    flat = xp.reshape(starts, (n * k, q))
+    rows, k = xp.arange(n, device=device), starts.shape[1]
     if k > keep:
-        screened = evaluate(problem, maps_of, flat, derivatives=False).cost
-        chosen = _best_rows(xp, xp.reshape(screened, (n, k)), keep)
-        flat = flat[xp.reshape(chosen + k * xp.arange(n, device=device)[:, None], (-1,))]
-        k = keep
-    maps_of = xp.reshape(xp.arange(n, device=device)[:, None] * xp.ones((1, k), dtype=xp.int64, device=device), (-1,))
-    p, cost, done = refine(problem, maps_of, flat, iterations=SCREEN_ITERATIONS)
-    leader = xp.min(xp.reshape(cost, (n, k)), axis=1)[maps_of]
-    going = ~done & (cost <= 1.3 * leader + 1e-9 * problem.total[maps_of])
+        costs = evaluate(problem, _each(xp, rows, k), xp.reshape(starts, (n * k, -1)), derivatives=False).cost
+        order = xp.argsort(xp.reshape(costs, (n, k)), axis=1)
+        starts = starts[rows[:, None], order]
+    p, cost, done = _refine_all(problem, rows, starts[:, :keep])
+    best, lowest, agree, rival, sure = _choose(problem, rows, p, cost, done)
+    doubtful = (agree == 1) | xp.any((best <= low) | (best >= high), axis=1)
+    if k > keep and bool(xp.any(doubtful)):
+        again = rows[doubtful]
+        further = _refine_all(problem, again, starts[again, keep : keep + MORE])
+        both = (xp.concat([x[again], y], axis=1) for x, y in zip((p, cost, done), further, strict=True))
+        best[again], lowest[again], agree[again], rival[again], sure[again] = _choose(problem, again, *both)
+    best, linear = model.canonical(best, evaluate(problem, rows, best, derivatives=False).linear)
+    exact = direct_cost(problem, best, linear)
+    inner = information(problem, best, linear)
+    linear = xp.asarray(linear, copy=True)
+    linear[:, :, -1] += problem.mean
+    found = (best, linear, exact, agree, sure, rival, inner)
+    return Solution(*(np.asarray(values.cpu() if hasattr(values, "cpu") else values) for values in found))
+
+
+def _each(xp: Any, rows: Array, times: int) -> Array:
+    """Every row number so many times in a row."""
+    return xp.reshape(rows[:, None] * xp.ones((1, times), dtype=rows.dtype, device=rows.device), (-1,))
+
+
+def _refine_all(problem: Problem, rows: Array, starts: Array) -> tuple[Array, Array, Array]:
+    """Refine starts (n, k, parameters) of maps `rows`; parameters, costs (n, k) and whether each has converged.
+
+    After a few iterations a start far behind the best of its map is left where it is, and one that has met another
+    follows it.
+    """
+    xp = array_api_compat.array_namespace(starts)
+    n, k, q = starts.shape
+    maps_of = _each(xp, rows, k)
+    p, cost, done = refine(problem, maps_of, xp.reshape(starts, (n * k, q)), iterations=SCREEN_ITERATIONS)
+    here = xp.reshape(cost, (n, k))
+    leader = xp.argmin(here, axis=1)
+    number = xp.arange(n, device=starts.device)
+    front = here[number, leader][:, None]
+    total = problem.total[rows][:, None]
+    others = xp.arange(k, device=starts.device)[None] != leader[:, None]
+    met = others & (here <= front * (1 + AGREE) + 1e-9 * total)
+    hopeful = here <= 1.3 * front + 1e-9 * total
+    going = ~done & xp.reshape(hopeful & ~met, (-1,))
     if bool(xp.any(going)):
         p[going], cost[going], done[going] = refine(
             problem, maps_of[going], p[going], iterations=ITERATIONS, damping=1e-3
         )
-    cost, p = xp.reshape(cost, (n, k)), xp.reshape(p, (n, k, q))
-    done = xp.reshape(done, (n, k))
-    rows, winner = xp.arange(n, device=device), xp.argmin(cost, axis=1)
-    lowest = cost[rows, winner]
-    same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total)[:, None]
-    rival = xp.min(xp.where(same, xp.inf, cost), axis=1)
-    best = p[rows, winner]
-    best, linear = model.canonical(best, evaluate(problem, rows, best, derivatives=False).linear)
-    exact = direct_cost(problem, best, linear)
-    linear = xp.asarray(linear, copy=True)
-    linear[:, :, -1] += problem.mean
+    p, cost, done = xp.reshape(p, (n, k, q)), xp.reshape(cost, (n, k)), xp.reshape(done, (n, k))
+    cost = xp.where(met, cost[number, leader][:, None], cost)
+    done = xp.where(met, done[number, leader][:, None], done)
+    return xp.where(met[:, :, None], p[number, leader][:, None], p), cost, done
 
-    def host(values: Array) -> np.ndarray:
-        return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
+def _choose(problem: Problem, rows: Array, p: Array, cost: Array, done: Array) -> tuple[Array, ...]:
+    """Of refined starts: the best parameters, their cost, how many agree, the best other minimum's cost, converged?"""
+    xp = array_api_compat.array_namespace(p)
+    number, winner = xp.arange(p.shape[0], device=p.device), xp.argmin(cost, axis=1)
+    lowest = cost[number, winner]
+    same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total[rows])[:, None]
+    rival = xp.min(xp.where(same | ~done, xp.inf, cost), axis=1)
     agree = xp.sum(xp.astype(same & xp.isfinite(cost), xp.int64), axis=1)
-    inner = information(problem, best, linear)
-    found = (best, linear, exact, agree, done[rows, winner], rival, inner)
-    return Solution(*(host(values) for values in found))
+    return p[number, winner], lowest, agree, rival, done[number, winner]
 
 
 def render(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
