@@ -105,9 +105,11 @@ def _classify(
     table = select_forms(signed, progress=progress)
     maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
     if signed.attrs["kind"] in RECORDED:
-        best = table.r2.fillna(-np.inf).argmax("model")
-        offset = table.offset.isel(model=best).isel(channel=0).values
-        maps = draw_forms(signed, table, table["model"].values[best.values]) - offset[:, None, None]
+        at = (table["model"] == table["selected"]).argmax("model")
+        offset = table["offset"].isel(model=at).isel(channel=0).values
+        drawn = draw_forms(signed, table, table["selected"].values) - offset[:, None, None]
+        # A flat fit is nothing but baseline: then the map itself has to stand for the field.
+        maps = np.where((drawn**2).sum((1, 2), keepdims=True) > 0, drawn, maps)
     spectra = measure_spectra(maps)
     numbers: dict[str, NDArray[Any]] = {**spectra, **measure_profiles(signed, table, spectra)}
     numbers |= measure_color(bank, signed)
@@ -248,6 +250,8 @@ def _shape(answers: dict[str, str], numbers: dict[str, Any]) -> str:
     if profile == "checker":
         return "a checkerboard: two directions of stripes at once"
     if profile == "unstructured":
+        if np.isfinite(numbers["p_spectrum"]):
+            return f"texture{angle}, with no more form than noise of the same power spectrum shows"
         return "no structure that noise of the same power would not show"
     if profile == "irregular":
         return f"structured, but like none of the simple forms (the best explains {100 * float(numbers['r2']):.0f} %)"

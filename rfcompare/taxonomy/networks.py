@@ -15,7 +15,7 @@ from rfcompare.bank import make_bank, make_rng
 from rfcompare.errors import InputError
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
-from rfcompare.taxonomy.classes import ANSWERS, classify
+from rfcompare.taxonomy.classes import ANSWERS, FIXED, classify
 from rfcompare.taxonomy.profile import STRIPED, forms_for
 
 COLUMNS = (
@@ -118,7 +118,8 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
     for group, part in groups.items():
         if part.empty:
             continue
-        striped = part[part["profile"].isin(STRIPED)]
+        # On a parametric bank the form is fixed by construction, the number of its stripes is not.
+        striped = part[part["profile"].isin((*STRIPED, FIXED)) & (part["lobes"].fillna(0) > 1)]
         lobes = striped["lobes"].astype(int).clip(upper=MOST_LOBES)
         questions = {answer: part[answer] for answer in ANSWERS}
         questions["color"] = questions["color"].str.replace(r" \S+–\S+$", "", regex=True)

@@ -52,14 +52,17 @@ def forms_for(pixels: int) -> tuple[str, ...]:
 
 
 def select_forms(signed: xr.Dataset, *, progress: bool | None = None) -> xr.Dataset:
-    """Model selection by the fitter's own rule; by r² where a recording's noise correlation is unknown."""
+    """Model selection by the fitter's own rule; by r² where a recording's noise correlation is unknown.
+
+    Noise that cannot be counted is then allowed for by a wider margin, or a few noisy pixels make a blob a Gabor.
+    """
     forms = forms_for(signed.sizes["y"] * signed.sizes["x"])
     try:
         return fit_models(signed, forms, seed=0, progress=progress)
     except InputError as error:
         if "noise correlation unknown" not in str(error):
             raise
-        return fit_models(signed, forms, criterion="r2", seed=0, progress=progress)
+        return fit_models(signed, forms, criterion="r2", tolerance=value("noisy_margin"), seed=0, progress=progress)
 
 
 def draw_forms(signed: xr.Dataset, table: xr.Dataset, chosen: NDArray[Any]) -> NDArray[np.float64]:
@@ -260,11 +263,13 @@ def measure_profiles(
     if tested:
         found = table.r2.sel(model=list(tested)).max("model").values
         numbers["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
-        rng = np.random.default_rng(0)
-        doubtful = (numbers["r2"] < value("explained")) & (numbers["p_noise"] <= value("noise_level"))
-        for u in np.flatnonzero(doubtful):
-            null = np.sort(best_r2(surrogates(maps[u], SURROGATES, rng), tested))
-            numbers["p_spectrum"][u] = chance(found[u : u + 1], null.tolist())[0]
+        doubtful = np.flatnonzero((numbers["r2"] < value("explained")) & (numbers["p_noise"] <= value("noise_level")))
+        if doubtful.size:
+            rng = np.random.default_rng(0)
+            noise = np.concatenate([surrogates(maps[u], SURROGATES, rng) for u in doubtful])
+            null = np.sort(best_r2(noise, tested).reshape(doubtful.size, SURROGATES))
+            for u, row in zip(doubtful, null, strict=True):
+                numbers["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
     numbers["form"] = np.array(
         [
             _form(

@@ -73,6 +73,11 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
             "Squared mean over mean square: a kernel that keeps this share of its energy in its mean is nearly "
             "uniform, and what r² is about, the rest, is not what it does.",
         ),
+        "noisy_margin": Threshold(
+            0.05,
+            "The same margin for recordings whose noise correlation is unknown: the widest that `rfcompare.fit_models` "
+            "shows.",
+        ),
         "noise_level": Threshold(
             0.05,
             "A map is structured when a form explains it better than it explains 95 % of noise maps of the same power.",
