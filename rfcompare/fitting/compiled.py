@@ -23,7 +23,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from rfcompare.errors import InputError
 
@@ -77,20 +77,17 @@ def _as_lanes(context, builder, value, kind):
 def _define(operation, build, result, accepts=_Lanes):
     """Let `operation` take lanes on either side, the other side being lanes or a number (masks: both sides)."""
 
-    @intrinsic
-    def apply(typing_context, left, right):
-        def codegen(context, builder, signature, args):
-            if accepts is _Lanes:
-                args = [_as_lanes(context, builder, v, k) for v, k in zip(args, signature.args, strict=True)]
-            return build(builder, *args)
+    @type_callable(operation)
+    def infer(context):
+        return lambda left, right: result if isinstance(left, accepts) or isinstance(right, accepts) else None
 
-        return result(left, right), codegen
-
-    @overload(operation)
-    def overloaded(left, right):
-        if isinstance(left, accepts) or isinstance(right, accepts):
-            return lambda left, right: apply(left, right)
-        return None
+    @lower_builtin(operation, accepts, types.Any)
+    @lower_builtin(operation, types.Any, accepts)
+    @lower_builtin(operation, accepts, accepts)
+    def codegen(context, builder, signature, args):
+        if accepts is _Lanes:
+            args = [_as_lanes(context, builder, v, k) for v, k in zip(args, signature.args, strict=True)]
+        return build(builder, *args)
 
 
 _define(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=_FLAGS), _LANES)
@@ -228,14 +225,19 @@ def _times_two_to(typing_context, value, shifted):
     return _LANES(value, shifted), codegen
 
 
-@njit
-def _max(a, b):
-    return _where(a > b, a, b)
+def _extreme(comparison):
+    @intrinsic
+    def apply(typing_context, left, right):
+        def codegen(context, builder, signature, args):
+            a, b = (_as_lanes(context, builder, v, k) for v, k in zip(args, signature.args, strict=True))
+            return builder.select(builder.fcmp_ordered(comparison, a, b), a, b)
+
+        return _LANES(left, right), codegen
+
+    return apply
 
 
-@njit
-def _min(a, b):
-    return _where(a < b, a, b)
+_max, _min = _extreme(">"), _extreme("<")
 
 
 @njit
@@ -313,7 +315,7 @@ def _make_room(height, width):
         height, width, _aligned(n), _aligned(n), _aligned(1), _aligned(table), _aligned(5 * height),
         _aligned(27 * height), _aligned(111), _aligned(9), _aligned(137),
     )  # fmt: skip
-    room.count[:] = 1.0
+    _store(room.count, 0, 1.0)
     return room
 
 
@@ -762,16 +764,12 @@ def _candidates(cx, cy, radius, power, bins, size, low, high, peak, candidates):
 
 
 @njit(nogil=True, cache=True)
-def _find_starts(maps, weights, counts, height, width, low, high, taps, cosines, sines, starts):
-    """Blind starts of every map in the order in which they are worth a try.
-
-    The best at a peak, the best slow one, two more at peaks, the other slow ones, the rest.
-    """
+def _find_starts(maps, weights, counts, height, width, low, high, taps, cosines, sines, starts, worth):
+    """Blind starts of every map and the sum of squares that each explains as it is."""
     masked, n, bins, size = weights.shape[0] > 0, height * width, cosines.shape[0] - 1, max(height, width)
     room, energy, smooth = _make_room(height, width), _aligned(2 * n), _aligned(n)
     half, power = _aligned(2 * (bins + 1) * height + width), _aligned((bins + 1) * (2 * bins + 1))
-    candidates, p, linear, explained = _aligned(6 * N_STARTS), _aligned(6), _aligned(3), _aligned(N_STARTS)
-    n_peaks = N_STARTS - _SLOW
+    candidates, p, linear, explained = _aligned(6 * N_STARTS), _aligned(6), _aligned(3), _aligned(1)
     for first in range(0, maps.shape[0], WIDTH):
         lanes = min(WIDTH, maps.shape[0] - first)
         for lane in range(lanes):
@@ -783,14 +781,11 @@ def _find_starts(maps, weights, counts, height, width, low, high, taps, cosines,
             for i in range(6):
                 _store(p, i, _load(candidates, 6 * start + i))
             _screen(room, masked, p)
-            _store(explained, start, _project(room, linear))
-        for lane in range(lanes):
-            worth = explained[lane::WIDTH]
-            peaks, slow = np.argsort(-worth[:n_peaks]), n_peaks + np.argsort(-worth[n_peaks:])
-            order = np.concatenate((peaks[:1], slow[:1], peaks[1:3], slow[1:], peaks[3:]))
-            for place in range(N_STARTS):
+            _store(explained, 0, _project(room, linear))
+            for lane in range(lanes):
+                worth[first + lane, start] = explained[lane]
                 for i in range(6):
-                    starts[first + lane, place, i] = candidates[(6 * order[place] + i) * WIDTH + lane]
+                    starts[first + lane, start, i] = p[i * WIDTH + lane]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -912,7 +907,8 @@ def _search(maps, weights, counts, height, width, low, high, starts, n_starts, s
                 continue
             if now < best:
                 best_cost[lane], tallies[index, 2] = now, settled
-                out[index] = here
+                for i in range(6):
+                    out[index, i] = here[i]
                 for i in range(3):
                     out_linear[index, i] = linear[i * WIDTH + lane]
             start[lane] += 1
@@ -941,13 +937,16 @@ def _inspect(maps, weights, counts, height, width, parameters, linear, cost, inf
         lanes = min(WIDTH, maps.shape[0] - first)
         for lane in range(lanes):
             _fill(room, maps, weights, counts, lane, first + lane)
-            p[lane::WIDTH] = parameters[first + lane]
-            amplitudes[lane::WIDTH] = linear[first + lane]
+            for i in range(6):
+                p[i * WIDTH + lane] = parameters[first + lane, i]
+            for i in range(3):
+                amplitudes[i * WIDTH + lane] = linear[first + lane, i]
         cos, sin = _cos_sin(_load(p, 2))
         along, across, k = _exp(-2.0 * _load(p, 4)), _exp(-2.0 * _load(p, 5)), 2.0 * math.pi * _load(p, 3)
         a, b, offset = _load(amplitudes, 0), _load(amplitudes, 1), _load(amplitudes, 2)
         squares = _lanes(0.0)
-        total[:] = 0.0
+        for i in range(81):
+            _store(total, i, 0.0)
         for y in range(height):
             dy = y - _load(p, 1)
             for x in range(width):
@@ -974,7 +973,9 @@ def _inspect(maps, weights, counts, height, width, parameters, linear, cost, inf
         _store(residual, 0, squares)
         for lane in range(lanes):
             cost[first + lane] = residual[lane]
-            information[first + lane] = total[lane::WIDTH].copy().reshape(9, 9)
+            for i in range(9):
+                for j in range(9):
+                    information[first + lane, i, j] = total[(9 * i + j) * WIDTH + lane]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
@@ -1017,12 +1018,14 @@ def _standardize(raw, weights, flat, counts, means, spreads):
 CHUNK = 256  # maps in one call of the search: enough to keep the lanes busy, few enough to stay in the cache
 _TRIES, _TRIES_IF_DOUBTFUL = 4, 7
 _SETTINGS = (1e-7, 60, 6, 1.3)  # tolerance, most steps, steps before a start is judged, factor at which it is given up
-_COMPILE_SECONDS = 20.0  # measured on one core at 2.3 GHz
+_COMPILE_SECONDS = 15.0  # measured on one core at 2.3 GHz
 
 _FLOATS1, _FLOATS2, _FLOATS3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _ENTRIES = {
     _standardize: (*(_FLOATS2,) * 3, *(_FLOATS1,) * 3),
-    _find_starts: (*(_FLOATS2,) * 2, _FLOATS1, *(types.int64,) * 2, *(_FLOATS1,) * 3, *(_FLOATS2,) * 2, _FLOATS3),
+    _find_starts: (
+        *(_FLOATS2,) * 2, _FLOATS1, *(types.int64,) * 2, *(_FLOATS1,) * 3, *(_FLOATS2,) * 2, _FLOATS3, _FLOATS2,
+    ),
     _search: (
         *(_FLOATS2,) * 2, _FLOATS1, *(types.int64,) * 2, *(_FLOATS1,) * 2, _FLOATS3, types.int64[::1],
         types.Tuple((types.float64, types.int64, types.int64, types.float64, types.int64)),
@@ -1083,6 +1086,13 @@ def estimated_seconds(n: int, height: int, width: int) -> float:
     return n * (5e-6 + 1.5e-7 * height * width) + (0.0 if is_warm() else _COMPILE_SECONDS)
 
 
+def _order(worth):
+    """The best start at a peak, the best slow one, two more at peaks, the other slow ones, the rest."""
+    n_peaks = N_STARTS - _SLOW
+    peaks, slow = np.argsort(-worth[:, :n_peaks], 1), n_peaks + np.argsort(-worth[:, n_peaks:], 1)
+    return np.concatenate((peaks[:, :1], slow[:, :1], peaks[:, 1:3], slow[:, 1:], peaks[:, 3:]), 1)
+
+
 def _fit_chunk(maps, mask, low, high, seed_starts, thorough):
     n, height, width = maps.shape
     size, raw = max(height, width), np.ascontiguousarray(maps, float).reshape(n, -1)
@@ -1095,9 +1105,10 @@ def _fit_chunk(maps, mask, low, high, seed_starts, thorough):
         bins = min(max(size, 8), 32)
         angle = np.outer(np.arange(bins + 1) * (np.pi / bins), np.arange(size))
         taps = np.exp(-0.5 * (np.arange(math.ceil(0.18 * size) + 1) / (0.06 * size)) ** 2)
-        starts = np.empty((n, N_STARTS, 6))
         taps /= 2 * taps.sum() - taps[0]
-        _find_starts(flat, weights, counts, height, width, low, high, taps, np.cos(angle), np.sin(angle), starts)
+        starts, worth = np.empty((n, N_STARTS, 6)), np.empty((n, N_STARTS))
+        _find_starts(flat, weights, counts, height, width, low, high, taps, np.cos(angle), np.sin(angle), starts, worth)
+        starts = np.take_along_axis(starts, _order(worth)[:, :, None], 1)
         tries, most = (N_STARTS, N_STARTS) if thorough else (_TRIES, _TRIES_IF_DOUBTFUL)
     else:
         starts = np.array(seed_starts, float)
