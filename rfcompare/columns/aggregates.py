@@ -282,13 +282,19 @@ def recenter(signed: xr.Dataset, centers: Array, targets: Array | None = None) -
     maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
     goal = np.zeros_like(centers) if targets is None else targets
     shift = np.nan_to_num((goal - centers) / np.array([dx, dy]))
-    moved = [
-        np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(one), (step[1], step[0]))).real
-        for one, step in zip(maps, shift, strict=True)
-    ]
+    waves_x, waves_y = (_shift_waves(size, shift[:, i]) for i, size in enumerate(maps.shape[:0:-1]))
+    moved = np.fft.ifft2(np.fft.fft2(maps) * waves_y[:, :, None] * waves_x[:, None, :]).real
     out = signed.copy()
-    out["rf"] = (signed.rf.dims, np.stack(moved)[:, None])
+    out["rf"] = (signed.rf.dims, moved[:, None])
     return out.drop_vars([name for name in ("rf_half", "noise_acf") if name in out.variables])
+
+
+def _shift_waves(size: int, shift: Array) -> NDArray[np.complex128]:
+    """Factors of the Fourier transform that shift by fractions of a pixel, all of magnitude 1: (unit, frequency)."""
+    waves = np.exp(-2j * np.pi * np.fft.fftfreq(size) * shift[:, None])
+    if size % 2 == 0:  # a real map's highest frequency can only be kept or turned around
+        waves[:, size // 2] = np.where(np.cos(np.pi * shift) >= 0, 1.0, -1.0)
+    return np.asarray(waves)
 
 
 def growing_averages(
