@@ -1,0 +1,164 @@
+"""What one kernel does to a photograph: image, kernel, response, spectrum and a sentence side by side."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+from rfcompare.errors import InputError
+from rfcompare.figures.drawing import (
+    LARGE,
+    WIDTHS,
+    Width,
+    bar_below,
+    bare,
+    draw_map,
+    letter,
+    map_extent,
+    mark_kind,
+    new_figure,
+    nice_length,
+    record,
+    style,
+)
+
+RESPONSE_PERCENTILE = 99.5
+"""A few extreme pixels would make the rest of the response gray."""
+
+KERNEL_SHARE = 0.6
+"""Width of the kernel's panel over the height of the image's."""
+
+POWER_DECADES = 6.0
+"""Depth of the gray scale of the spectrum."""
+
+
+def filter_response(
+    seen: xr.Dataset,
+    *,
+    width: Width | float = "double",
+    axes: Axes | SubFigure | None = None,
+) -> Figure:
+    """Show an image, a kernel, the response of the one to the other, and the response's spectrum.
+
+    Parameters
+    ----------
+    seen : Dataset
+        From `rfcompare.filtering.filter_image`.
+    width : {"single", "double"} or float
+        89 mm, 183 mm or mm.
+    axes : Axes or SubFigure, optional
+        Place to draw into.
+
+    Returns
+    -------
+    matplotlib Figure
+        (a) the image, (b) the kernel, (c) the response, ON red and OFF blue, (d) the response's power spectrum with the
+        kernel's half-gain contour, and the kernel's sentence above them.
+
+    Raises
+    ------
+    InputError
+        If the Dataset is not a response.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> from rfcompare.filtering import filter_image
+    >>> step = np.zeros((24, 32)); step[:, 16:] = 1.0
+    >>> kernel = np.array([[-1.0, 0.0, 1.0]] * 3)
+    >>> bank = rfc.make_bank(kernel[None, None], channel=("luminance",), kind="analytic", unit=["edge"])
+    >>> figure = filter_response(filter_image(step, bank, "edge"))
+    >>> [panel.get_title() for panel in figure.axes]
+    ['image', 'kernel', 'response', 'spectrum']
+    """
+    missing = [name for name in ("image", "response", "kernel", "gain", "response_power") if name not in seen]
+    if missing:
+        raise InputError(f"expected a response with {', '.join(missing)}, got none; pass what filter_image gave")
+    units = str(seen.attrs["units"])
+    kind = str(seen.attrs["kind"])
+    height, breadth = seen.sizes["y"], seen.sizes["x"]
+    with style():
+        ratios = [breadth / height, KERNEL_SHARE, breadth / height, 1]
+        total = WIDTHS[width] if isinstance(width, str) else float(width)
+        # Panels share one height, which the width leaves room for; the rest is for titles, bars and the sentence.
+        figure = new_figure(width=width, height=24 + 0.82 * total / sum(ratios), axes=axes)
+        grid = figure.add_gridspec(1, 4, width_ratios=ratios)
+        panels = [figure.add_subplot(place) for place in grid]
+        extent = map_extent(seen)
+        panels[0].imshow(np.clip(seen["image"].values, 0, 1), origin="lower", extent=extent, interpolation="nearest")
+        bare(panels[0])
+        _draw_kernel(panels[1], seen, units)
+        response = seen["response"].values.astype(float)
+        limit = float(np.nanpercentile(np.abs(response), RESPONSE_PERCENTILE)) or 1.0
+        draw_map(panels[2], response, extent=extent, limit=limit)
+        _draw_spectrum(panels[3], seen, units)
+        mark_kind(panels[1], kind, corner="upper left")
+        mark_kind(panels[2], kind, corner="upper right")
+        titles = ("image", "kernel", "response", "spectrum")
+        for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+            panel.set_title(title)
+            letter(panel, "abcd"[index])
+        bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
+        figure.suptitle(
+            "\n".join(textwrap.wrap(f"{seen.attrs['unit']}: {seen.attrs['sentence']}", 100)), fontsize=LARGE
+        )
+        return record(figure, numbers=_numbers(seen, response), caption=_caption(seen, limit))
+
+
+def _draw_kernel(panel: Axes, seen: xr.Dataset, units: str) -> None:
+    kernel = seen["kernel"].values.astype(float)
+    x, y = seen["kernel_x"].values, seen["kernel_y"].values
+    half = (x[1] - x[0]) / 2 if x.size > 1 else 0.5
+    extent = (float(x[0] - half), float(x[-1] + half), float(y[0] - half), float(y[-1] + half))
+    if kernel.shape[0] == 3:
+        limit = float(np.abs(kernel).max()) or 1.0
+        panel.imshow(
+            np.clip(kernel.transpose(1, 2, 0) / (2 * limit) + 0.5, 0, 1), origin="lower", extent=extent,
+            interpolation="nearest",
+        )  # fmt: skip
+        bare(panel)
+    else:
+        draw_map(panel, kernel[0], extent=extent)
+    bar_below(panel, nice_length(extent[1] - extent[0]), units)
+
+
+def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
+    fx, fy = seen["frequency_x"].values, seen["frequency_y"].values
+    power = seen["response_power"].values.astype(float)
+    top = float(power.max())
+    level = np.log10(np.maximum(power, top * 10**-POWER_DECADES) / top) if top > 0 else np.zeros_like(power)
+    extent = (float(fx[0]), float(fx[-1]), float(fy[0]), float(fy[-1]))
+    panel.imshow(level, origin="lower", extent=extent, cmap="gray", vmin=-POWER_DECADES, vmax=0, aspect="equal")
+    panel.contour(fx, fy, seen["gain"].values, levels=[0.5], colors=["#e69f00"], linewidths=0.9)
+    unit = "px" if units == "px" else "°"
+    panel.set_xlabel(f"horizontal (cycles/{unit})")
+    panel.set_ylabel(f"vertical (cycles/{unit})")
+
+
+def _numbers(seen: xr.Dataset, response: NDArray[np.float64]) -> pd.DataFrame:
+    inside = response[np.isfinite(response)]
+    quantiles = np.quantile(inside, [0.005, 0.25, 0.5, 0.75, 0.995])
+    rows: list[dict[str, Any]] = [
+        {"unit": seen.attrs["unit"], "kind": seen.attrs["kind"], "quantity": name, "value": float(number)}
+        for name, number in zip(("p0.5", "p25", "median", "p75", "p99.5"), quantiles, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _caption(seen: xr.Dataset, limit: float) -> str:
+    sight = "in color, less the network's mean" if seen.sizes["channel"] == 3 else "in luminance (Rec. 601)"
+    source = f" of {seen.attrs['source']}" if seen.attrs.get("source") else ""
+    return (
+        f"What unit {seen.attrs['unit']}{source} ({seen.attrs['kind']}) does to an image seen {sight}. (a) Image, "
+        f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), ON red and "
+        f"OFF blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel would reach "
+        f"beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, where the "
+        f"kernel's gain is half its largest. {seen.attrs['sentence']}"
+    )
