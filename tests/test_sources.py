@@ -1,16 +1,14 @@
-"""Every reader on a file written in its format by the format's own library, and on the real files where they are.
+"""Every reader of maps on a file written in its format by the format's own library.
 
 The pattern of all format tests is one pair of oblique, off-center fields, ON and OFF different, on a grid that is wider
 than tall: any flip, transposition or swap of axes or channels changes it. Files hold it as images, rows from the top.
 """
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare import InputError, sources
-from rfcompare.sources import checkpoints, hdf5, reference, remote
-from rfcompare.sources.rendering import render_gabors
+from rfcompare.sources import hdf5
 
 LAYOUTS = Path(__file__).parent / "layouts"
 UNITS, ROWS, COLUMNS, PITCH = 5, 7, 9, 2.0
@@ -573,6 +570,46 @@ def test_read_only_folders_and_names_in_any_script(truth: xr.Dataset, images: An
         folder.chmod(0o755)
 
 
+def test_names_that_are_not_utf8(truth: xr.Dataset, images: Any, tmp_path: Path) -> None:
+    path = tmp_path / "latin.h5"
+    with h5py.File(path, "w") as file:
+        file["cells"] = images
+        file.move("cells", b"Z\xfcge")  # "Züge" in Latin-1
+    assert "Z" in sources.inspect(path)
+    same(rfc.open_fields(path, layout=layout(maps="/Z\udcfcge")), truth)
+
+
+def test_a_damaged_matlab_file_does_not_crash_the_process(images: Any, tmp_path: Path) -> None:
+    """An unknown type of values crashes SciPy's reader; the file's structure is walked before it."""
+    path = tmp_path / "crash.mat"
+    scipy.io.savemat(path, {"m": images})
+    content = bytearray(path.read_bytes())
+    # The tag of the values follows header (128), matrix tag (8), flags (16), dims (8 + 16) and the small name (8).
+    assert content[184:188] == (9).to_bytes(4, "little")  # miDOUBLE
+    for wrong in (0, 8, 10, 25, 255):
+        content[184] = wrong
+        path.write_bytes(bytes(content))
+        with pytest.raises(InputError, match="unknown type") as error:
+            rfc.open_fields(path, layout=layout(maps="/m"))
+        sentence(error)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+def test_every_truncation_is_one_sentence(images: Any, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"whole{suffix}"
+    if suffix == ".mat":
+        scipy.io.savemat(path, {"maps": images}, do_compression=True)
+    else:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("maps", data=images, compression="gzip")
+    content = path.read_bytes()
+    for size in range(1, len(content) - 1, max(1, len(content) // 40)):
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError) as error:
+            rfc.open_fields(path, layout=layout(maps="/maps"))
+        sentence(error)
+
+
 # Lazily ------------------------------------------------------------------------------------------------------------
 
 
@@ -638,7 +675,7 @@ def save_nwb(file: Any, path: Path) -> Path:
     return path
 
 
-def test_nwb_units_column(truth: xr.Dataset, images: Any, tmp_path: Path) -> None:
+def test_nwb_units_column(truth: xr.Dataset, images: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = nwb_file(stimulus_notes="sparse noise, 2 degrees")
     file.add_unit_column("receptive_field", "ON and OFF maps, a.u., rows from the top")
     file.add_unit_column("depth", "µm")
@@ -647,6 +684,9 @@ def test_nwb_units_column(truth: xr.Dataset, images: Any, tmp_path: Path) -> Non
     path = save_nwb(file, tmp_path / "units.nwb")
     described = layout(maps="/units/receptive_field", stimulus=None, per_unit={"depth": "/units/depth"})
     bank = rfc.open_fields(path, layout=described)
+    read = capsys.readouterr().err  # what was read off the file is said in one line
+    assert "read units.nwb, /units/receptive_field along unit channel y x, y down: 5 units in degree, measured" in read
+    assert "subjects F7" in read
     same(bank, truth)
     assert list(bank.unit.values) == [f"unit {number}" for number in range(100, 105)]
     assert set(bank.subject.values) == {"F7"}
@@ -953,402 +993,6 @@ def test_matlab_v73_struct_arrays_by_reference(truth: xr.Dataset, images: Any, t
         rfc.open_fields(path, layout=layout(maps="/t"))
 
 
-# Weights ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def kernels() -> np.ndarray:
-    """(unit, channel r g b, row, column), oblique and different in every channel."""
-    column, row = np.arange(9) - 4.0, (np.arange(7) - 3.0)[:, None]
-    colors = np.array([[1.0, 0.5, -0.2], [0.1, -0.8, 0.9], [0.3, 0.3, 0.3], [1.0, 0.0, 0.0]])
-    maps = np.array([gabor(2 * column, -2 * row, 2.0, 1.0, 30.0 + 20 * unit, 0.3) for unit in range(4)])
-    return (colors[:, :, None, None] * maps[:, None]).astype(np.float32)
-
-
-def loaded(kernels: Any, bank: xr.Dataset) -> None:
-    """The bank's maps are the kernels, in the network's own order and with y up."""
-    np.testing.assert_array_equal(rfc.bank.weights(bank), kernels)
-    np.testing.assert_array_equal(bank.rf.sel(channel="g", y=3, x=-4).values, kernels[:, 1, 0, 0])  # top left
-    assert tuple(bank.channel.values) == ("r", "g", "b")
-
-
-def test_arrays_in_every_order(kernels: Any, tmp_path: Path) -> None:
-    loaded(kernels, rfc.load_kernels(kernels))
-    loaded(kernels, rfc.load_kernels(kernels.transpose(0, 2, 3, 1), dims="unit y x channel"))
-    loaded(
-        kernels,
-        rfc.load_kernels(kernels.transpose(2, 3, 1, 0)[:, :, ::-1], dims="y x channel unit", channel_order="bgr"),
-    )
-    np.save(tmp_path / "k.npy", kernels[:, ::-1])
-    bank = rfc.load_kernels(tmp_path / "k.npy", channel_order="bgr")
-    loaded(kernels, bank)
-    assert bank.attrs["kind"] == "learned"
-    assert len(bank.attrs["sha256"]) == 64
-    assert "b, g, r" in bank.attrs["history"]
-    gray = rfc.load_kernels(kernels[:, 0], dims="unit y x")
-    assert tuple(gray.channel.values) == ("luminance",)
-
-
-def test_npz_pth_and_safetensors(kernels: Any, tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    tensor = torch.from_numpy(kernels)
-    state = {"bn.weight": torch.ones(64), "conv1.weight": tensor, "conv2.weight": torch.ones(8, 4, 3, 3)}
-    np.savez(tmp_path / "k.npz", bias=np.ones(4), conv1=kernels)
-    torch.save(state, tmp_path / "plain.pth")
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "nested.pt"
-    )
-    torch.save(tensor, tmp_path / "alone.pt")
-    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    # safetensors sorts its entries: the first 4-D one here is not the first layer.
-    save_file(
-        {"a.late.weight": torch.ones(8, 4, 3, 3), "stem.weight": tensor.half().float()}, tmp_path / "k.safetensors"
-    )
-    for name in ("k.npz", "plain.pth", "nested.pt", "alone.pt", "old.pth"):
-        loaded(kernels, rfc.load_kernels(tmp_path / name))
-    bank = rfc.load_kernels(tmp_path / "k.safetensors")
-    np.testing.assert_allclose(rfc.bank.weights(bank), kernels, atol=1e-3)  # float16 keeps three digits
-    assert bank.attrs["layer"] == "stem.weight"
-    assert rfc.load_kernels(tmp_path / "plain.pth", key="conv1.weight").attrs["layer"] == "conv1.weight"
-
-
-def test_modules_grouped_and_gray_convolutions(kernels: Any) -> None:
-    import torch
-    from torch import nn
-
-    module = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, (7, 9)), nn.Conv2d(4, 2, 3))
-    with torch.no_grad():
-        module[1].weight.copy_(torch.from_numpy(kernels))
-    loaded(kernels, rfc.load_kernels(module))
-    depthwise = nn.Conv2d(3, 6, 5, groups=3)  # units 0, 1 see r; 2, 3 see g; 4, 5 see b
-    bank = rfc.load_kernels(depthwise)
-    array = rfc.bank.weights(bank)
-    own = depthwise.weight.detach().numpy()[:, 0]
-    for unit in range(6):
-        np.testing.assert_array_equal(array[unit, unit // 2], own[unit])
-        assert not np.delete(array[unit], unit // 2, axis=0).any()
-    assert tuple(rfc.load_kernels(nn.Conv2d(1, 4, 5)).channel.values) == ("luminance",)
-    for fault, says in (
-        (nn.Conv2d(2, 4, 5), "3 \\(r, g, b\\) or 1"),
-        (nn.Linear(3, 3), "none"),
-        (nn.LazyConv2d(4, 5), "no values yet"),
-        (nn.Conv2d(3, 4, 5, device="meta"), "with values"),
-        (nn.Conv2d(3, 4, 1), "at least 2 pixels"),
-    ):
-        with pytest.raises(InputError, match=says) as error:
-            rfc.load_kernels(fault)
-        sentence(error)
-
-
-def test_untrained_networks_are_repeatable_and_leave_torch_alone() -> None:
-    import torch
-
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    first = rfc.load_kernels("squeezenet1_1", weights=None, seed=3)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert first.attrs["kind"] == "untrained"
-    assert first.attrs["seed"] == 3
-    xr.testing.assert_identical(first, rfc.load_kernels("squeezenet1_1", weights=None, seed=3))
-    assert np.abs(first.rf.values - rfc.load_kernels("squeezenet1_1", weights=None, seed=4).rf.values).max() > 0.01
-
-
-def cached_weights(folder: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torch cache that holds a file under AlexNet's published name."""
-    import torch
-    from torchvision.models import AlexNet_Weights
-
-    monkeypatch.setenv("TORCH_HOME", str(folder))
-    torch.hub.set_dir(str(folder / "hub"))
-    place = folder / "hub" / "checkpoints"
-    place.mkdir(parents=True)
-    state = {"features.0.weight": torch.from_numpy(kernels), "features.3.weight": torch.ones(8, 4, 3, 3)}
-    torch.save(state, place / Path(AlexNet_Weights.IMAGENET1K_V1.url).name)
-
-
-@pytest.fixture
-def torch_cache() -> Iterator[None]:
-    import torch
-
-    before = torch.hub.get_dir()
-    yield
-    torch.hub.set_dir(before)
-
-
-@pytest.mark.usefixtures("torch_cache")
-def test_torchvision_weights_come_from_its_cache(kernels: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cached_weights(tmp_path, kernels, monkeypatch)
-    bank = rfc.load_kernels("alexnet")
-    loaded(kernels, bank)
-    assert bank.attrs["weights"] == "AlexNet_Weights.IMAGENET1K_V1"
-    assert bank.attrs["layer"] == "features.0.weight"
-    divided = rfc.load_kernels("alexnet", divide_by_std=True)
-    expected = kernels / np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
-    np.testing.assert_allclose(rfc.bank.weights(divided), expected, rtol=1e-6)
-    assert json.loads(divided.attrs["divided_by_std"]) == [0.229, 0.224, 0.225]
-    assert rfc.fetch("alexnet").is_file()
-    next((tmp_path / "hub" / "checkpoints").iterdir()).write_bytes(b"PK\x03\x04 not a checkpoint")
-    with pytest.raises(InputError, match="damaged") as error:
-        rfc.load_kernels("alexnet")
-    sentence(error)
-
-
-@pytest.mark.usefixtures("torch_cache")
-def test_offline_without_cached_weights_says_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
-
-    import torch
-
-    def no_network(*_: Any, **__: Any) -> None:
-        raise URLError("Name or service not known")
-
-    torch.hub.set_dir(str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(InputError, match="cannot download the weights of alexnet") as error:
-        rfc.load_kernels("alexnet")
-    text = sentence(error)
-    assert "reference:alexnet" in text
-    assert "weights=None" in text
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("alexnett", "did you mean alexnet"),
-        ("resnet", "did you mean resnet"),
-        ("nowhere.pth", "does not exist"),
-        ("reference:alexnat", "there is alexnet"),
-        ("fold/er", "does not exist"),
-    ],
-)
-def test_unknown_names_suggest_near_ones(name: str, says: str) -> None:
-    with pytest.raises(InputError, match=says) as error:
-        rfc.load_kernels(name)
-    sentence(error)
-
-
-def test_weight_faults_are_one_sentence(kernels: Any, tmp_path: Path) -> None:
-    import torch
-    from torch import nn
-
-    torch.save({"fc.weight": torch.ones(3, 3)}, tmp_path / "linear.pth")
-    torch.save(nn.Conv2d(3, 4, 5), tmp_path / "pickled.pth")
-    (tmp_path / "text.pt").write_text("no weights")
-    (tmp_path / "short.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    (tmp_path / "text.npz").write_text("no archive")
-    (tmp_path / "text.safetensors").write_text("no tensors")
-    (tmp_path / "zip.pth").write_bytes(b"PK\x05\x06" + bytes(18))
-    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    np.save(tmp_path / "words.npy", np.array([["a"]]))
-    np.save(tmp_path / "flat.npy", np.ones((3, 3)))
-    np.savez(tmp_path / "many.npz", a=np.ones((2, 5, 3, 3)), b=np.ones((2, 6, 3, 3)))
-    header = (
-        np.lib.format.magic(1, 0)
-        + b"v\x00"
-        + str({"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}).encode().ljust(117)
-        + b"\n"
-    )
-    (tmp_path / "absurd.npy").write_bytes(header)
-    cases = {
-        "linear.pth": "4-D convolution weight",
-        "pickled.pth": "never runs",
-        "text.pt": r"never runs|cannot read",
-        "short.npy": "NumPy array",
-        "text.npz": "NumPy archive",
-        "text.safetensors": "safetensors",
-        "zip.pth": "cannot read",
-        "objects.npy": "NumPy array",
-        "words.npy": "real numbers",
-        "flat.npy": "4 dims",
-        "many.npz": "pass the first layer's entry",
-        "absurd.npy": r"NumPy array|at most",
-    }
-    for name, says in cases.items():
-        with pytest.raises(InputError, match=says) as error:
-            rfc.load_kernels(tmp_path / name)
-        sentence(error)
-    for fault, says in (
-        ({"channel_order": "grb"}, "'rgb' or 'bgr'"),
-        ({"dims": "unit x y"}, "4 dims|3 dims"),
-        ({"dims": "n c h w"}, "unit, channel, y and x"),
-        ({"divide_by_std": True}, "not known"),
-        ({"divide_by_std": [1.0, 2.0]}, "3 positive"),
-        ({"divide_by_std": [1.0, 2.0, 0.0]}, "3 positive"),
-        ({"dims": "channel unit y x"}, "input channels"),
-        ({"kind": "guessed"}, "kind"),
-    ):
-        with pytest.raises(InputError, match=says) as error:
-            rfc.load_kernels(kernels, **fault)
-        sentence(error)
-    with pytest.raises(InputError, match="torchvision has no weights"):
-        rfc.load_kernels("alexnet", weights="IMAGENET99")
-    with pytest.raises(InputError, match="no seed"):
-        rfc.load_kernels("alexnet", seed=1)
-    with pytest.raises(InputError, match="no entry"):
-        rfc.load_kernels(tmp_path / "linear.pth", key="conv1.weight")
-    with pytest.raises(InputError, match="open_fields"):
-        rfc.load_kernels(write(tmp_path / "maps.txt", a=1))
-
-
-def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
-    """A checkpoint that would run code when unpickled is refused before the code runs."""
-    import torch
-
-    marker = tmp_path / "ran"
-
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (marker,))
-
-    torch.save({"conv.weight": Bomb()}, tmp_path / "bomb.pth")
-    np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-    for name in ("bomb.pth", "bomb.npy"):
-        with pytest.raises(InputError):
-            rfc.load_kernels(tmp_path / name)
-    assert not marker.exists()
-
-
-def test_the_first_layer_among_the_entries_of_a_checkpoint() -> None:
-    choose = checkpoints.choose_weight
-    assert choose({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}, None, "x") == "b"
-    assert choose({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}, None, "x") == "a"
-    assert choose({"a": (8, 8, 3, 3), "b": (8, 3, 3, 3)}, "a", "x") == "a"
-
-
-# What ships, and addresses ----------------------------------------------------------------------------------------
-
-
-def shipped(folder: Path, **more: Any) -> Path:
-    """A small reference folder: a table of two Gabors, and a saved bank."""
-    text = (
-        "unit,x0,y0,orientation,frequency,sigma_x,sigma_y,phase,amplitude,offset,r2,color_r,color_g,color_b,rank_one_share,"
-        "status\n"
-        "k1,1.5,-1,30,0.2,1.5,2.5,40,0.5,0.01,0.93,0.6,0.7,0.3872983346207417,0.97,converged\n"
-        "k2,-1,2,110,0.1,2,1.2,250,0.2,0,0.81,-0.1,0.2,0.9746794344808963,0.91,on a bound\n"
-    )
-    (folder / "gabors.csv").write_text(text)
-    bank = rfc.make_bank(np.random.default_rng(0).normal(size=(3, 1, 5, 5)), channel=("signed",), kind="simulated")
-    rfc.save(bank, folder / "bank.h5")
-    entries = {
-        "net": {
-            "file": "gabors.csv",
-            "format": "gabor-table",
-            "kind": "parametric",
-            "size": 11,
-            "network": "Net",
-            **more,
-        },
-        "simulated": {"file": "bank.h5", "format": "bank", "kind": "simulated"},
-        "notes": {"file": "gabors.csv", "format": "table"},
-    }
-    lines = []
-    for name, entry in entries.items():
-        entry["sha256"] = sources.kernels.sha256_of(folder / str(entry["file"]))
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
-    (folder / "sources.toml").write_text("\n".join(lines))
-    return folder
-
-
-def test_a_gabor_table_is_rendered_in_color(tmp_path: Path) -> None:
-    bank = reference.open_reference("reference:net", shipped(tmp_path, citation="C"))
-    assert (bank.attrs["kind"], tuple(bank.channel.values), bank.rf.shape) == (
-        "parametric",
-        ("r", "g", "b"),
-        (2, 3, 11, 11),
-    )
-    assert bank.r2_original.values.tolist() == [0.93, 0.81]
-    assert bank.rank_one_share_original.values.tolist() == [0.97, 0.91]
-    assert bank.status_original.values.tolist() == ["converged", "on a bound"]
-    assert bank.attrs["citation"] == "C"
-    x, y = np.arange(11) - 5.0, np.arange(11)[:, None] - 5.0
-    carrier = np.radians(30 + 90)  # u runs along orientation + 90°, y up
-    u = (x - 1.5) * np.cos(carrier) + (y + 1) * np.sin(carrier)
-    v = -(x - 1.5) * np.sin(carrier) + (y + 1) * np.cos(carrier)
-    profile = 0.5 * np.exp(-(u**2) / 4.5 - v**2 / 12.5) * np.cos(2 * np.pi * 0.2 * u + np.radians(40)) + 0.01
-    for channel, weight in zip("rgb", (0.6, 0.7, 0.3872983346207417), strict=True):
-        np.testing.assert_allclose(bank.rf.sel(unit="k1", channel=channel), weight * profile, atol=FORMULA_TOLERANCE)
-    signed = rfc.to_signed(bank)
-    np.testing.assert_allclose(signed.rf.values[0, 0], profile, atol=1e-9)  # the color direction has unit length
-    np.testing.assert_allclose(signed.color_direction.values[0], [0.6, 0.7, 0.3872983346207417])
-
-
-def test_shipped_files_are_checked_against_their_record(tmp_path: Path) -> None:
-    folder = shipped(tmp_path)
-    assert reference.open_reference("simulated", folder).attrs["kind"] == "simulated"
-    with pytest.raises(InputError, match="not a population"):
-        reference.open_reference("notes", folder)
-    with pytest.raises(InputError, match="there is net"):
-        reference.open_reference("nett", folder)
-    with (folder / "gabors.csv").open("a") as file:
-        file.write("k3,0,0,0,0.1,1,1,0,1,0,1,1,0,0,1,ok\n")
-    with pytest.raises(InputError, match="was changed") as error:
-        reference.open_reference("net", folder)
-    sentence(error)
-    (folder / "bank.h5").unlink()
-    with pytest.raises(InputError, match="missing"):
-        reference.open_reference("simulated", folder)
-
-
-@pytest.mark.parametrize("name", list(reference.entries()))
-def test_what_ships_is_whole(name: str) -> None:
-    path = reference.path_of(name)
-    assert path.stat().st_size < 20e6
-    if reference.entries()[name].get("format") in reference.FORMATS:
-        bank = rfc.open_fields(f"reference:{name}")
-        assert bank.attrs["kind"] in rfc.kinds
-        assert rfc.fetch(f"reference:{name}") == path
-
-
-class Downloader:
-    """Stands in for the network: copies a file to where the download should go, and counts."""
-
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
-        self.calls = 0
-
-    def __call__(self, url: str, output_file: Any, _: Any, check_only: bool = False) -> None:
-        self.calls += 1
-        if self.file is None:
-            raise OSError("no route to host")
-        shutil.copy(self.file, output_file if isinstance(output_file, str | os.PathLike) else output_file.name)
-
-
-def test_addresses_go_through_a_cache_with_a_recorded_hash(
-    truth: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pooch
-
-    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "cache"))
-    download = Downloader(by_hand(tmp_path / "hand.h5", truth))
-    monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_, **__: download)
-    address = "https://archive.example/a%20file/cells.h5?download=1"
-    same(rfc.open_fields(address), truth)
-    same(rfc.open_fields(address), truth)
-    assert download.calls == 1
-    local = rfc.fetch(address)
-    assert local.name.endswith("-cells.h5")
-    record = local.with_name(local.name + ".sha256")
-    assert record.read_text().split() == [sources.kernels.sha256_of(local), address]
-    # A copy that was damaged is downloaded again; a file that changed at its address is refused.
-    local.write_bytes(b"damaged")
-    same(rfc.open_fields(address), truth)
-    assert download.calls == 2
-    local.unlink()
-    download.file = by_hand(tmp_path / "other.h5", truth, subject=list("XXXXX"))
-    with pytest.raises(InputError, match="has changed") as error:
-        rfc.open_fields(address)
-    sentence(error)
-    download.file = None
-    with pytest.raises(InputError, match="cannot download") as error:
-        rfc.open_fields("https://archive.example/none.h5")
-    assert "offline" in sentence(error)
-    for bad, says in (("http://archive.example/a.h5", "https://"), ("https://archive.example/", "names none")):
-        with pytest.raises(InputError, match=says):
-            remote.fetch_address(bad)
-
-
 # Inspecting -------------------------------------------------------------------------------------------------------
 
 
@@ -1412,139 +1056,3 @@ def test_the_command_line_inspects_and_fetches(images: Any, tmp_path: Path) -> N
     fetched = CliRunner().invoke(main, ["fetch"])
     assert fetched.exit_code == 0
     assert "reference:alexnet" in fetched.output
-
-
-# Real files -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def horwitz(shared_data: Path) -> Path:
-    return shared_data / "fields" / "macaque_v1_horwitz"
-
-
-def gabor_parameters(folder: Path) -> dict[str, np.ndarray]:
-    cells = scipy.io.loadmat(folder / "Gaborparams.mat")["Gaborparams"].ravel()
-    return {name: np.array([float(cell[name].item().item()) for cell in cells]) for name in cells[0].dtype.names}
-
-
-def test_horwitz_formula_reproduces_every_image(horwitz: Path) -> None:
-    images = np.stack(scipy.io.loadmat(horwitz / "modelfits.mat")["modelfits"][:, 1])
-    p = {name: values[:, None, None] for name, values in gabor_parameters(horwitz).items()}
-    column, row = np.arange(1, 11), np.arange(1, 11)[:, None]
-    x, y = column - 6 - p["xoffset"], row - 6 + p["yoffset"]
-    along = x * np.sin(p["theta"]) + y * np.cos(p["theta"])
-    across = x * np.cos(p["theta"]) - y * np.sin(p["theta"])
-    made = np.exp(-(across**2 + p["gamma"] ** 2 * along**2) / (2 * p["sigma"] ** 2))
-    made = p["amplitude"] * made * np.cos(2 * np.pi * along / p["lambda"] - p["phi"])
-    made /= np.sqrt((made**2).sum((1, 2), keepdims=True))
-    assert images.shape == (333, 10, 10)
-    np.testing.assert_allclose(made, images, rtol=0, atol=4.5e-16)  # the data's description: 4e-16
-    assert p["lambda"].max() < 20
-
-
-def test_horwitz_images_open_by_layout(horwitz: Path) -> None:
-    bank = rfc.open_fields(horwitz / "modelfits.mat", layout=LAYOUTS / "horwitz_modelfits.toml")
-    images = np.stack(scipy.io.loadmat(horwitz / "modelfits.mat")["modelfits"][:, 1])
-    np.testing.assert_array_equal(bank.rf.values[:, 0, ::-1], images)
-    assert (bank.attrs["kind"], bank.attrs["units"]) == ("parametric", "px")
-    assert set(bank.subject.values) == {"unknown"}
-    assert not bank.polarity_known.any()
-    assert "mixture" in bank.attrs["population"]
-
-
-def test_horwitz_parameters_render_the_same_images(horwitz: Path) -> None:
-    images = rfc.open_fields(horwitz / "modelfits.mat", layout=LAYOUTS / "horwitz_modelfits.toml")
-    rendered = rfc.open_fields(horwitz / "Gaborparams.mat", layout=LAYOUTS / "horwitz_gaborparams.toml")
-    np.testing.assert_allclose(rendered.rf.values, images.rf.values, atol=FORMULA_TOLERANCE)
-    assert rendered.attrs["kind"] == "parametric"
-    assert set(np.unique(rendered.exit_flag)) == {1, 2}
-
-
-def test_horwitz_shape_of_the_population(horwitz: Path) -> None:
-    p = gabor_parameters(horwitz)
-    r_square = scipy.io.loadmat(horwitz / "R_square.mat")["R_square"]
-    kept = r_square[:, 1] > 0.7  # column 1 belongs to the Gabor, as in modelfits
-    nx, ny = p["sigma"] / (p["gamma"] * p["lambda"]), p["sigma"] / p["lambda"]
-    assert (r_square.shape, int(kept.sum())) == ((333, 6), 300)
-    np.testing.assert_allclose(np.percentile(nx[kept], [10, 50, 90]), [0.062, 0.210, 0.513], atol=0.0006)
-    np.testing.assert_allclose(np.percentile(ny[kept], [10, 50, 90]), [0.083, 0.192, 0.494], atol=0.0006)
-    assert int(scipy.io.loadmat(horwitz / "Singleopponent.mat")["Singleopponent"].sum()) == 55
-
-
-@pytest.mark.parametrize("name", ["R_square", "Singleopponent"])
-def test_horwitz_tables_hold_no_maps(horwitz: Path, name: str) -> None:
-    for described in (None, layout(maps=f"/{name}", dims="unit y x", channel="signed")):
-        with pytest.raises(InputError, match=r"no array that could be|the shape \(333") as error:
-            rfc.open_fields(horwitz / f"{name}.mat", layout=described)
-        sentence(error)
-    assert "333" in sources.inspect(horwitz / f"{name}.mat")
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "bad"),
-    [("parasol", 94, [9, 15, 20, 25, 71, 86, 89]), ("midget", 236, [13, 23])],
-)
-def test_ganglion_cells_open_by_layout(shared_data: Path, name: str, count: int, bad: list[int]) -> None:
-    path = shared_data / "fields" / "macaque_rgc" / f"{name.capitalize()}_ON_spatial.mat"
-    bank = rfc.open_fields(path, layout=LAYOUTS / f"rgc_{name}_on.toml")
-    stored = scipy.io.loadmat(path)["c"]
-    good = [index for index in range(count) if index not in bad]
-    assert stored.shape == (13, 13, count)
-    np.testing.assert_array_equal(bank.rf.values[:, 0, ::-1], stored.transpose(2, 0, 1)[good])
-    assert (bank.attrs["kind"], bank.sizes["unit"]) == ("measured", count - len(bad))
-    assert rfc.bank.pitch(bank)[0] == pytest.approx(0.3)  # 60 µm / 200 µm per degree
-    assert not bank.polarity_known.any()
-    flat = bank.rf.values.reshape(bank.sizes["unit"], -1)
-    peak = np.take_along_axis(flat, np.abs(flat).argmax(1)[:, None], 1)[:, 0]
-    assert 0.4 < (peak < 0).mean() < 0.6  # about half are stored upside down
-
-
-def test_the_rust_file_is_matlab_v73_whatever_its_header_says(shared_data: Path) -> None:
-    from rfcompare.sources.matlab import V73Store
-
-    path = shared_data / "fields" / "macaque_v1_rust" / "544l029.p21_stc.mat"
-    assert path.read_bytes()[:10] == b"MATLAB 7.0"
-    assert hdf5.signature_offset(path) == 512
-    with hdf5.Reader(path) as reader:
-        store = V73Store(reader)
-        stimulus = store.locate("/stim", (), None)
-        times = store.locate("/spk_tms", (), None)
-        assert stimulus.shape == (294912, 24)  # the file has 24 × 294912
-        assert set(np.unique(stimulus)) <= {-1.0, 0.0, 1.0}
-        assert times.items.size == 18
-        assert times.items.ravel()[0].shape == (1, 13012)
-        # The spikes counted per frame are those of the 18 trials, but for the few outside the stimulus.
-        counted, listed = store.column("/spikes_per_frm").sum(), sum(item.size for item in times.items.ravel())
-        assert (counted, listed) == (212337, 212342)
-    assert "MATLAB v7.3" in sources.inspect(path)
-    with pytest.raises(InputError, match="no array that could be"):
-        rfc.open_fields(path)
-
-
-def test_real_kernels_load(shared_data: Path) -> None:
-    folder = shared_data / "kernels"
-    caffenet = rfc.load_kernels(folder / "caffenet_conv1_96x3x11x11_bgr_f32.npy", channel_order="bgr")
-    stored = np.load(folder / "caffenet_conv1_96x3x11x11_bgr_f32.npy")
-    np.testing.assert_array_equal(caffenet.rf.sel(channel="b").values[:, ::-1], stored[:, 0])
-    assert caffenet.rf.shape == (96, 3, 11, 11)
-    squeezenet = rfc.load_kernels(folder / "squeezenet10_conv1_96x3x7x7_bgr_f32.npy", channel_order="bgr")
-    assert squeezenet.rf.shape == (96, 3, 7, 7)
-    nin = folder / "nin_imagenet_conv1_96x11x11x3_bgr_u8.npy"
-    with pytest.raises(InputError, match="unit y x channel"):
-        rfc.load_kernels(nin)
-    bank = rfc.load_kernels(nin, channel_order="bgr", dims="unit y x channel")
-    np.testing.assert_array_equal(bank.rf.sel(channel="r").values[:, ::-1], np.load(nin)[..., 2])
-    assert bank.rf.dtype == np.float32
-
-
-def test_rendered_maps_have_the_sign_and_place_of_their_parameters() -> None:
-    one = {"x0": 2.0, "y0": 1.0, "orientation": 0.0, "frequency": 0.2, "sigma_x": 1.0, "sigma_y": 3.0, "phase": 0.0}
-    tall, wide = (
-        render_gabors({name: [value] for name, value in {**one, "orientation": angle}.items()}, (9, 11))[0]
-        for angle in (90.0, 0.0)
-    )
-    # At 0° the stripes lie along x: the map is wide; at 90° it is tall. Row 5, column 7 is (x, y) = (2, 1).
-    assert np.unravel_index(wide.argmax(), wide.shape) == (5, 7)
-    assert np.unravel_index(tall.argmax(), tall.shape) == (5, 7)
-    assert wide[5, 9] > wide[7, 7]
-    assert tall[7, 7] > tall[5, 9]

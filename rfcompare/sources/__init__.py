@@ -102,8 +102,7 @@ def open_fields(
         from rfcompare.bank import existing_file
 
         path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
-        bank = _open(path, layout, chunks)
-        bank = bank.assign_attrs(file=path.name)
+        bank = _open(path, layout, chunks).assign_attrs(file=path.name)
     if deg_per_px is not None:
         bank = _with_scale(bank, deg_per_px)
     return bank if chunks is None else bank.chunk(_chunks(chunks))
@@ -111,6 +110,13 @@ def open_fields(
 
 def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     """A file's bank by its format; the one place where formats and readers meet."""
+    from rfcompare.sources.hdf5 import damage_reported
+
+    with damage_reported(path):
+        return _open_sound(path, layout, chunks)
+
+
+def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     from rfcompare.sources import allen, formats, hdf5, matlab, native, nwb
     from rfcompare.sources import layout as layouts
 
@@ -122,17 +128,29 @@ def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any
         return native.open_saved(path, chunks)
     if found is formats.MATLAB_5:
         store = matlab.V5Store(path)
-        return layouts.apply(store, _given(layout, path, found), chunks)
+        return _said(layouts.apply(store, _given(layout, path, found), chunks))
     with hdf5.Reader(path) as reader:
         if found is formats.BY_HAND and layout is None:
             return native.open_by_hand(reader, chunks)
         if found is formats.ALLEN and (layout is None or allen_path is not None):
-            return allen.open_allen(reader, allen_path, chunks)
+            return _said(allen.open_allen(reader, allen_path, chunks))
         if found is formats.NWB and layout is None:
             raise nwb.needs_layout(reader)
         stores = {formats.NWB: nwb.NWBStore, formats.MATLAB_73: matlab.V73Store}
         store_type = stores.get(found, hdf5.HDF5Store)
-        return layouts.apply(store_type(reader), _given(layout, path, found), chunks)
+        return _said(layouts.apply(store_type(reader), _given(layout, path, found), chunks))
+
+
+def _said(bank: xr.Dataset) -> xr.Dataset:
+    """A bank from a foreign file, after one line on stderr about what was read off it: nothing is taken silently."""
+    import sys
+
+    subjects = sorted({str(name) for name in bank.subject.values})
+    whose = f"subjects {', '.join(subjects[:5])}{'…' if len(subjects) > 5 else ''}"
+    where = f"{bank.attrs['units']}, {bank.attrs['kind']}, {whose}, stimulus {bank.attrs.get('stimulus', 'unknown')}"
+    how = str(bank.attrs["history"]).replace("open_fields: ", "").replace("\n", "; ")
+    print(f"read {how}: {bank.sizes['unit']} units in {where}", file=sys.stderr)
+    return bank
 
 
 def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any) -> Any:

@@ -54,7 +54,7 @@ def identify(path: Path) -> Format:
     """
     offset = signature_offset(path)
     if offset is None:
-        if matlab.is_v5(path) or (path.suffix.lower() == ".mat" and _is_v4(path)):
+        if matlab.is_v5(path):
             return MATLAB_5
         raise InputError(not_recognized(path))
     # MATLAB first: a variable called rf would otherwise pass for rfcompare's own, with its axes reversed.
@@ -71,13 +71,6 @@ def identify(path: Path) -> Format:
         if nwb.is_nwb(reader):
             return NWB
     return HDF5
-
-
-def _is_v4(path: Path) -> bool:
-    try:
-        return bool(matlab.list_variables(path))
-    except InputError:
-        return False
 
 
 def not_recognized(path: Path) -> str:

@@ -49,6 +49,26 @@ def signature_offset(path: Path) -> int | None:
     return None
 
 
+@contextlib.contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn whatever HDF5 itself stumbles over inside the block into one sentence about the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        # HDF5 reports damage as OSError, RuntimeError, KeyError …: what tells it from a mistake here is where it arose.
+        inside = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+        if not inside.startswith(("h5py", "h5netcdf")):
+            raise
+        raise InputError(
+            f"cannot read {path} ({_first_line(error)}); it is truncated or damaged: copy or download it again"
+        ) from None
+
+
 class StoredArray:
     """A dataset in a file, opened only while some of it is read; what a lazy bank keeps instead of an open file."""
 
@@ -62,7 +82,7 @@ class StoredArray:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         try:
             with h5py.File(self.path, "r", locking="best-effort") as file:
-                return np.asarray(file[self.name][index])
+                return np.asarray(file[stored_name(self.name)][index])
         except (OSError, KeyError) as error:
             raise InputError(
                 f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or "
@@ -127,38 +147,29 @@ class Reader:
                 f"the path {path} in {self.name} is a link that leads in a circle; name the dataset itself"
             )
         node: Any = self.file["/"]
-        trail = ""
+        path, trail = text_name(path), ""
         for part in [piece for piece in path.split("/") if piece]:
             if not isinstance(node, h5py.Group):
                 return None
-            link = self._link(node, part)
-            if link is None:
+            kind, target = link_of(node, part)
+            if kind == "none":
                 return None
-            if isinstance(link, h5py.ExternalLink):
+            if kind == "external":
                 raise InputError(
-                    f"{trail}/{part} in {self.name} is a link to another file ({link.filename}), which is not "
-                    "followed; "
-                    "open that file itself"
+                    f"{trail}/{part} in {self.name} is a link to another file ({target}), which is not followed; open "
+                    "that file itself"
                 )
-            if isinstance(link, h5py.SoftLink):
-                target = link.path if link.path.startswith("/") else f"{trail}/{link.path}"
-                node = self._walk(target, soft_links + 1)
+            if kind == "soft":
+                node = self._walk(target if target.startswith("/") else f"{trail}/{target}", soft_links + 1)
                 if node is None:
                     return None
             else:
                 try:
-                    node = node[part]
+                    node = node[stored_name(part)]
                 except (KeyError, OSError, RuntimeError) as error:
                     raise InputError(f"{trail}/{part} in {self.name} is damaged ({_first_line(error)})") from None
             trail = f"{trail}/{part}"
         return node
-
-    @staticmethod
-    def _link(group: h5py.Group, name: str) -> Any:
-        try:
-            return group.get(name, getlink=True)
-        except (KeyError, OSError, RuntimeError, UnicodeError):
-            return None
 
     def _missing(self, path: str) -> str:
         """One sentence for a path that leads nowhere, with what there is instead."""
@@ -192,7 +203,7 @@ class Reader:
     def children(self, path: str) -> list[str]:
         """Names in a group, in the order of the file."""
         node = self._walk_quietly(path)
-        return [str(name) for name in node] if isinstance(node, h5py.Group) else []
+        return [text_name(name) for name in node] if isinstance(node, h5py.Group) else []
 
     def expand(self, pattern: str) -> list[tuple[str, str]]:
         """Datasets whose path matches `pattern`, in natural order, each with what the first ``*`` stood for.
@@ -232,7 +243,9 @@ class Reader:
 
     def readable(self, found: h5py.Dataset) -> h5py.Dataset:
         """The dataset when its values can be read safely: inside this file, of sane size, its filters at hand."""
-        path = found.name
+        if found.name is None:
+            raise InputError(f"a reference in {self.name} leads to a dataset without a place; the file is damaged")
+        path = text_name(found.name)
         if found.shape is None:
             raise InputError(f"expected values at {path} in {self.name}, the dataset is empty")
         if found.external or (found.is_virtual and any(part.file_name != "." for part in found.virtual_sources())):
@@ -287,7 +300,9 @@ class Reader:
             return np.asarray(self.read(dataset, ()))
         if dataset.size:
             self.read(dataset, (0,) * dataset.ndim)  # a damaged file speaks up now, not when the bank is computed
-        return lazy(StoredArray(self.path, dataset.name, tuple(dataset.shape), dataset.dtype), dataset.chunks)
+        return lazy(
+            StoredArray(self.path, text_name(dataset.name), tuple(dataset.shape), dataset.dtype), dataset.chunks
+        )
 
     def read(self, dataset: h5py.Dataset, index: Any) -> Any:
         """Part of a dataset, or one sentence when the file is damaged there."""
@@ -345,7 +360,7 @@ class HDF5Store:
         """A dataset's numbers, or the `Cell` of what its references lead to."""
         if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference:
             return self.reader.array(dataset.name, chunks)
-        name = str(dataset.name)
+        name = text_name(dataset.name)
         if name in above:
             raise InputError(f"{above[0]} in {self.name} refers to itself in a circle; name the dataset of the maps")
         if dataset.size > MAX_LABELS:
@@ -494,6 +509,34 @@ def missing_filters(dataset: h5py.Dataset) -> str:
         if not h5py.h5z.filter_avail(code)
     ]
     return " and ".join(names)
+
+
+def link_of(group: h5py.Group, name: str) -> tuple[str, str]:
+    """How a name hangs in its group ("hard", "soft", "external" or "none"), and where a link leads.
+
+    Through h5py's lower layer, since the upper one stumbles over names that are not UTF-8.
+    """
+    key = name.encode("utf-8", "surrogateescape")
+    links = group.id.links
+    try:
+        kind = links.get_info(key).type
+        if kind == h5py.h5l.TYPE_SOFT:
+            return "soft", text_name(links.get_val(key))
+        if kind == h5py.h5l.TYPE_EXTERNAL:
+            return "external", text_name(links.get_val(key)[0])
+    except (KeyError, OSError, RuntimeError, ValueError):
+        return "none", ""
+    return "hard", ""
+
+
+def text_name(name: str | bytes) -> str:
+    """A name in a file as text; one that is not UTF-8 keeps its bytes as surrogates, by which h5py finds it again."""
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+
+
+def stored_name(name: str) -> str | bytes:
+    """What h5py must be given to find a name that `text_name` made."""
+    return name if name.isprintable() or name.isascii() else name.encode("utf-8", "surrogateescape")
 
 
 def natural(text: str) -> list[Any]:

@@ -14,7 +14,17 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources import allen, checkpoints, formats, matlab, nwb, reference
-from rfcompare.sources.hdf5 import Reader, describe_type, missing_filters, natural, read_attributes
+from rfcompare.sources.hdf5 import (
+    Reader,
+    damage_reported,
+    describe_type,
+    link_of,
+    missing_filters,
+    natural,
+    read_attributes,
+    stored_name,
+    text_name,
+)
 
 MAX_LINES = 300
 MAX_DEPTH = 12
@@ -59,6 +69,11 @@ def describe_file(path: Path) -> str:
     """
     if path.suffix.lower() in checkpoints.SUFFIXES:
         return _describe_weights(path)
+    with damage_reported(path):
+        return _describe_maps(path)
+
+
+def _describe_maps(path: Path) -> str:
     found = formats.identify(path)
     lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", f"format: {found.name}"]
     if found.real:
@@ -72,7 +87,8 @@ def describe_file(path: Path) -> str:
         with Reader(path) as reader:
             lines += list(_tree(reader))
     lines += ["", *_how_to_open(path, found)]
-    return "\n".join(lines)
+    # A name that is not UTF-8 is shown with its bytes escaped, so that every terminal can print it.
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 def describe_reference(name: str) -> str:
@@ -113,14 +129,14 @@ def _walk(reader: Reader, group: h5py.Group, depth: int, seen: set[Any]) -> Iter
     if depth >= MAX_DEPTH:
         yield f"{indent}  … (deeper groups are left out)"
         return
-    names = sorted((str(name) for name in group), key=natural)
+    names = sorted((text_name(name) for name in group), key=natural)
     shown = names if len(names) <= MAX_CHILDREN else names[: MAX_CHILDREN - 2]
     for name in shown:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            yield f"{indent}  {name}  → another file, {link.filename} (not followed)"
-        elif isinstance(link, h5py.SoftLink):
-            yield f"{indent}  {name}  → {link.path}"
+        kind, target = link_of(group, name)
+        if kind == "external":
+            yield f"{indent}  {name}  → another file, {target} (not followed)"
+        elif kind == "soft":
+            yield f"{indent}  {name}  → {target}"
         else:
             yield from _object(reader, group, name, depth, seen)
     if len(shown) < len(names):
@@ -130,7 +146,7 @@ def _walk(reader: Reader, group: h5py.Group, depth: int, seen: set[Any]) -> Iter
 def _object(reader: Reader, group: h5py.Group, name: str, depth: int, seen: set[Any]) -> Iterator[str]:
     indent = "  " * (depth + 1)
     try:
-        item = group[name]
+        item = group[stored_name(name)]
         attrs = _attributes(read_attributes(item))
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         yield f"{indent}{name}  cannot be read ({type(error).__name__})"
@@ -228,7 +244,8 @@ def candidates(path: Path, found: formats.Format) -> list[Candidate]:
 def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
     listed: list[Candidate] = []
 
-    def visit(name: str, item: Any) -> None:
+    def visit(raw: str | bytes, item: Any) -> None:
+        name = text_name(raw)
         if len(listed) >= 50 or name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
             return
         shape = tuple(int(size) for size in item.shape)
@@ -266,7 +283,8 @@ def _one_per_cell(reader: Reader) -> list[Candidate]:
     """Files with one 2-D dataset per cell: the same relative path under many sibling groups."""
     counts: dict[str, tuple[int, tuple[int, ...]]] = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(raw: str | bytes, item: Any) -> None:
+        name = text_name(raw)
         if isinstance(item, h5py.Dataset) and item.shape is not None and item.ndim in (2, 3) and min(item.shape) > 2:
             parts = name.split("/")
             for index in range(len(parts)):

@@ -255,7 +255,14 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
     array = settled(array, chunks)
     shown = " ".join(layout.dims)
     return _finish(
-        store, layout, array, layout.channel, facts, halves=halves, names=names, read=f"{layout.maps} along {shown}"
+        store,
+        layout,
+        array,
+        layout.channel,
+        facts,
+        halves=halves,
+        names=names,
+        read=f"{', '.join(layout.maps)} along {shown}",
     )
 
 

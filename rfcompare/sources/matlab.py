@@ -15,6 +15,7 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, Reader, array_of, indexed, read_attributes
+from rfcompare.sources.matlab_structure import check_variable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -206,6 +207,7 @@ def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
 def _scipy_read(path: Path, name: str) -> Any:
     from scipy.io import loadmat
 
+    check_variable(path, name)
     try:
         return loadmat(str(path), variable_names=[name], appendmat=False)[name]
     except Exception as error:  # as above

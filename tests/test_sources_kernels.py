@@ -1,0 +1,455 @@
+"""Kernels from every place that keeps weights, the populations that ship, and files at an address.
+
+The kernels are oblique and off-center, different in every channel, on a grid that is wider than tall: a flip, a
+transposition or a swap of channels changes them.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import rfcompare as rfc
+from rfcompare import InputError, sources
+from rfcompare.sources import checkpoints, reference, remote
+from rfcompare.sources.rendering import render_gabors
+
+# Rendered maps agree with the written-out formula to rounding: 1e-12 leaves room for another order of sums.
+FORMULA_TOLERANCE = 1e-12
+
+
+def gabor(x: Any, y: Any, x0: float, y0: float, angle: float, phase: float) -> Any:
+    """An oblique wavelet in degrees, y up, its carrier along `angle`."""
+    along = (x - x0) * np.cos(np.radians(angle)) + (y - y0) * np.sin(np.radians(angle))
+    across = -(x - x0) * np.sin(np.radians(angle)) + (y - y0) * np.cos(np.radians(angle))
+    return np.exp(-(along**2) / 8 - across**2 / 18) * np.cos(0.9 * along + phase)
+
+
+def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
+    """The message of an error, which must be one sentence for a person."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) > 30
+    return text
+
+
+# Weights ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kernels() -> np.ndarray:
+    """(unit, channel r g b, row, column), oblique and different in every channel."""
+    column, row = np.arange(9) - 4.0, (np.arange(7) - 3.0)[:, None]
+    colors = np.array([[1.0, 0.5, -0.2], [0.1, -0.8, 0.9], [0.3, 0.3, 0.3], [1.0, 0.0, 0.0]])
+    maps = np.array([gabor(2 * column, -2 * row, 2.0, 1.0, 30.0 + 20 * unit, 0.3) for unit in range(4)])
+    return (colors[:, :, None, None] * maps[:, None]).astype(np.float32)
+
+
+def loaded(kernels: Any, bank: xr.Dataset) -> None:
+    """The bank's maps are the kernels, in the network's own order and with y up."""
+    np.testing.assert_array_equal(rfc.bank.weights(bank), kernels)
+    np.testing.assert_array_equal(bank.rf.sel(channel="g", y=3, x=-4).values, kernels[:, 1, 0, 0])  # top left
+    assert tuple(bank.channel.values) == ("r", "g", "b")
+
+
+def test_arrays_in_every_order(kernels: Any, tmp_path: Path) -> None:
+    loaded(kernels, rfc.load_kernels(kernels))
+    loaded(kernels, rfc.load_kernels(kernels.transpose(0, 2, 3, 1), dims="unit y x channel"))
+    loaded(
+        kernels,
+        rfc.load_kernels(kernels.transpose(2, 3, 1, 0)[:, :, ::-1], dims="y x channel unit", channel_order="bgr"),
+    )
+    np.save(tmp_path / "k.npy", kernels[:, ::-1])
+    bank = rfc.load_kernels(tmp_path / "k.npy", channel_order="bgr")
+    loaded(kernels, bank)
+    assert bank.attrs["kind"] == "learned"
+    assert len(bank.attrs["sha256"]) == 64
+    assert "b, g, r" in bank.attrs["history"]
+    gray = rfc.load_kernels(kernels[:, 0], dims="unit y x")
+    assert tuple(gray.channel.values) == ("luminance",)
+
+
+def test_npz_pth_and_safetensors(kernels: Any, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    tensor = torch.from_numpy(kernels)
+    state = {"bn.weight": torch.ones(64), "conv1.weight": tensor, "conv2.weight": torch.ones(8, 4, 3, 3)}
+    np.savez(tmp_path / "k.npz", bias=np.ones(4), conv1=kernels)
+    torch.save(state, tmp_path / "plain.pth")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "nested.pt"
+    )
+    torch.save(tensor, tmp_path / "alone.pt")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    # safetensors sorts its entries: the first 4-D one here is not the first layer.
+    save_file(
+        {"a.late.weight": torch.ones(8, 4, 3, 3), "stem.weight": tensor.half().float()}, tmp_path / "k.safetensors"
+    )
+    for name in ("k.npz", "plain.pth", "nested.pt", "alone.pt", "old.pth"):
+        loaded(kernels, rfc.load_kernels(tmp_path / name))
+    bank = rfc.load_kernels(tmp_path / "k.safetensors")
+    np.testing.assert_allclose(rfc.bank.weights(bank), kernels, atol=1e-3)  # float16 keeps three digits
+    assert bank.attrs["layer"] == "stem.weight"
+    assert rfc.load_kernels(tmp_path / "plain.pth", key="conv1.weight").attrs["layer"] == "conv1.weight"
+
+
+def test_modules_grouped_and_gray_convolutions(kernels: Any) -> None:
+    import torch
+    from torch import nn
+
+    module = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, (7, 9)), nn.Conv2d(4, 2, 3))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.from_numpy(kernels))
+    loaded(kernels, rfc.load_kernels(module))
+    depthwise = nn.Conv2d(3, 6, 5, groups=3)  # units 0, 1 see r; 2, 3 see g; 4, 5 see b
+    bank = rfc.load_kernels(depthwise)
+    array = rfc.bank.weights(bank)
+    own = depthwise.weight.detach().numpy()[:, 0]
+    for unit in range(6):
+        np.testing.assert_array_equal(array[unit, unit // 2], own[unit])
+        assert not np.delete(array[unit], unit // 2, axis=0).any()
+    assert tuple(rfc.load_kernels(nn.Conv2d(1, 4, 5)).channel.values) == ("luminance",)
+    for fault, says in (
+        (nn.Conv2d(2, 4, 5), "3 \\(r, g, b\\) or 1"),
+        (nn.Linear(3, 3), "none"),
+        (nn.LazyConv2d(4, 5), "no values yet"),
+        (nn.Conv2d(3, 4, 5, device="meta"), "with values"),
+        (nn.Conv2d(3, 4, 1), "at least 2 pixels"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            rfc.load_kernels(fault)
+        sentence(error)
+
+
+def test_untrained_networks_are_repeatable_and_leave_torch_alone() -> None:
+    import torch
+
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = rfc.load_kernels("squeezenet1_1", weights=None, seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert first.attrs["kind"] == "untrained"
+    assert first.attrs["seed"] == 3
+    xr.testing.assert_identical(first, rfc.load_kernels("squeezenet1_1", weights=None, seed=3))
+    assert np.abs(first.rf.values - rfc.load_kernels("squeezenet1_1", weights=None, seed=4).rf.values).max() > 0.01
+
+
+def cached_weights(folder: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torch cache that holds a file under AlexNet's published name."""
+    import torch
+    from torchvision.models import AlexNet_Weights
+
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    torch.hub.set_dir(str(folder / "hub"))
+    place = folder / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    state = {"features.0.weight": torch.from_numpy(kernels), "features.3.weight": torch.ones(8, 4, 3, 3)}
+    torch.save(state, place / Path(AlexNet_Weights.IMAGENET1K_V1.url).name)
+
+
+@pytest.fixture
+def torch_cache() -> Iterator[None]:
+    import torch
+
+    before = torch.hub.get_dir()
+    yield
+    torch.hub.set_dir(before)
+
+
+@pytest.mark.usefixtures("torch_cache")
+def test_torchvision_weights_come_from_its_cache(kernels: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached_weights(tmp_path, kernels, monkeypatch)
+    bank = rfc.load_kernels("alexnet")
+    loaded(kernels, bank)
+    assert bank.attrs["weights"] == "AlexNet_Weights.IMAGENET1K_V1"
+    assert bank.attrs["layer"] == "features.0.weight"
+    divided = rfc.load_kernels("alexnet", divide_by_std=True)
+    expected = kernels / np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+    np.testing.assert_allclose(rfc.bank.weights(divided), expected, rtol=1e-6)
+    assert json.loads(divided.attrs["divided_by_std"]) == [0.229, 0.224, 0.225]
+    assert rfc.fetch("alexnet").is_file()
+    next((tmp_path / "hub" / "checkpoints").iterdir()).write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(InputError, match="damaged") as error:
+        rfc.load_kernels("alexnet")
+    sentence(error)
+
+
+@pytest.mark.usefixtures("torch_cache")
+def test_offline_without_cached_weights_says_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    import torch
+
+    def no_network(*_: Any, **__: Any) -> None:
+        raise URLError("Name or service not known")
+
+    torch.hub.set_dir(str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(InputError, match="cannot download the weights of alexnet") as error:
+        rfc.load_kernels("alexnet")
+    text = sentence(error)
+    assert "reference:alexnet" in text
+    assert "weights=None" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("alexnett", "did you mean alexnet"),
+        ("resnet", "did you mean resnet"),
+        ("nowhere.pth", "does not exist"),
+        ("reference:alexnat", "there is alexnet"),
+        ("fold/er", "does not exist"),
+    ],
+)
+def test_unknown_names_suggest_near_ones(name: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as error:
+        rfc.load_kernels(name)
+    sentence(error)
+
+
+def test_weight_faults_are_one_sentence(kernels: Any, tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    torch.save({"fc.weight": torch.ones(3, 3)}, tmp_path / "linear.pth")
+    torch.save(nn.Conv2d(3, 4, 5), tmp_path / "pickled.pth")
+    (tmp_path / "text.pt").write_text("no weights")
+    (tmp_path / "short.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    (tmp_path / "zip.pth").write_bytes(b"PK\x05\x06" + bytes(18))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    np.save(tmp_path / "flat.npy", np.ones((3, 3)))
+    np.savez(tmp_path / "many.npz", a=np.ones((2, 5, 3, 3)), b=np.ones((2, 6, 3, 3)))
+    header = (
+        np.lib.format.magic(1, 0)
+        + b"v\x00"
+        + str({"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}).encode().ljust(117)
+        + b"\n"
+    )
+    (tmp_path / "absurd.npy").write_bytes(header)
+    cases = {
+        "linear.pth": "4-D convolution weight",
+        "pickled.pth": "never runs",
+        "text.pt": r"never runs|cannot read",
+        "short.npy": "NumPy array",
+        "text.npz": "NumPy archive",
+        "text.safetensors": "safetensors",
+        "zip.pth": "cannot read",
+        "objects.npy": "NumPy array",
+        "words.npy": "real numbers",
+        "flat.npy": "4 dims",
+        "many.npz": "pass the first layer's entry",
+        "absurd.npy": r"NumPy array|at most",
+    }
+    for name, says in cases.items():
+        with pytest.raises(InputError, match=says) as error:
+            rfc.load_kernels(tmp_path / name)
+        sentence(error)
+    for fault, says in (
+        ({"channel_order": "grb"}, "'rgb' or 'bgr'"),
+        ({"dims": "unit x y"}, "4 dims|3 dims"),
+        ({"dims": "n c h w"}, "unit, channel, y and x"),
+        ({"divide_by_std": True}, "not known"),
+        ({"divide_by_std": [1.0, 2.0]}, "3 positive"),
+        ({"divide_by_std": [1.0, 2.0, 0.0]}, "3 positive"),
+        ({"dims": "channel unit y x"}, "input channels"),
+        ({"kind": "guessed"}, "kind"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            rfc.load_kernels(kernels, **fault)
+        sentence(error)
+    with pytest.raises(InputError, match="torchvision has no weights"):
+        rfc.load_kernels("alexnet", weights="IMAGENET99")
+    with pytest.raises(InputError, match="no seed"):
+        rfc.load_kernels("alexnet", seed=1)
+    with pytest.raises(InputError, match="no entry"):
+        rfc.load_kernels(tmp_path / "linear.pth", key="conv1.weight")
+    (tmp_path / "maps.mat").write_text("maps")
+    with pytest.raises(InputError, match="open_fields"):
+        rfc.load_kernels(tmp_path / "maps.mat")
+
+
+def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
+    """A checkpoint that would run code when unpickled is refused before the code runs."""
+    import torch
+
+    marker = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (marker,))
+
+    torch.save({"conv.weight": Bomb()}, tmp_path / "bomb.pth")
+    np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    for name in ("bomb.pth", "bomb.npy"):
+        with pytest.raises(InputError):
+            rfc.load_kernels(tmp_path / name)
+    assert not marker.exists()
+
+
+def test_the_first_layer_among_the_entries_of_a_checkpoint() -> None:
+    choose = checkpoints.choose_weight
+    assert choose({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}, None, "x") == "b"
+    assert choose({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}, None, "x") == "a"
+    assert choose({"a": (8, 8, 3, 3), "b": (8, 3, 3, 3)}, "a", "x") == "a"
+
+
+# What ships, and addresses ----------------------------------------------------------------------------------------
+
+
+def shipped(folder: Path, **more: Any) -> Path:
+    """A small reference folder: a table of two Gabors, and a saved bank."""
+    text = (
+        "unit,x0,y0,orientation,frequency,sigma_x,sigma_y,phase,amplitude,offset,r2,color_r,color_g,color_b,rank_one_share,"
+        "status\n"
+        "k1,1.5,-1,30,0.2,1.5,2.5,40,0.5,0.01,0.93,0.6,0.7,0.3872983346207417,0.97,converged\n"
+        "k2,-1,2,110,0.1,2,1.2,250,0.2,0,0.81,-0.1,0.2,0.9746794344808963,0.91,on a bound\n"
+    )
+    (folder / "gabors.csv").write_text(text)
+    bank = rfc.make_bank(np.random.default_rng(0).normal(size=(3, 1, 5, 5)), channel=("signed",), kind="simulated")
+    rfc.save(bank, folder / "bank.h5")
+    entries = {
+        "net": {
+            "file": "gabors.csv",
+            "format": "gabor-table",
+            "kind": "parametric",
+            "size": 11,
+            "network": "Net",
+            **more,
+        },
+        "simulated": {"file": "bank.h5", "format": "bank", "kind": "simulated"},
+        "notes": {"file": "gabors.csv", "format": "table"},
+    }
+    lines = []
+    for name, entry in entries.items():
+        entry["sha256"] = sources.kernels.sha256_of(folder / str(entry["file"]))
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    (folder / "sources.toml").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_gabor_table_is_rendered_in_color(tmp_path: Path) -> None:
+    bank = reference.open_reference("reference:net", shipped(tmp_path, citation="C"))
+    assert (bank.attrs["kind"], tuple(bank.channel.values), bank.rf.shape) == (
+        "parametric",
+        ("r", "g", "b"),
+        (2, 3, 11, 11),
+    )
+    assert bank.r2_original.values.tolist() == [0.93, 0.81]
+    assert bank.rank_one_share_original.values.tolist() == [0.97, 0.91]
+    assert bank.status_original.values.tolist() == ["converged", "on a bound"]
+    assert bank.attrs["citation"] == "C"
+    x, y = np.arange(11) - 5.0, np.arange(11)[:, None] - 5.0
+    carrier = np.radians(30 + 90)  # u runs along orientation + 90°, y up
+    u = (x - 1.5) * np.cos(carrier) + (y + 1) * np.sin(carrier)
+    v = -(x - 1.5) * np.sin(carrier) + (y + 1) * np.cos(carrier)
+    profile = 0.5 * np.exp(-(u**2) / 4.5 - v**2 / 12.5) * np.cos(2 * np.pi * 0.2 * u + np.radians(40)) + 0.01
+    for channel, weight in zip("rgb", (0.6, 0.7, 0.3872983346207417), strict=True):
+        np.testing.assert_allclose(bank.rf.sel(unit="k1", channel=channel), weight * profile, atol=FORMULA_TOLERANCE)
+    signed = rfc.to_signed(bank)
+    np.testing.assert_allclose(signed.rf.values[0, 0], profile, atol=1e-9)  # the color direction has unit length
+    np.testing.assert_allclose(signed.color_direction.values[0], [0.6, 0.7, 0.3872983346207417])
+
+
+def test_shipped_files_are_checked_against_their_record(tmp_path: Path) -> None:
+    folder = shipped(tmp_path)
+    assert reference.open_reference("simulated", folder).attrs["kind"] == "simulated"
+    with pytest.raises(InputError, match="not a population"):
+        reference.open_reference("notes", folder)
+    with pytest.raises(InputError, match="there is net"):
+        reference.open_reference("nett", folder)
+    with (folder / "gabors.csv").open("a") as file:
+        file.write("k3,0,0,0,0.1,1,1,0,1,0,1,1,0,0,1,ok\n")
+    with pytest.raises(InputError, match="was changed") as error:
+        reference.open_reference("net", folder)
+    sentence(error)
+    (folder / "bank.h5").unlink()
+    with pytest.raises(InputError, match="missing"):
+        reference.open_reference("simulated", folder)
+
+
+@pytest.mark.parametrize("name", list(reference.entries()))
+def test_what_ships_is_whole(name: str) -> None:
+    path = reference.path_of(name)
+    assert path.stat().st_size < 20e6
+    if reference.entries()[name].get("format") in reference.FORMATS:
+        bank = rfc.open_fields(f"reference:{name}")
+        assert bank.attrs["kind"] in rfc.kinds
+        assert rfc.fetch(f"reference:{name}") == path
+
+
+class Downloader:
+    """Stands in for the network: copies a file to where the download should go, and counts."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.calls = 0
+
+    def __call__(self, url: str, output_file: Any, _: Any, check_only: bool = False) -> None:
+        self.calls += 1
+        if self.file is None:
+            raise OSError("no route to host")
+        shutil.copy(self.file, output_file if isinstance(output_file, str | os.PathLike) else output_file.name)
+
+
+def saved(path: Path, seed: int) -> Path:
+    maps = np.random.default_rng(seed).normal(size=(3, 1, 5, 6))
+    rfc.save(rfc.make_bank(maps, channel=("signed",), kind="simulated"), path)
+    return path
+
+
+def test_addresses_go_through_a_cache_with_a_recorded_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pooch
+
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "cache"))
+    download = Downloader(saved(tmp_path / "first.h5", 1))
+    monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_, **__: download)
+    address = "https://archive.example/a%20file/cells.h5?download=1"
+    first = rfc.load(tmp_path / "first.h5")
+    xr.testing.assert_equal(rfc.open_fields(address), first)
+    xr.testing.assert_equal(rfc.load_kernels(address), first)
+    assert download.calls == 1
+    local = rfc.fetch(address)
+    assert local.name.endswith("-cells.h5")
+    record = local.with_name(local.name + ".sha256")
+    assert record.read_text().split() == [sources.kernels.sha256_of(local), address]
+    # A copy that was damaged is downloaded again; a file that changed at its address is refused.
+    local.write_bytes(b"damaged")
+    xr.testing.assert_equal(rfc.open_fields(address), first)
+    assert download.calls == 2
+    local.unlink()
+    download.file = saved(tmp_path / "other.h5", 2)
+    with pytest.raises(InputError, match="has changed") as error:
+        rfc.open_fields(address)
+    sentence(error)
+    download.file = None
+    with pytest.raises(InputError, match="cannot download") as error:
+        rfc.open_fields("https://archive.example/none.h5")
+    assert "offline" in sentence(error)
+    for bad, says in (("http://archive.example/a.h5", "https://"), ("https://archive.example/", "names none")):
+        with pytest.raises(InputError, match=says):
+            remote.fetch_address(bad)
+
+
+def test_rendered_maps_have_the_sign_and_place_of_their_parameters() -> None:
+    one = {"x0": 2.0, "y0": 1.0, "orientation": 0.0, "frequency": 0.2, "sigma_x": 1.0, "sigma_y": 3.0, "phase": 0.0}
+    tall, wide = (
+        render_gabors({name: [value] for name, value in {**one, "orientation": angle}.items()}, (9, 11))[0]
+        for angle in (90.0, 0.0)
+    )
+    # At 0° the stripes lie along x: the map is wide; at 90° it is tall. Row 5, column 7 is (x, y) = (2, 1).
+    assert np.unravel_index(wide.argmax(), wide.shape) == (5, 7)
+    assert np.unravel_index(tall.argmax(), tall.shape) == (5, 7)
+    assert wide[5, 9] > wide[7, 7]
+    assert tall[7, 7] > tall[5, 9]

@@ -1,0 +1,148 @@
+"""The real kernels and recordings beside the checkout: every fact that their description states, and their readers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+import rfcompare as rfc
+from rfcompare import InputError, sources
+from rfcompare.sources import hdf5
+
+LAYOUTS = Path(__file__).parent / "layouts"
+
+# Maps rendered in pixels about the grid's middle agree with the published images to rounding.
+FORMULA_TOLERANCE = 1e-12
+
+
+def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
+    """The message of an error, which must be one sentence for a person."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert len(text) > 30
+    return text
+
+
+# Real files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def horwitz(shared_data: Path) -> Path:
+    return shared_data / "fields" / "macaque_v1_horwitz"
+
+
+def gabor_parameters(folder: Path) -> dict[str, np.ndarray]:
+    cells = scipy.io.loadmat(folder / "Gaborparams.mat")["Gaborparams"].ravel()
+    return {name: np.array([float(cell[name].item().item()) for cell in cells]) for name in cells[0].dtype.names}
+
+
+def test_horwitz_formula_reproduces_every_image(horwitz: Path) -> None:
+    images = np.stack(scipy.io.loadmat(horwitz / "modelfits.mat")["modelfits"][:, 1])
+    p = {name: values[:, None, None] for name, values in gabor_parameters(horwitz).items()}
+    column, row = np.arange(1, 11), np.arange(1, 11)[:, None]
+    x, y = column - 6 - p["xoffset"], row - 6 + p["yoffset"]
+    along = x * np.sin(p["theta"]) + y * np.cos(p["theta"])
+    across = x * np.cos(p["theta"]) - y * np.sin(p["theta"])
+    made = np.exp(-(across**2 + p["gamma"] ** 2 * along**2) / (2 * p["sigma"] ** 2))
+    made = p["amplitude"] * made * np.cos(2 * np.pi * along / p["lambda"] - p["phi"])
+    made /= np.sqrt((made**2).sum((1, 2), keepdims=True))
+    assert images.shape == (333, 10, 10)
+    np.testing.assert_allclose(made, images, rtol=0, atol=4.5e-16)  # the data's description: 4e-16
+    assert p["lambda"].max() < 20
+
+
+def test_horwitz_images_open_by_layout(horwitz: Path) -> None:
+    bank = rfc.open_fields(horwitz / "modelfits.mat", layout=LAYOUTS / "horwitz_modelfits.toml")
+    images = np.stack(scipy.io.loadmat(horwitz / "modelfits.mat")["modelfits"][:, 1])
+    np.testing.assert_array_equal(bank.rf.values[:, 0, ::-1], images)
+    assert (bank.attrs["kind"], bank.attrs["units"]) == ("parametric", "px")
+    assert set(bank.subject.values) == {"unknown"}
+    assert not bank.polarity_known.any()
+    assert "mixture" in bank.attrs["population"]
+
+
+def test_horwitz_parameters_render_the_same_images(horwitz: Path) -> None:
+    images = rfc.open_fields(horwitz / "modelfits.mat", layout=LAYOUTS / "horwitz_modelfits.toml")
+    rendered = rfc.open_fields(horwitz / "Gaborparams.mat", layout=LAYOUTS / "horwitz_gaborparams.toml")
+    np.testing.assert_allclose(rendered.rf.values, images.rf.values, atol=FORMULA_TOLERANCE)
+    assert rendered.attrs["kind"] == "parametric"
+    assert set(np.unique(rendered.exit_flag)) == {1, 2}
+
+
+def test_horwitz_shape_of_the_population(horwitz: Path) -> None:
+    p = gabor_parameters(horwitz)
+    r_square = scipy.io.loadmat(horwitz / "R_square.mat")["R_square"]
+    kept = r_square[:, 1] > 0.7  # column 1 belongs to the Gabor, as in modelfits
+    nx, ny = p["sigma"] / (p["gamma"] * p["lambda"]), p["sigma"] / p["lambda"]
+    assert (r_square.shape, int(kept.sum())) == ((333, 6), 300)
+    np.testing.assert_allclose(np.percentile(nx[kept], [10, 50, 90]), [0.062, 0.210, 0.513], atol=0.0006)
+    np.testing.assert_allclose(np.percentile(ny[kept], [10, 50, 90]), [0.083, 0.192, 0.494], atol=0.0006)
+    assert int(scipy.io.loadmat(horwitz / "Singleopponent.mat")["Singleopponent"].sum()) == 55
+
+
+@pytest.mark.parametrize("name", ["R_square", "Singleopponent"])
+def test_horwitz_tables_hold_no_maps(horwitz: Path, name: str) -> None:
+    for described in (None, {"maps": f"/{name}", "dims": "unit y x", "stimulus": "unknown"}):
+        with pytest.raises(InputError, match=r"no array that could be|the shape \(333") as error:
+            rfc.open_fields(horwitz / f"{name}.mat", layout=described)
+        sentence(error)
+    assert "333" in sources.inspect(horwitz / f"{name}.mat")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "bad"),
+    [("parasol", 94, [9, 15, 20, 25, 71, 86, 89]), ("midget", 236, [13, 23])],
+)
+def test_ganglion_cells_open_by_layout(shared_data: Path, name: str, count: int, bad: list[int]) -> None:
+    path = shared_data / "fields" / "macaque_rgc" / f"{name.capitalize()}_ON_spatial.mat"
+    bank = rfc.open_fields(path, layout=LAYOUTS / f"rgc_{name}_on.toml")
+    stored = scipy.io.loadmat(path)["c"]
+    good = [index for index in range(count) if index not in bad]
+    assert stored.shape == (13, 13, count)
+    np.testing.assert_array_equal(bank.rf.values[:, 0, ::-1], stored.transpose(2, 0, 1)[good])
+    assert (bank.attrs["kind"], bank.sizes["unit"]) == ("measured", count - len(bad))
+    assert rfc.bank.pitch(bank)[0] == pytest.approx(0.3)  # 60 µm / 200 µm per degree
+    assert not bank.polarity_known.any()
+    flat = bank.rf.values.reshape(bank.sizes["unit"], -1)
+    peak = np.take_along_axis(flat, np.abs(flat).argmax(1)[:, None], 1)[:, 0]
+    assert 0.4 < (peak < 0).mean() < 0.6  # about half are stored upside down
+
+
+def test_the_rust_file_is_matlab_v73_whatever_its_header_says(shared_data: Path) -> None:
+    from rfcompare.sources.matlab import V73Store
+
+    path = shared_data / "fields" / "macaque_v1_rust" / "544l029.p21_stc.mat"
+    assert path.read_bytes()[:10] == b"MATLAB 7.0"
+    assert hdf5.signature_offset(path) == 512
+    with hdf5.Reader(path) as reader:
+        store = V73Store(reader)
+        stimulus = store.locate("/stim", (), None)
+        times = store.locate("/spk_tms", (), None)
+        assert stimulus.shape == (294912, 24)  # the file has 24 × 294912
+        assert set(np.unique(stimulus)) <= {-1.0, 0.0, 1.0}
+        assert times.items.size == 18
+        assert times.items.ravel()[0].shape == (1, 13012)
+        # The spikes counted per frame are those of the 18 trials, but for the few outside the stimulus.
+        counted, listed = store.column("/spikes_per_frm").sum(), sum(item.size for item in times.items.ravel())
+        assert (counted, listed) == (212337, 212342)
+    assert "MATLAB v7.3" in sources.inspect(path)
+    with pytest.raises(InputError, match="no array that could be"):
+        rfc.open_fields(path)
+
+
+def test_real_kernels_load(shared_data: Path) -> None:
+    folder = shared_data / "kernels"
+    caffenet = rfc.load_kernels(folder / "caffenet_conv1_96x3x11x11_bgr_f32.npy", channel_order="bgr")
+    stored = np.load(folder / "caffenet_conv1_96x3x11x11_bgr_f32.npy")
+    np.testing.assert_array_equal(caffenet.rf.sel(channel="b").values[:, ::-1], stored[:, 0])
+    assert caffenet.rf.shape == (96, 3, 11, 11)
+    squeezenet = rfc.load_kernels(folder / "squeezenet10_conv1_96x3x7x7_bgr_f32.npy", channel_order="bgr")
+    assert squeezenet.rf.shape == (96, 3, 7, 7)
+    nin = folder / "nin_imagenet_conv1_96x11x11x3_bgr_u8.npy"
+    with pytest.raises(InputError, match="unit y x channel"):
+        rfc.load_kernels(nin)
+    bank = rfc.load_kernels(nin, channel_order="bgr", dims="unit y x channel")
+    np.testing.assert_array_equal(bank.rf.sel(channel="r").values[:, ::-1], np.load(nin)[..., 2])
+    assert bank.rf.dtype == np.float32
