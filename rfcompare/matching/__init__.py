@@ -1,6 +1,30 @@
 """Between maps: which kernel looks like which field, and whether both populations answer stimuli alike."""
 
+from rfcompare.matching.likeness import like_with_like, sweep_scale
 from rfcompare.matching.maps import apply_transform, match, sentence
+from rfcompare.matching.responses import (
+    Gratings,
+    compare_responses,
+    dissimilarity,
+    linear_cka,
+    respond,
+    rsa,
+    tuning,
+)
 from rfcompare.matching.search import Search
 
-__all__ = ["Search", "apply_transform", "match", "sentence"]
+__all__ = [
+    "Gratings",
+    "Search",
+    "apply_transform",
+    "compare_responses",
+    "dissimilarity",
+    "like_with_like",
+    "linear_cka",
+    "match",
+    "respond",
+    "rsa",
+    "sentence",
+    "sweep_scale",
+    "tuning",
+]
