@@ -207,7 +207,7 @@ def report(
 
     folder = pipeline.output_folder(output)
     study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    drawn, _ = pipeline.write_figures(study, list(pipeline.IN_REPORT), folder / "figures", progress=True)
+    drawn, _ = pipeline.write_figures(study, pipeline.in_report(study), folder / "figures", progress=True)
     study.write_tables(folder / "tables")
     write_report(
         folder / "report.html",
@@ -407,6 +407,188 @@ def treeshrew(stimulus: str, changed: tuple[str, ...], listed: bool, seed: int, 
     click.echo(
         f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording"
     )
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields to classify.")
+@field_options
+@kernel_options
+@output_option("The table, as T.csv: one row per kernel.")
+def classify(kernels: str, output: Path, **reading: Any) -> None:
+    """Say in common terms what kind of filter every kernel is."""
+    from rfcompare import pipeline, taxonomy
+
+    table = taxonomy.classify(pipeline.open_population(kernels, **reading))
+    pipeline.write_table(table, output)
+    click.echo(taxonomy.summarize(table))
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.option(
+    "--population",
+    "populations",
+    multiple=True,
+    metavar="[LABEL=]POPULATION",
+    help="Network or cortex to include; may be repeated. Default: what ships.",
+)
+@field_options
+@kernel_options
+@click.option(
+    "--torchvision/--no-torchvision", default=True, show_default=True, help="Include torchvision's cached models."
+)
+@click.option("--download", is_flag=True, help="Fetch the published weights that are not in the cache.")
+@seed_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for survey.csv and the figure.",
+)
+def survey(
+    populations: tuple[str, ...], torchvision: bool, download: bool, seed: int, output: Path, **reading: Any
+) -> None:
+    """Classify many networks beside untrained ones and cortex."""
+    from rfcompare import figures, pipeline, taxonomy
+
+    banks = {}
+    for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
+        label, _, name = given.rpartition("=")
+        banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
+    table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed)
+    for path in figures.save(figures.survey(table), "figure", pipeline.output_folder(output)):
+        click.echo(f"wrote {path}")
+    pipeline.write_table(table, output / "survey.csv")
+    absent = table[table["question"].isna()]
+    if len(absent):
+        click.echo(f"{len(absent)} networks without weights here; {output / 'survey.csv'} says why")
+    click.echo(f"wrote {output / 'survey.csv'}")
+
+
+@main.command("filter")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields.")
+@click.option("--unit", required=True, help="Name of the unit, or its position from 0.")
+@click.option("--width-deg", type=float, help="Width of the image in degrees; needed for fields in degrees.")
+@field_options
+@kernel_options
+@output_option("The figure, as FILE.png or FILE.pdf.")
+def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, output: Path, **reading: Any) -> None:
+    """Show what one kernel does to IMAGE."""
+    from rfcompare import pipeline
+    from rfcompare.bank import write_beside
+    from rfcompare.figures.filtering import filter_response
+    from rfcompare.filtering import filter_image
+
+    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"expected a file ending in .png, .pdf or .svg, got {str(output)!r}; name one with -o")
+    seen = filter_image(image, pipeline.open_population(kernels, **reading), unit, width_deg=width_deg)
+    with write_beside(output) as part:
+        filter_response(seen).savefig(part, format=output.suffix[1:].lower(), dpi=300)
+    click.echo(f"{seen.attrs['unit']}: {seen.attrs['sentence']}")
+    click.echo(f"wrote {output}")
+
+
+def training_options(steps: int) -> Callable[[Command], Command]:
+    """Options that every training has."""
+
+    def decorate(command: Command) -> Command:
+        for option in (
+            output_option("The bank, as FILE.nc."),
+            seed_option,
+            click.option("--history", type=click.Path(path_type=Path), help="Table of r2, nx, ny and classes by step."),
+            click.option(
+                "--checkpoint", type=click.Path(path_type=Path), help="Written on the way, and continued from."
+            ),
+            click.option("--runs", type=click.IntRange(min=1), default=1, help="Seeds: --seed, --seed + 1, …"),
+            click.option("--steps", type=click.IntRange(min=1), default=steps, show_default=True, help="Batches."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@main.group()
+def train() -> None:
+    """Train a small first layer, or code patches of photographs, and keep the kernels as a bank."""
+
+
+def _trained(
+    train_one: Callable[..., Any],
+    *,
+    seed: int,
+    runs: int,
+    checkpoint: Path | None,
+    history: Path | None,
+    output: Path,
+    **options: Any,
+) -> Any:
+    """Train once per seed; keep the first run's bank and the history of all."""
+    from rfcompare import bank, pipeline, taxonomy
+
+    results = []
+    for run in range(runs):
+        where = (
+            checkpoint.with_name(f"{checkpoint.stem}-{seed + run}{checkpoint.suffix}")
+            if checkpoint and runs > 1
+            else checkpoint
+        )
+        results.append(train_one(seed=seed + run, checkpoint=where, **options))
+    bank.save(results[0].bank, output)
+    table = taxonomy.classify(results[0].bank)
+    click.echo(f"{results[0].bank.attrs['task']}: accuracy {results[0].bank.attrs['accuracy']:.1%}")
+    click.echo(taxonomy.summarize(table))
+    if history is not None:
+        pipeline.write_table(taxonomy.training_history(s for r in results for s in r.snapshots.values()), history)
+        click.echo(f"wrote {history}")
+    click.echo(f"wrote {output}")
+    return table
+
+
+@train.command("lines")
+@training_options(600)
+def train_lines_verb(**options: Any) -> None:
+    """Tell horizontal from vertical lines: kernels become horizontal and vertical."""
+    from rfcompare.training import train_lines
+
+    _trained(train_lines, **options)
+
+
+@train.command("digits")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@training_options(3000)
+def train_digits_verb(folder: Path | None, **options: Any) -> None:
+    """Name handwritten digits from FOLDER's IDX files (default: MNIST, fetched), and test the kernels for Gabors."""
+    from rfcompare import taxonomy
+    from rfcompare.training import train_digits
+
+    click.echo(taxonomy.gabor_verdict(_trained(train_digits, folder=folder, **options)))
+
+
+@train.command("images")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["network", "ica", "sparse"]),
+    default="network",
+    show_default=True,
+    help="A front end trained without labels, or a code of patches.",
+)
+@training_options(4000)
+def train_images_verb(folder: Path, method: str, output: Path, seed: int, **options: Any) -> None:
+    """Learn kernels from FOLDER's photographs without labels."""
+    from rfcompare import bank, taxonomy
+    from rfcompare.training import code_patches, train_images
+
+    if method == "network":
+        _trained(train_images, folder=folder, output=output, seed=seed, **options)
+        return
+    code = code_patches(folder, method=method, seed=seed)
+    bank.save(code, output)
+    click.echo(taxonomy.summarize(taxonomy.classify(code)))
     click.echo(f"wrote {output}")
 
 
