@@ -31,9 +31,10 @@ from rfcompare.bank import write_beside
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
-from rfcompare.figures.maps import shown_map
+from rfcompare.figures.maps import shown_map, shown_r2
 from rfcompare.figures.populations import PLANE
 from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kinds
+from rfcompare.simulation.nulls import NULLS
 
 MAP_BYTES = 1_200_000
 """Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
@@ -49,6 +50,8 @@ VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "tor
 
 UNTESTED = "not yet tested against chance"
 """What stands in place of a similarity that has no null and no ceiling."""
+
+_SCORE = "(mean D null − mean D network)/(mean D null − mean D other animals), D the squared energy distance"
 
 _SHAPES = (
     ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
@@ -239,8 +242,8 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
     >>> import rfcompare as rfc
     >>> from rfcompare.simulation import simulate_population
     >>> bank, _ = simulate_population(n=3, size=9, seed=0)
-    >>> methods([rfc.fit(bank, "gabor", seed=0)])[0][:31]
-    'Maps. gabor population: 3 units'
+    >>> methods([rfc.fit(bank, "gabor", seed=0)])[-1]
+    'Comparison. The similarity of the populations is not yet tested against chance.'
     """
     styles = populations(list(fits))
     paragraphs = []
@@ -273,17 +276,15 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
         paragraphs.append(text)
     for fitted, population in zip(fits, styles, strict=True):
         status = [str(word) for word in np.ravel(fitted["status"].values)]
-        r2 = np.asarray(fitted["r2"].values, dtype=float)
+        r2, name = shown_r2(fitted)
         text = (
             f"Fits. {population.name}: model {fitted.attrs.get('model', 'gabor')} on the native grid by variable "
             f"projection (engine {fitted.attrs.get('engine', 'not recorded')}, "
             f"seed {fitted.attrs.get('seed', 'not recorded')}); "
-            f"median r² {np.nanmedian(r2):.3f}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7, "
+            f"median {name} {np.nanmedian(r2):.3f}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7, "
             f"{sum('bound' in words for words in status)} on a bound, "
             f"{sum(words == 'converged' for words in status)} converged without remark."
         )
-        if population.kind == "parametric":
-            text += " These maps are rendered from parameters, so r² is fixed by construction and says nothing here."
         if selection := fitted.attrs.get("selection"):
             text += f" Selection: {_selection_text(str(selection))}."
         paragraphs.append(text)
@@ -308,13 +309,29 @@ def _selection_text(selection: str) -> str:
 
 
 def _comparison_text(result: xr.Dataset) -> str:
+    attrs = result.attrs
+    space, score, nulls = (json.loads(str(attrs.get(name) or "{}")) for name in ("space", "score", "nulls"))
     text = (
-        "Comparison. Effects, 95 % intervals, p-values (adjusted over the descriptors where given), null and ceiling "
-        "are in the first table; an empty cell was not computed."
+        f"Comparison. The effect of a row is the second population minus the first, in its own units; intervals are at "
+        f"{attrs.get('level', 0.95):.0%} and over animals where four or more are identified, otherwise for these cells "
+        f"only; p-values come from {attrs.get('n_permutation', 'an unrecorded number of')} random labelings (seed "
+        f"{attrs.get('seed', 'not recorded')}) or from the rank among null populations, as each row's hypothesis says, "
+        "and are adjusted over the rows of one family by Holm; an empty cell was not computed."
     )
-    for name in ("methods", "hypothesis", "null", "ceiling", "scales", "seed", "options", "stimulus_note", "note"):
-        if value := result.attrs.get(name):
-            text += f" {name.replace('_', ' ').capitalize()}: {value}."
+    if axes := space.get("quantities"):
+        text += f" The score's space: {', '.join(map(str, axes))}, each in robust SDs of the first population."
+    if nulls:
+        listed = ", ".join(
+            f"{NULLS[name].title if name in NULLS else name} ({count} population{'s' if count > 1 else ''})"
+            for name, count in nulls.items()
+        )
+        headline = str(attrs.get("headline_null", ""))
+        text += f" Nulls: {listed}; the score's zero is {NULLS[headline].title if headline in NULLS else headline}."
+    if score.get("ceiling_kind"):
+        text += f" The score's one is {score['ceiling_kind']}; similarity score = {_SCORE}."
+    for side in ("a", "b"):
+        if stimulus := attrs.get(f"stimulus_{side}"):
+            text += f" Stimulus of population {side}: {stimulus}."
     return text
 
 
@@ -360,7 +377,8 @@ def _inputs(fits: Sequence[xr.Dataset], manifest: Mapping[str, Any]) -> list[dic
         rows.append(
             {
                 "name": str(known.get("name") or known.get("path") or known.get("source") or _source(fits, index)),
-                **{name: str(known.get(name, "")) for name in ("kind", "sha256", "citation", "license")},
+                "sha256": str(known.get("sha256") or known.get("maps_sha256") or known.get("bank_sha256") or ""),
+                **{name: str(known.get(name, "")) for name in ("kind", "citation", "license")},
             }
         )
     return rows
@@ -371,10 +389,14 @@ def _source(fits: Sequence[xr.Dataset], index: int) -> str:
 
 
 def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
-    recorded = manifest.get("versions")
-    if isinstance(recorded, Mapping):
+    """List the versions that the manifest recorded, or those that are installed."""
+    recorded = {
+        **{name: manifest[name] for name in ("rfcompare", "python", "platform") if name in manifest},
+        **dict(manifest.get("versions") or manifest.get("packages") or {}),
+    }
+    if recorded:
         return {str(name): str(value) for name, value in recorded.items()}
-    found = {"Python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in VERSIONS:
         try:
             found[name] = version(name)
@@ -384,11 +406,12 @@ def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The rest of the manifest, flat, as text."""
-    rest = {name: value for name, value in manifest.items() if name not in ("inputs", "versions")}
+    """Return the rest of the manifest, flat, as text."""
+    elsewhere = ("inputs", "versions", "packages", "rfcompare", "python", "platform", "nulls", "space")
     return {
         str(name): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        for name, value in rest.items()
+        for name, value in manifest.items()
+        if name not in elsewhere
     }
 
 

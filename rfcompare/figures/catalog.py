@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from rfcompare.figures import maps, networks, pairs, populations, scores
+from rfcompare.figures import columns, maps, networks, pairs, populations, scores
 
 
 class Entry(NamedTuple):
@@ -40,6 +40,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "fits": Entry(maps.fits, "fits", "data, fit and residual of example units and the distribution of r²"),
         "gabor_space": Entry(populations.gabor_space, "fits", "the (nx, ny) plane with marginals and densities"),
         "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
+        "columns": Entry(columns.cortical_columns, "columns", "ON and OFF over cortex and the fields of columns"),
         "matches": Entry(pairs.matches, "match", "matched pairs with chance and ceiling, and the similarity matrix"),
         "score": Entry(scores.score, "results", "similarity scores with null, ceiling and a dot per animal"),
         "survey": Entry(networks.survey, "survey", "what the first layers of many networks consist of"),

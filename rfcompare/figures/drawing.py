@@ -166,12 +166,27 @@ def new_figure(*, width: Width | float = "double", height: float, axes: Axes | S
         assert host is not None
         axes.remove()
         return host.add_subfigure(place)
+    return Figure(figsize=(width_mm(width) / 25.4, height / 25.4), layout="constrained")
+
+
+def width_mm(width: Width | float) -> float:
+    """Return a width in mm.
+
+    Raises
+    ------
+    InputError
+        If the name of a width is not known.
+
+    Examples
+    --------
+    >>> width_mm("single"), width_mm(120)
+    (89.0, 120.0)
+    """
     if isinstance(width, str) and width not in WIDTHS:
         raise InputError(
             f"expected width 'single', 'double' or a number of mm, got {width!r}; the journal widths are 89 and 183 mm"
         )
-    mm = WIDTHS[width] if isinstance(width, str) else float(width)
-    return Figure(figsize=(mm / 25.4, height / 25.4), layout="constrained")
+    return WIDTHS[width] if isinstance(width, str) else float(width)
 
 
 @dataclass

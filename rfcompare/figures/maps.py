@@ -31,6 +31,7 @@ from rfcompare.figures.drawing import (
     populations,
     record,
     style,
+    width_mm,
 )
 from rfcompare.quantities import QUANTITIES
 
@@ -100,8 +101,7 @@ def kernels(
             rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0])
             for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
         )
-        total = {"single": 89.0, "double": 183.0}.get(width, width) if isinstance(width, str) else width
-        each = float(total) / len(banks) - 4
+        each = width_mm(width) / len(banks) - 4
         figure = new_figure(width=width, height=each * tallest + 14, axes=axes)
         panels = np.atleast_1d(figure.subplots(1, len(banks)))
         for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
@@ -345,7 +345,7 @@ def fits(
     tables: list[pd.DataFrame] = []
     captions: list[str] = []
     with style():
-        figure = new_figure(width=width, height=112, axes=axes)
+        figure = new_figure(width=width, height=122, axes=axes)
         halves = np.atleast_1d(figure.subfigures(1, len(fitted), wspace=0.03))
         for index, population in enumerate(fitted):
             table, caption = _draw_examples(halves[index], population, styles[index])
@@ -390,7 +390,7 @@ def example_units(fitted: xr.Dataset) -> list[int]:
     >>> example_units(xr.Dataset({"r2": ("unit", np.linspace(0, 1, 101))}))
     [95, 75, 50, 25, 5]
     """
-    r2 = unit_r2(fitted)
+    r2, _ = shown_r2(fitted)
     finite = np.flatnonzero(np.isfinite(r2))
     ranked = finite[np.argsort(r2[finite], kind="stable")]
     if ranked.size == 0:
@@ -399,32 +399,50 @@ def example_units(fitted: xr.Dataset) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
+def shown_r2(fitted: xr.Dataset) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return the r² that says something about a population, and what it is called.
+
+    Of a bank rendered from parameters that is the r² stored from the original maps; its own is fixed by construction.
+
+    Examples
+    --------
+    >>> fitted = xr.Dataset({"r2": ("unit", [1.0]), "r2_original": ("unit", [0.9])}, attrs={"kind": "parametric"})
+    >>> shown_r2(fitted)
+    (array([0.9]), 'r² of the original map')
+    """
+    if fitted.attrs.get("kind") != "parametric":
+        return unit_r2(fitted), "r²"
+    if "r2_original" in fitted:
+        return unit_r2(fitted, "r2_original"), "r² of the original map"
+    return unit_r2(fitted), "r², fixed by construction"
+
+
 def parameter_text(fitted: xr.Dataset, unit: int) -> str:
     """Write the main parameters of one unit's fit with their units, one per line.
 
     Examples
     --------
     >>> values = xr.Dataset({"r2": ("unit", [0.93]), "orientation": ("unit", [45.0]), "frequency": ("unit", [0.2])})
-    >>> print(parameter_text(values.assign_attrs(units="px"), 0))
+    >>> print(parameter_text(values.assign_attrs(units="px", kind="learned"), 0))
     r² 0.930
     orientation 45°
     f 0.200 cycles/px
     """
     units = str(fitted.attrs.get("units", "px"))
-    lines = [f"r² {unit_r2(fitted)[unit]:.3f}"]
-    for name in ("r2_corrected", "r2_noise_corrected"):
-        if name in fitted:
-            lines.append(f"noise-corrected {unit_r2(fitted, name)[unit]:.3f}")
-    for name, form in (
+    r2, name = shown_r2(fitted)
+    first = f"{name.split(',')[0].replace('of the original map', 'of original')} {r2[unit]:.3f}"
+    for corrected in ("r2_corrected", "r2_noise_corrected"):
+        if corrected in fitted and np.isfinite(unit_r2(fitted, corrected)[unit]):
+            first += f", corrected {unit_r2(fitted, corrected)[unit]:.3f}"
+    lines = [first]
+    for variable, form in (
         ("orientation", "orientation {:.0f}°"),
         ("frequency", "f {:.3f} " + QUANTITIES["frequency"].units(units)),
-        ("nx", "nx {:.2f}"),
-        ("ny", "ny {:.2f}"),
     ):
-        if name in fitted:
-            lines.append(form.format(float(unit_r2(fitted, name)[unit])))
-    if "nx" not in fitted and {"sigma_x", "sigma_y", "frequency"} <= set(fitted.data_vars):
-        f, sx, sy = (float(unit_r2(fitted, name)[unit]) for name in ("frequency", "sigma_x", "sigma_y"))
+        if variable in fitted:
+            lines.append(form.format(float(unit_r2(fitted, variable)[unit])))
+    if {"sigma_x", "sigma_y", "frequency"} <= set(fitted.data_vars):
+        f, sx, sy = (float(unit_r2(fitted, variable)[unit]) for variable in ("frequency", "sigma_x", "sigma_y"))
         lines.append(f"nx {sx * f:.2f}, ny {sy * f:.2f}")
     return "\n".join(lines)
 
@@ -433,9 +451,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
     chosen = example_units(fitted)
     if not chosen:
         raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
-    grid = place.add_gridspec(
-        len(chosen) + 1, 4, width_ratios=[1, 1, 1, 1.55], height_ratios=[*[1] * len(chosen), 1.25]
-    )
+    grid = place.add_gridspec(len(chosen) + 1, 4, width_ratios=[1, 1, 1, 1.9], height_ratios=[*[1] * len(chosen), 1.25])
     place.suptitle(population.label, fontsize=7)
     rows: list[dict[str, Any]] = []
     extent = map_extent(fitted)
@@ -448,26 +464,24 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
             draw_map(panel, values, extent=extent, limit=limit)
             if row == 0:
                 panel.set_title(title)
-            if column == 0:
-                panel.set_ylabel(str(fitted["unit"].values[unit])[-14:], fontsize=SMALL)
             if row == len(chosen) - 1 and column == 0:
                 bar = nice_length((extent[1] - extent[0]) * 1.2)
                 bar_below(panel, bar, population.units)
         words = place.add_subplot(grid[row, 3])
         words.set_axis_off()
-        simulated = population.kind == "simulated"
+        text = f"{str(fitted['unit'].values[unit])[:26]}\n{parameter_text(fitted, unit)}"
+        mark_kind(words, population.kind, corner="upper left")
         words.text(
-            0, 0.4 if simulated else 0.5, parameter_text(fitted, unit),
+            0, 0.42 if population.kind == "simulated" else 0.5, text,
             fontsize=SMALL, va="center", ha="left", linespacing=1.1,
         )  # fmt: skip
-        mark_kind(words, population.kind, corner="upper left")
         rows.append(
             {
                 "population": population.name,
                 "kind": population.kind,
                 "panel": "example",
                 "unit": str(fitted["unit"].values[unit]),
-                "r2": unit_r2(fitted)[unit],
+                "r2": shown_r2(fitted)[0][unit],
                 "status": unit_status(fitted)[unit],
                 "residual_rms": float(np.sqrt(np.nanmean((data - model) ** 2))),
                 "limit": limit,
@@ -478,7 +492,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
 
 
 def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd.DataFrame, str]:
-    r2 = unit_r2(fitted)
+    r2, name = shown_r2(fitted)
     finite = r2[np.isfinite(r2)]
     edges = np.linspace(0, 1, 21)
     # A fit worse than the mean has r² < 0: it is counted in the first bin rather than left out.
@@ -487,7 +501,7 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
     median = float(np.median(finite))
     axes.axvline(median, color="black", linewidth=0.8, linestyle="--")
     axes.set_xlim(0, 1)
-    axes.set_xlabel("$r^2$ of the fit")
+    axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""))
     axes.set_ylabel("units")
     axes.set_title(f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7", fontsize=SMALL)
     mark_kind(axes, population.kind, corner="upper left")
@@ -505,9 +519,10 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
         }
     )
     caption = (
-        f"{population.label}{source_text(fitted)}: median r² {median:.3f}, {int((finite > 0.7).sum())} of {r2.size} "
-        f"units above 0.7, {r2.size - finite.size} without a fit, {bound} on a bound, {clean} converged without remark."
+        f"{population.label}{source_text(fitted)}: median {name} {median:.3f}, {int((finite > 0.7).sum())} of "
+        f"{r2.size} units above 0.7, {r2.size - finite.size} without a fit, {bound} on a bound, "
+        f"{clean} converged without remark."
     )
     if fitted.attrs["kind"] == "parametric":
-        caption += " The maps are rendered from parameters, so this r² is fixed by construction."
+        caption += " The maps are rendered from parameters, so their fit and residual are fixed by construction."
     return table, caption
