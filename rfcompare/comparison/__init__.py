@@ -10,6 +10,13 @@ Adding a statistic: write it on arrays in `statistics` or `energy` with a hand-w
 
 from rfcompare.comparison.populations import Space, make_space
 from rfcompare.comparison.published import compare_published, published, ringach_claims
+from rfcompare.comparison.questions import (
+    compare_cortices,
+    difference_table,
+    multiverse,
+    question_table,
+    scale_table,
+)
 from rfcompare.comparison.results import compare, score
 from rfcompare.comparison.similarity import Score, similarity_score
 
@@ -17,10 +24,15 @@ __all__ = [
     "Score",
     "Space",
     "compare",
+    "compare_cortices",
     "compare_published",
+    "difference_table",
     "make_space",
+    "multiverse",
     "published",
+    "question_table",
     "ringach_claims",
+    "scale_table",
     "score",
     "similarity_score",
 ]

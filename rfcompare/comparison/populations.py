@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rfcompare.bank import check
 from rfcompare.comparison.statistics import Array, robust_scale
 from rfcompare.errors import InputError
-from rfcompare.quantities import GABOR_FORM, MODEL_FREE, QUANTITIES
+from rfcompare.quantities import FEW_CYCLES, GABOR_FORM, MODEL_FREE, QUANTITIES
 
 SPACES: Mapping[str, tuple[str, ...]] = {"model_free": MODEL_FREE, "gabor_form": GABOR_FORM}
 """The joint spaces by name; "gabor_form" holds only units whose Gabor is identifiable."""
@@ -85,6 +85,9 @@ class Space:
     def points(self, descriptors: xr.Dataset) -> tuple[Array, NDArray[np.bool_]]:
         """Units in this space and which of the Dataset's units they are: those with every axis defined.
 
+        In the Gabor form a unit with nx below `rfcompare.quantities.FEW_CYCLES` has no position, phase or not: its
+        carrier cannot be identified.
+
         Returns
         -------
         points : (kept, axis) array
@@ -97,6 +100,8 @@ class Space:
             )
         values = np.stack([transformed(descriptors, name) for name in self.quantities], axis=1)
         kept = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
+        if self.name == "gabor_form" and "nx" in descriptors:
+            kept &= np.asarray(descriptors["nx"].values, dtype=np.float64) >= FEW_CYCLES
         return values[kept] / np.asarray(self.scales), kept
 
     def to_json(self) -> str:
@@ -129,7 +134,7 @@ def make_space(
         recording stored without it, is arbitrary), leaves the space for everyone, since dropping the units instead
         would be a selection by color.
     name : {"model_free", "gabor_form"}
-        Which axes, unless `quantities` names them.
+        Which axes, unless `quantities` names them; the Gabor form holds only units whose carrier can be identified.
     quantities : sequence of str or None
         Axes of one's own.
 
@@ -161,7 +166,10 @@ def make_space(
             left_out.append(f"{quantity}: some units have no sign")
             continue
         values = transformed(cortex, quantity)
-        values = values[np.isfinite(values)]
+        identified = np.isfinite(values)
+        if name == "gabor_form" and "nx" in cortex:
+            identified &= np.asarray(cortex["nx"].values, dtype=np.float64) >= FEW_CYCLES
+        values = values[identified]
         if values.size < 2:
             left_out.append(f"{quantity}: not defined in the cortex")
             continue
@@ -174,9 +182,8 @@ def make_space(
         scales.append(scale)
     if not kept:
         raise InputError(f"expected at least one axis that varies in the cortex, got none ({'; '.join(left_out)})")
-    return Space(
-        name if tuple(quantities) == SPACES.get(name) else "chosen", tuple(kept), tuple(scales), tuple(left_out)
-    )
+    own = name == "model_free" and tuple(quantities) != MODEL_FREE
+    return Space("chosen" if own else name, tuple(kept), tuple(scales), tuple(left_out))
 
 
 def _signless(descriptors: xr.Dataset) -> bool:

@@ -329,8 +329,8 @@ def compare_published(
     -------
     xarray.Dataset
         Schema ``rfcompare-results/1``: `effect` is the total variation distance, `ceiling` what as many units drawn
-        from the published distribution show, `p_cells` the binned test's; `property_similarity` and `property_ceiling` are
-        Brain-Score's, for single quantities. There are no animals in a histogram, hence no interval and no p for them.
+        from the published distribution show, `p_cells` the binned test's; `property_similarity` and `property_ceiling`
+        are Brain-Score's, for single quantities. A histogram holds no animals, hence no interval and no p for them.
 
     Examples
     --------

@@ -106,11 +106,15 @@ class MeanDistances:
         """E|X − Y|-like terms of null, network and other animals for random weights of all subjects.
 
         Each is (count,): 2·C − N of the null and of the network, and the mean distance between animals. The last is
-        quadratic in the weights; it is shifted so that its mean over the draws is the unbiased one.
+        quadratic in the weights; it is shifted so that its mean over the draws is the unbiased one. Fewer than 4 seeds
+        or null populations are taken as they are: an interval over them would say nothing.
         """
-        animal = inference.student_weights(len(self.animals), count, generator)
-        seed = inference.student_weights(len(self.network), count, generator)
-        population = inference.student_weights(len(self.null), count, generator)
+        animal, seed, population = (
+            inference.student_weights(size, count, generator)
+            if size >= MIN_SUBJECTS
+            else np.full((count, size), 1 / size)
+            for size in (len(self.animals), len(self.network), len(self.null))
+        )
         null = 2 * np.vecdot(population @ self.null, animal) - population @ self.null_within
         network = 2 * np.vecdot(seed @ self.network, animal) - seed @ self.network_within
         others = np.vecdot(animal @ self.animals, animal)
@@ -122,7 +126,7 @@ class MeanDistances:
         everything = slice(None)
         sets: list[Array] = []
         for axis, size in enumerate((len(self.animals), len(self.network), len(self.null))):
-            if size < (MIN_SUBJECTS if axis == 0 else 2):
+            if size < MIN_SUBJECTS:
                 continue
             values = np.empty((size, 2))
             for left_out in range(size):
