@@ -154,8 +154,20 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 
 
 @main.command()
-@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
-@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
+@click.option(
+    "--fields",
+    multiple=True,
+    default=[DEFAULT_FIELDS],
+    show_default=True,
+    help="Population of receptive fields, or NAME=POPULATION; may be given several times.",
+)
+@click.option(
+    "--kernels",
+    multiple=True,
+    default=[DEFAULT_KERNELS],
+    show_default=True,
+    help="Population of kernels, or NAME=POPULATION; may be given several times.",
+)
 @field_options
 @kernel_options
 @click.option(
@@ -163,19 +175,43 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
     type=click.FloatRange(0, 1),
     help="Selection on both sides for the per-descriptor rows; never for the score.",
 )
-@click.option("--full", is_flag=True, help="Recompute everything that ships precomputed, with 999 untrained networks.")
 @seed_option
-@output_option("The results, as R.csv.")
+@click.option(
+    "--scores", type=click.Path(path_type=Path), help="Keep the similarity scores for the figure of the scores."
+)
+@output_option("The results, as R.csv; of several populations also the tables that answer which is nearer, beside it.")
 def compare(
-    fields: str, kernels: str, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
+    fields: tuple[str, ...],
+    kernels: tuple[str, ...],
+    min_r2: float | None,
+    seed: int,
+    scores: Path | None,
+    output: Path,
+    **reading: Any,
 ) -> None:
-    """Compare receptive fields with a network's kernels: a row per quantity."""
+    """Compare receptive fields with networks' kernels: a row per quantity; of several, which is nearer."""
     from rfcompare import pipeline
 
-    study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    pipeline.write_table(study.tables()["results"], output)
-    click.echo(study.answer())
-    click.echo(f"wrote {output}")
+    if len(fields) == len(kernels) == 1 and scores is None:
+        study = pipeline.Study.make(fields[0], kernels[0], seed=seed, min_r2=min_r2, progress=True, **reading)
+        pipeline.write_table(study.tables()["results"], output)
+        click.echo(study.answer())
+        click.echo(f"wrote {output}")
+        return
+    if min_r2 is not None:
+        raise InputError(
+            "expected no --min-r2 with several populations, got one; the score of networks is never selected"
+        )
+    answers = pipeline.answer(fields, kernels, seed=seed, progress=True, **reading)
+    for name, table in answers.tables().items():
+        path = output if name == "results" else output.with_name(f"{output.stem}_{name}{output.suffix}")
+        pipeline.write_table(table, path)
+        click.echo(f"wrote {path}")
+    if scores is not None:
+        pipeline.save_many(answers.scores(), scores)
+        click.echo(f"wrote {scores}")
+    for sentence in answers.sentences():
+        click.echo(sentence)
 
 
 @main.command()
@@ -188,7 +224,9 @@ def compare(
     type=click.FloatRange(0, 1),
     help="Selection on both sides for the per-descriptor rows; never for the score.",
 )
-@click.option("--full", is_flag=True, help="Recompute everything that ships precomputed, with 999 untrained networks.")
+@click.option(
+    "--full", is_flag=True, help="Add what takes minutes: survey, matches and training figures of these populations."
+)
 @seed_option
 @click.option(
     "-o",
@@ -207,7 +245,7 @@ def report(
 
     folder = pipeline.output_folder(output)
     study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    drawn, _ = pipeline.write_figures(study, pipeline.in_report(study), folder / "figures", progress=True)
+    drawn, _, left_out = pipeline.write_figures(study, pipeline.in_report(study), folder / "figures", progress=True)
     study.write_tables(folder / "tables")
     write_report(
         folder / "report.html",
@@ -216,7 +254,7 @@ def report(
         answer=study.answer(),
         figures=drawn,
         manifest=study.manifest(),
-        warnings=study.warnings(),
+        warnings=[*study.warnings(), *(f"figure left out, {why}" for why in left_out)],
     )
     study.write_manifest(folder / "manifest.json")
     click.echo(study.answer())
@@ -249,9 +287,11 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
     folder = pipeline.output_folder(output)
     study = pipeline.Study.make(fields, kernels, seed=seed, progress=True, **reading)
     options = {} if width is None else {"width": width}
-    _, written = pipeline.write_figures(study, names, folder, progress=True, **options)
+    _, written, left_out = pipeline.write_figures(study, names, folder, progress=True, **options)
     for path in written:
         click.echo(f"wrote {path}")
+    for why in left_out:
+        click.echo(f"left out {why}", err=True)
 
 
 @main.command()

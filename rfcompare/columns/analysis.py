@@ -43,7 +43,7 @@ def analyze_columns(
     smoothing: float = 60.0,
     alpha: float = 0.01,
     n_permutations: int = 999,
-    n_seeds: int = 6,
+    n_seeds: int = 4,
     seed: int | np.random.Generator | None = None,
 ) -> xr.DataTree:
     """Analyze ON and OFF subfields, their topology over cortex, and the average fields of cortical columns.
@@ -74,9 +74,9 @@ def analyze_columns(
     -------
     xarray.DataTree
         ``subfields`` always; with positions also ``topology``, ``as_published``, ``visuotopy``, ``scatter_ratio``,
-        ``columns`` (aggregate maps, profiles, structure, fitted Gabor ``rf_fit``, chosen model), ``growth``,
-        ``orientation`` and ``phase``. Attributes: ``kind``, ``units``, ``missing`` and ``conclusion`` (JSON lists of
-        sentences), ``seed``, and the options.
+        ``columns`` (aggregate maps, profiles and structure at every position; fitted Gabor ``rf_fit`` and chosen
+        model of those that share no cell), ``growth``, ``orientation`` and ``phase``. Attributes: ``kind``,
+        ``units``, ``missing`` and ``conclusion`` (JSON lists of sentences), ``seed``, and the options.
 
     Raises
     ------
@@ -308,7 +308,10 @@ def _columns(
             usable = off if np.isfinite(off).any() else whole
             origin[column, axis] = np.nanmean(usable) if np.isfinite(usable).any() else 0.0
     across = profiles(columns, orientation=orientation, frequency=cycles, origin=origin, alpha=alpha)
-    bank = columns.drop_vars(["n_cells", "disjoint", "members", "cell"])
+    # Overlapping averages repeat each other: only those that share no cell are fitted (the first where none is apart).
+    rows = np.flatnonzero(columns.disjoint.values)
+    rows = rows if rows.size else np.array([0])
+    bank = columns.drop_vars(["n_cells", "disjoint", "members", "cell"]).isel(unit=rows)
     # Likelihoods need to know how many pixels are independent; without that r² decides, as on maps without noise.
     known = "noise_acf" in bank.variables or "rf_half" in bank.variables
     if "noise_acf" in bank.variables:
@@ -320,13 +323,19 @@ def _columns(
     result["coherence"] = ("unit", np.abs(vector))
     result["frequency"] = ("unit", cycles)
     result["origin_x"], result["origin_y"] = ("unit", origin[:, 0]), ("unit", origin[:, 1])
-    result["rf_fit"] = (("unit", "y", "x"), predict(gabor, bank).values[:, 0])
-    result["r2"] = ("unit", np.asarray(gabor.r2.values, dtype=np.float64).reshape(-1))
-    result["fit_status"] = ("unit", gabor.status.values.reshape(-1))
-    result["model"] = ("unit", table.selected.values)
-    result["decided"] = ("unit", table.decided.values)
+
+    def spread(values: NDArray[Any], missing: Any) -> NDArray[Any]:
+        full = np.full((columns.sizes["unit"], *values.shape[1:]), missing, dtype=values.dtype)
+        full[rows] = values
+        return full
+
+    result["rf_fit"] = (("unit", "y", "x"), spread(predict(gabor, bank).values[:, 0], np.nan))
+    result["r2"] = ("unit", spread(np.asarray(gabor.r2.values, dtype=np.float64).reshape(-1), np.nan))
+    result["fit_status"] = ("unit", spread(gabor.status.values.reshape(-1).astype(object), ""))
+    result["model"] = ("unit", spread(table.selected.values.astype(object), ""))
+    result["decided"] = ("unit", spread(table.decided.values, False))
     result = result.assign_coords(candidate=("candidate", table.model.values))
-    result["candidate_r2"] = (("unit", "candidate"), table.r2.values)
+    result["candidate_r2"] = (("unit", "candidate"), spread(table.r2.values, np.nan))
     result.attrs |= {f"profile_{name}": value for name, value in across.attrs.items()}
     result.attrs["criterion"] = str(table.attrs["criterion"])
     return result

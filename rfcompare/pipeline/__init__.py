@@ -5,7 +5,8 @@ comparison gave. Fits are kept in a cache by the bank's fingerprint and the opti
 stopped and taken up again.
 """
 
-from rfcompare.pipeline.gallery import IN_REPORT, chosen_figures, draw, known_figures, write_figures
+from rfcompare.pipeline.answers import Answers, answer
+from rfcompare.pipeline.gallery import IN_REPORT, chosen_figures, draw, in_report, known_figures, write_figures
 from rfcompare.pipeline.population import (
     Population,
     cache_folder,
@@ -26,9 +27,11 @@ from rfcompare.pipeline.tables import (
 
 __all__ = [
     "IN_REPORT",
+    "Answers",
     "Population",
     "Study",
     "alexnet_table",
+    "answer",
     "cache_folder",
     "chosen_figures",
     "descriptor_table",
@@ -36,12 +39,15 @@ __all__ = [
     "fit_population",
     "fit_table",
     "fits_sentence",
+    "in_report",
     "known_figures",
+    "load_many",
     "null_descriptors",
     "open_population",
     "output_folder",
     "prepare",
     "result_table",
+    "save_many",
     "write_figures",
     "write_table",
 ]

@@ -106,6 +106,7 @@ def study_columns(
     *,
     kernels: str | os.PathLike[str] | xr.Dataset | None = "reference:alexnet",
     radius: float = 125.0,
+    compared: bool = True,
     seed: int = 0,
     progress: bool = False,
     **reading: Any,
@@ -120,6 +121,8 @@ def study_columns(
         A population of kernels; None compares with nothing.
     radius : float
         Of a column in cortex, µm.
+    compared : bool
+        Whether columns and single cells are compared with the kernels as populations, or columns only matched.
     seed : int
         Of everything drawn.
     progress : bool
@@ -146,6 +149,8 @@ def study_columns(
             return ColumnStudy(bank, tree, None, {}, None)
         network = to_signed(open_population(kernels, **reading))
         columns = separate_columns(tree["columns"].to_dataset())
+        if not compared:
+            return ColumnStudy(bank, tree, _beside(network, columns, seed=seed), {}, None)
         sides = {"cells": to_signed(bank), "columns": columns}
         conv1 = describe(fit(network, "gabor", seed=seed, progress=False))
         described = {name: describe(fit(side, "gabor", seed=seed, progress=False)) for name, side in sides.items()}

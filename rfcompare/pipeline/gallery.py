@@ -7,15 +7,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+import xarray as xr
+
 from rfcompare import figures
+from rfcompare.comparison import published
 from rfcompare.errors import InputError
-from rfcompare.pipeline.study import Study
+from rfcompare.matching import match
+from rfcompare.pipeline.cortex import study_columns
+from rfcompare.pipeline.study import BETWEEN, FITTED_NULL, Study
+from rfcompare.pipeline.tables import load_many
+from rfcompare.simulation.nulls import NULLS
+from rfcompare.sources.reference import path_of
+from rfcompare.taxonomy import survey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IN_REPORT = ("kernels", "fits", "gabor_space", "tuning")
-"""Figures of every report, in its order."""
+IN_REPORT = ("kernels", "fits", "gabor_space", "tuning", "score")
+"""Figures of every report, in its order; `in_report` adds those that a study's data allow."""
+
+MATCHED_FIELDS = 40
+"""Fields that the figure of the matches searches; of more, evenly spaced ones stand for all."""
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -28,18 +42,93 @@ def _fits(study: Study) -> Inputs:
     return (study.cortex.fits, study.network.fits), {}
 
 
+def _gabor_space(study: Study) -> Inputs:
+    null = study.nulls.get(FITTED_NULL)
+    nulls = () if null is None else (null.assign_attrs(title=NULLS[FITTED_NULL].title),)
+    return (study.cortex.fits, study.network.fits, *nulls), {"published": _ringach()}
+
+
+def _ringach() -> xr.Dataset:
+    """Ringach's histogram of macaque simple cells as the plane draws it."""
+    plane = published("ringach2002")
+    edges = {f"{name}_edge": (f"{name}_side", edge) for name, edge in zip(("nx", "ny"), plane.edges, strict=True)}
+    return xr.Dataset(
+        {"count": (("nx_bin", "ny_bin"), plane.counts)},
+        coords=edges,
+        attrs={"citation": plane.citation, "note": plane.note},
+    )
+
+
+def _matches(study: Study) -> Inputs:
+    fields = study.cortex.signed
+    if fields.sizes["unit"] > MATCHED_FIELDS:
+        fields = fields.isel(unit=np.linspace(0, fields.sizes["unit"] - 1, MATCHED_FIELDS).round().astype(int))
+    seed = int(study.options.get("seed", 0))
+    return (match(study.network.signed, fields, seed=seed, progress=False), study.network.signed, fields), {}
+
+
+def _score(study: Study) -> Inputs:
+    scores = {f"{study.network.label}{BETWEEN}{study.cortex.label}": study.results}
+    if study.embedded:
+        scores |= load_many(path_of("scores"))
+    return (scores,), {"multiverse": study.multiverse}
+
+
+def _survey(study: Study) -> Inputs:
+    shipped = pd.read_csv(path_of("survey"), comment="#", keep_default_na=False, na_values=[""])
+    if study.embedded:
+        return (shipped,), {}
+    own = {side.label: side.bank for side in (study.network, study.cortex)}
+    return (pd.concat([survey(own, torchvision=False, untrained=False), shipped], ignore_index=True),), {}
+
+
+def _color(study: Study) -> Inputs:
+    if tuple(study.network.bank.channel.values) != ("r", "g", "b"):
+        raise InputError(
+            f"expected color kernels with channels r, g, b, got {study.network.label} with "
+            f"{', '.join(map(str, study.network.bank.channel.values))}; give --kernels with three color channels"
+        )
+    return (study.network.bank,), {}
+
+
+def _training(study: Study) -> Inputs:
+    history = pd.read_csv(path_of("training-history"), comment="#")
+    return tuple(load_many(path_of("training-snapshots")).values()), {"history": history}
+
+
+def _columns(study: Study) -> Inputs:
+    found = study_columns(study.cortex.bank, kernels=study.network.bank, seed=int(study.options.get("seed", 0)))
+    return (found.bank, found.tree, found.beside), {}
+
+
 INPUTS: Mapping[str, Callable[[Study], Inputs]] = {
     "kernels": _kernels,
     "fits": _fits,
-    "gabor_space": _fits,
+    "gabor_space": _gabor_space,
     "tuning": _fits,
+    "columns": _columns,
+    "matches": _matches,
+    "score": _score,
+    "survey": _survey,
+    "color": _color,
+    "training": _training,
 }
-"""How a study becomes what a figure is drawn from."""
+"""How a study becomes what a figure is drawn from, in the order of the gallery."""
 
 
 def known_figures() -> list[str]:
     """Names of the gallery, in its order."""
     return [name for name in figures.FIGURES if name in INPUTS]
+
+
+def in_report(study: Study) -> list[str]:
+    """Figures of a study's report: `IN_REPORT`, color where kernels have it, columns where fields have positions."""
+    names = list(IN_REPORT)
+    if study.network.bank.sizes["channel"] == 3:
+        names.append("color")
+    if study.cortex.bank.sizes["channel"] == 2 and {"cortex_x", "cortex_y"} <= set(study.cortex.bank.coords):
+        names.append("columns")
+    return names
 
 
 def chosen_figures(name: str) -> list[str]:
@@ -78,7 +167,7 @@ def draw(study: Study, name: str, **options: Any) -> Figure:
 
 def write_figures(
     study: Study, names: list[str], folder: Path, *, progress: bool = False, **options: Any
-) -> tuple[dict[str, Figure], list[Path]]:
+) -> tuple[dict[str, Figure], list[Path], list[str]]:
     """Draw figures and write each as PDF and PNG with its numbers and its caption.
 
     Returns
@@ -87,12 +176,21 @@ def write_figures(
         By name, open.
     written : list of Path
         Every file.
+    left_out : list of str
+        Of several figures, those whose data this study lacks, each with what is missing; a single one raises instead.
     """
     from tqdm import tqdm
 
     drawn: dict[str, Figure] = {}
     written: list[Path] = []
+    left_out: list[str] = []
     for name in tqdm(names, desc="figures", unit="figure", disable=None if progress else True, leave=False):
-        drawn[name] = draw(study, name, **options)
+        try:
+            drawn[name] = draw(study, name, **options)
+        except InputError as error:
+            if len(names) == 1:
+                raise
+            left_out.append(f"{name}: {error}")
+            continue
         written += figures.save(drawn[name], name, folder)
-    return drawn, written
+    return drawn, written, left_out
