@@ -245,7 +245,8 @@ def report(
 
     folder = pipeline.output_folder(output)
     study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
-    drawn, _, left_out = pipeline.write_figures(study, pipeline.in_report(study), folder / "figures", progress=True)
+    names = pipeline.known_figures() if full else pipeline.in_report(study)
+    drawn, _, left_out = pipeline.write_figures(study, names, folder / "figures", progress=True)
     study.write_tables(folder / "tables")
     write_report(
         folder / "report.html",

@@ -20,8 +20,10 @@ from rfcompare.pipeline.tables import (
     alexnet_table,
     descriptor_table,
     fit_table,
+    load_many,
     output_folder,
     result_table,
+    save_many,
     write_table,
 )
 

@@ -15,12 +15,19 @@ import xarray as xr
 
 from rfcompare import __version__
 from rfcompare.bank import fingerprint, make_rng, select, write_beside
-from rfcompare.comparison import compare
+from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
 from rfcompare.descriptors import describe, describe_maps
+from rfcompare.fitting import fit
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
+
+BETWEEN = " – "
+"""What stands between a network's and a cortex's name."""
+
+EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
+"""The populations that a study takes where none is named: for them the shipped tables of real ones stand beside."""
 
 NOT_TESTED = "not yet tested against chance"
 
@@ -29,6 +36,9 @@ N_UNTRAINED = 999
 
 N_NULL = 20
 """Populations of every other null: the score's zero is their mean, and its jackknife needs several."""
+
+FITTED_NULL = "spectrum_noise"
+"""The null whose Gabor parameters are fitted as well: the one that is the score's zero."""
 
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
@@ -45,6 +55,8 @@ class Study:
         What `rfcompare.compare` gave.
     nulls : mapping of str to xarray.Dataset
         Descriptors of the null ensembles.
+    multiverse : pandas.DataFrame
+        The score over null, space, selection and descriptors.
     options : dict
         What was asked for, for the manifest.
     seconds : dict
@@ -55,6 +67,7 @@ class Study:
     network: Population
     results: xr.Dataset
     nulls: Mapping[str, xr.Dataset]
+    multiverse: pd.DataFrame
     options: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -112,10 +125,17 @@ class Study:
             results = compare(cortex.descriptors, network.descriptors, nulls=nulls, seed=seed)
             if min_r2 is not None:
                 results = _with_selected_rows(results, cortex, network, min_r2=min_r2, seed=seed)
+        with steps("vary the choices"):
+            universe = multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed)
         options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
         options |= {"layout": str(layout) if layout else None}
         options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
-        return cls(cortex, network, results, nulls, options, steps.seconds)
+        return cls(cortex, network, results, nulls, universe, options, steps.seconds)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether both sides are the shipped defaults."""
+        return {self.network.name, self.cortex.name} == set(EMBEDDED)
 
     @property
     def simulated(self) -> bool:
@@ -156,6 +176,10 @@ class Study:
         """Every table of the report by file name."""
         return {
             "results": result_table(self.results),
+            "differences": difference_table(self.results),
+            "multiverse": self.multiverse,
+            "published": published_table(self.network, self.nulls, seed=int(self.options["seed"])),
+            "published_claims": claim_table(self.network),
             "fields_fits": fit_table(self.cortex.fits),
             "kernels_fits": fit_table(self.network.fits),
             "fields_descriptors": descriptor_table(self.cortex.descriptors),
@@ -232,7 +256,7 @@ class Study:
 def null_descriptors(
     network: Population, *, seed: int | np.random.Generator = 0, n_untrained: int = N_UNTRAINED, progress: bool = False
 ) -> dict[str, xr.Dataset]:
-    """Model-free descriptors of every null ensemble of a network's kernels.
+    """Descriptors of every null ensemble of a network's kernels.
 
     Parameters
     ----------
@@ -257,8 +281,29 @@ def null_descriptors(
     bar = tqdm(NULLS, desc="nulls", unit="null", disable=None if progress else True, leave=False)
     for name, stream in zip(bar, generator.spawn(len(NULLS)), strict=True):
         n = n_untrained if name == "untrained" else N_NULL
-        described[name] = describe_maps(simulate_null(network.signed, name, n_populations=n, seed=stream))
+        drawn = simulate_null(network.signed, name, n_populations=n, seed=stream)
+        # The score's own null is fitted too, so that nx and ny stand beside what chance gives.
+        described[name] = describe(fit(drawn, "gabor", seed=0)) if name == FITTED_NULL else describe_maps(drawn)
     return described
+
+
+def published_table(network: Population, nulls: Mapping[str, xr.Dataset], *, seed: int) -> pd.DataFrame:
+    """A population beside every published distribution that ships, a row each."""
+    return result_table(compare_published(network.descriptors, nulls=nulls, seed=seed))
+
+
+def claim_table(network: Population) -> pd.DataFrame:
+    """What Ringach 2002 found of ICA and sparse coding, asked of a population, a row a claim."""
+    return pd.DataFrame(ringach_claims(network.descriptors)).T.rename_axis("claim").reset_index()
+
+
+def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.DataFrame:
+    """A table with the names of its two sides in the first columns."""
+    copy = table.copy()
+    copy.insert(0, "network", network)
+    if cortex is not None:
+        copy.insert(1, "cortex", cortex)
+    return copy
 
 
 class _Steps:

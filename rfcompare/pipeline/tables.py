@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from rfcompare.bank import to_signed, write_beside
+from rfcompare.bank import canonical, check, existing_file, to_signed, write_beside
 from rfcompare.errors import InputError
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
@@ -81,6 +82,22 @@ def result_table(results: xr.Dataset) -> pd.DataFrame:
     frame = results.to_dataframe().reset_index()
     first = ["quantity", *SCHEMAS["results"].variables]
     return frame[[*first, *[name for name in frame if name not in first]]]
+
+
+def save_many(datasets: Mapping[str, xr.Dataset], path: str | os.PathLike[str]) -> None:
+    """Keep several checked Datasets in one file, a group each, in their order."""
+    groups = {
+        f"{index:03d}": check(data).assign_attrs(group=name) for index, (name, data) in enumerate(datasets.items())
+    }
+    with write_beside(path) as part:
+        xr.DataTree.from_dict(groups).to_netcdf(part, engine="h5netcdf")
+
+
+def load_many(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
+    """What `save_many` kept, by name."""
+    with xr.open_datatree(existing_file(path), engine="h5netcdf") as tree:
+        kept = [canonical(group.to_dataset().load()) for group in tree.children.values()]
+    return {str(data.attrs["group"]): check(data) for data in kept}
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
