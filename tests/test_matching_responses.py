@@ -1,0 +1,295 @@
+"""Response level and like with like: hand-worked cases, rsatoolbox, and populations that do or do not differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+
+import rfcompare as rfc
+from rfcompare.errors import InputError
+from rfcompare.matching import (
+    Gratings,
+    compare_responses,
+    dissimilarity,
+    like_with_like,
+    linear_cka,
+    respond,
+    rsa,
+    sweep_scale,
+    tuning,
+)
+
+Array = npt.NDArray[np.float64]
+
+PREFERENCE = 0.02
+"""Relative difference of answers after a shift or a scaling: the centroid is found to a fraction of a pixel."""
+
+
+def grid(size: int) -> Array:
+    return np.asarray(np.arange(size) - (size - 1) / 2)
+
+
+def gabors(n: int, seed: int, *, cycles: tuple[float, float] = (0.25, 0.5), size: int = 21) -> Array:
+    """Maps (n, y, x) of random orientation, phase and place; nx in `cycles`, envelope SD near 2.2 pixels."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(grid(size), grid(size))
+    maps = []
+    for _ in range(n):
+        angle, phase, sigma = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(1.8, 2.6)
+        frequency = rng.uniform(*cycles) / sigma
+        dx, dy = x - rng.uniform(-1, 1), y - rng.uniform(-1, 1)
+        u = np.cos(angle) * dx + np.sin(angle) * dy
+        maps.append(np.exp(-(dx**2 + dy**2) / (2 * sigma**2)) * np.cos(2 * np.pi * frequency * u + phase))
+    return np.stack(maps)
+
+
+def bank_of(maps: npt.ArrayLike, kind: str = "simulated", **options: object) -> xr.Dataset:
+    array = np.asarray(maps, float)
+    return rfc.make_bank(array[:, None], channel=("signed",), kind=kind, **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Responses
+
+
+def test_responses_to_gratings_are_inner_products() -> None:
+    x, y = np.meshgrid(grid(25), grid(25))
+    u = np.cos(np.radians(120)) * x + np.sin(np.radians(120)) * y  # the carrier of stripes at 30°
+    even, odd = (np.exp(-(x**2 + y**2) / 18) * wave(2 * np.pi * 0.15 * u) for wave in (np.cos, np.sin))
+    stimuli = Gratings(np.array([0.05, 0.15, 0.3]), np.arange(0, 180, 30.0), np.arange(0, 360, 90.0))
+    answers = respond(bank_of([even, odd]), stimuli, nonlinearity="linear")
+    assert answers.dims == ("unit", "orientation", "frequency", "phase") and answers.shape == (2, 6, 3, 4)
+    for orientation, frequency, phase in ((30.0, 0.15, 0.0), (90.0, 0.05, 270.0), (0.0, 0.3, 90.0)):
+        across = np.radians(orientation + 90)
+        carrier = 2 * np.pi * frequency * (np.cos(across) * x + np.sin(across) * y) + np.radians(phase)
+        at = {"orientation": orientation, "frequency": frequency, "phase": phase}
+        # The even map's centroid is the middle, so the sum over pixels is all there is.
+        assert answers.isel(unit=0).sel(at).item() == pytest.approx((even * np.cos(carrier)).sum(), abs=1e-9)
+    table = tuning(respond(bank_of([even, odd]), stimuli))
+    assert table.preferred_orientation.values.tolist() == [30.0, 30.0]
+    assert table.preferred_frequency.values.tolist() == [0.15, 0.15]
+    # Half-rectified: the even map answers phase 0, the odd one (sin u = cos(u − 90°)) phase −90° = 270°.
+    by_phase = respond(bank_of([even, odd]), stimuli).sel(orientation=30.0, frequency=0.15)
+    assert by_phase.phase.values[by_phase.argmax("phase").values].tolist() == [0.0, 270.0]
+
+
+def test_place_and_scale_do_not_change_what_a_field_answers() -> None:
+    x, y = np.meshgrid(grid(41), grid(41))
+
+    def field(x0: float, y0: float, size: float) -> Array:
+        dx, dy = (x - x0) / size, (y - y0) / size
+        return np.asarray(np.exp(-(dx**2 + dy**2) / 8) * np.cos(2 * np.pi * 0.15 * (0.8 * dx + 0.6 * dy)))
+
+    frequencies = np.array([0.1, 0.15, 0.2])
+    here = respond(bank_of([field(0, 0, 1)]), Gratings(frequencies))
+    there = respond(bank_of([field(4, -3, 1)]), Gratings(frequencies))
+    assert np.allclose(here, there, atol=PREFERENCE * here.max().item())
+    twice = respond(bank_of([field(0, 0, 2)]), Gratings(frequencies), scale=(0.5, 0.5))
+    # Twice as long and wide: four times as many pixels.
+    assert np.allclose(twice, 4 * here, atol=PREFERENCE * twice.max().item())
+
+
+def test_patches_are_seen_by_the_field_at_their_middle() -> None:
+    rng = np.random.default_rng(0)
+    maps = gabors(5, seed=1)
+    images = rng.normal(size=(7, 21, 21))
+    centered = bank_of(maps)
+    answers = respond(centered, images, nonlinearity="linear")
+    assert answers.dims == ("unit", "image") and answers.shape == (5, 7)
+    shifted = bank_of(np.pad(maps, ((0, 0), (8, 0), (0, 8))))  # the same fields elsewhere on a larger grid
+    again = respond(shifted, images, nonlinearity="linear")
+    # Interpolated to a centroid that the larger map finds a little elsewhere.
+    assert np.corrcoef(answers.values.ravel(), again.values.ravel())[0, 1] > 0.98
+    assert (respond(centered, images) >= 0).all()
+    assert np.allclose(respond(centered, images, nonlinearity="squared"), respond(centered, images) ** 2)
+    for wrong in (images[0], np.full((1, 5, 5), np.nan)):
+        with pytest.raises(InputError, match="finite images"):
+            respond(centered, wrong)
+    with pytest.raises(InputError, match="nonlinearity"):
+        respond(centered, images, nonlinearity="cubed")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Geometries
+
+
+def test_cka_worked_by_hand() -> None:
+    # Four stimuli on one axis, 0 0 1 1, centered ±1/2: the Gram matrix is 1/4 · s sᵀ with s = (−1, −1, 1, 1).
+    x = np.array([[0.0], [0.0], [1.0], [1.0]])
+    # 0 1 0 1: s' = (−1, 1, −1, 1) is orthogonal to s, so plain CKA is (s·s')²/(|s|²|s'|²) = 0.
+    y = np.array([[0.0], [1.0], [0.0], [1.0]])
+    assert linear_cka(x, x, debiased=False) == pytest.approx(1.0)
+    assert linear_cka(x, y, debiased=False) == pytest.approx(0.0)
+    # Both axes against one: K = ¼(ssᵀ + s's'ᵀ), ⟨K, L⟩ = |s|⁴/16 = 1, |K| = √2·1, |L| = 1: 1/√2.
+    assert linear_cka(np.hstack([x, y]), x, debiased=False) == pytest.approx(1 / np.sqrt(2))
+
+
+def test_debiasing_takes_away_what_many_units_add() -> None:
+    rng = np.random.default_rng(2)
+    plain, debiased = [], []
+    for _ in range(40):
+        x, y = rng.normal(size=(20, 200)), rng.normal(size=(20, 200))
+        plain.append(linear_cka(x, y, debiased=False))
+        debiased.append(linear_cka(x, y))
+    # Unrelated populations: about units/(units + stimuli) = 0.91 without, 0 with, SD over runs about 0.07.
+    assert np.mean(plain) > 0.85 and abs(np.mean(debiased)) < 0.04
+    assert linear_cka(x, x) == pytest.approx(1.0) and linear_cka(
+        x, x @ np.linalg.qr(rng.normal(size=(200, 200)))[0]
+    ) == (pytest.approx(1.0))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # rsatoolbox fills ints with NaN
+def test_against_rsatoolbox() -> None:
+    data = pytest.importorskip("rsatoolbox.data")
+    rdm = pytest.importorskip("rsatoolbox.rdm")
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(15, 30))
+    y = x[:, :12] @ rng.normal(size=(12, 25)) + rng.normal(size=(15, 25))
+
+    def theirs(values: Array) -> object:
+        shown = data.Dataset(values, obs_descriptors={"stimulus": np.arange(len(values))})
+        return rdm.calc_rdm(shown, method="euclidean", descriptor="stimulus")
+
+    a, b = theirs(x), theirs(y)
+    assert np.allclose(a.dissimilarities[0], dissimilarity(x))  # type: ignore[attr-defined]
+    assert rdm.compare(a, b, method="corr").item() == pytest.approx(rsa(dissimilarity(x), dissimilarity(y)))
+    # Linear CKA is the whitened cosine of Euclidean dissimilarities (Diedrichsen et al. 2021); theirs is iterative.
+    assert rdm.compare(a, b, method="cosine_cov").item() == pytest.approx(linear_cka(x, y, debiased=False), abs=1e-6)
+    again = x + 0.5 * rng.normal(size=x.shape)
+    runs = data.Dataset(
+        np.concatenate([x, again]),
+        obs_descriptors={"stimulus": np.tile(np.arange(15), 2), "run": np.repeat([0, 1], 15)},
+    )
+    crossed = rdm.calc_rdm(runs, method="crossnobis", descriptor="stimulus", cv_descriptor="run")
+    assert np.allclose(crossed.dissimilarities[0], dissimilarity(x, again))
+
+
+def test_crossvalidated_dissimilarities_are_not_inflated_by_noise() -> None:
+    rng = np.random.default_rng(4)
+    x = np.repeat(rng.normal(size=(5, 400)), 2, axis=0)  # stimuli 2i and 2i + 1 are the same
+    one, two = (x + rng.normal(size=x.shape) for _ in range(2))
+    upper = np.triu_indices(10, 1)
+    same = (upper[0] // 2) == (upper[1] // 2)
+    # Plain: 2 noise variances; crossed: 0, with an SD of 2/√400 = 0.1 each.
+    assert dissimilarity(one)[same].mean() == pytest.approx(2.0, abs=0.2)
+    assert abs(dissimilarity(one, two)[same].mean()) < 0.15
+
+
+def test_populations_alike_and_not_alike() -> None:
+    cells = bank_of(gabors(90, seed=5), subject=np.repeat([f"F{i}" for i in range(6)], 15).tolist())
+    alike = bank_of(gabors(60, seed=6))
+    narrow = bank_of(gabors(60, seed=7, cycles=(0.9, 1.1)))
+    # Gratings see little but spectra, so noise of the kernels' spectrum answers them much like the kernels; pixels
+    # without any order do not.
+    table = compare_responses(alike, cells, null="pixel_shuffled", n_nulls=9, seed=0)
+    other = compare_responses(narrow, cells, null="pixel_shuffled", n_nulls=9, seed=0)
+    assert table.quantity.values.tolist() == ["cka_gratings", "rsa_gratings"]
+    assert table.attrs["direction"].startswith("higher = more alike")
+    for quantity in table.quantity.values:
+        row, far = table.sel(quantity=quantity), other.sel(quantity=quantity)
+        assert row.effect > far.effect + 0.1
+        assert row.effect > row.null and row.effect > 0.9 * row.ceiling
+        # Nine nulls, none as near: p = 1/10, which is said to be the smallest possible.
+        assert row.p == pytest.approx(0.1) == row.p_smallest
+        assert row.ci_low < row.effect < row.ci_high and row.n_subjects_b == 6
+    assert table.ceiling_kind.values[0] == "each subject against the others"
+    same = compare_responses(cells, cells, null=None)
+    assert same.effect.values == pytest.approx(1.0) and np.isnan(same.null).all()
+    assert "demonstration" in str(table.note.values[0])
+
+
+def test_images_and_halves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    clean = gabors(40, seed=9)
+    halves = clean + 0.1 * rng.normal(size=(2, *clean.shape))
+    cells = bank_of(halves.mean(0), half=halves[:, :, None], deg_per_px=0.5)
+    images = rng.normal(size=(60, 21, 21)).cumsum(1).cumsum(2)
+    table = compare_responses(bank_of(gabors(40, seed=10)), cells, images=images, null="pixel_shuffled", n_nulls=3)
+    assert table.sizes["quantity"] == 4 and (table.effect > table.null).all()
+    assert "halves of units" in str(table.ceiling_kind.values[0])
+    rfc.save(table, tmp_path / "R.nc")
+    assert rfc.load(tmp_path / "R.nc").identical(table)
+    with pytest.raises(InputError, match="usable units"):
+        compare_responses(cells.isel(unit=[0]), cells)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Like with like
+
+
+def test_a_real_difference_in_cycles_survives() -> None:
+    kernels = bank_of(gabors(40, seed=11, cycles=(0.7, 0.8), size=17), kind="learned")
+    cells = bank_of(gabors(60, seed=12, cycles=(0.2, 0.3), size=25), noise_sd=0.02, deg_per_px=2.0)
+    table = like_with_like(kernels, cells, "nx", seed=0, progress=False)
+    assert table.index.tolist() == [
+        "as they are",
+        "kernels with the cells' noise",
+        "kernels through the recording",
+        "cells cut to the kernels' window",
+        "both",
+    ]
+    # Drawn from 0.7–0.8 and 0.2–0.3.
+    assert table.loc["as they are", "difference"] == pytest.approx(0.5, abs=0.05)
+    assert table.attrs["survives"] and "in every condition" in table.attrs["claim"]
+    assert (table.interval_over == "these cells only").all() and (table.kind_kernels == "learned").all()
+
+
+def test_a_difference_that_the_recording_makes_does_not_survive() -> None:
+    maps = gabors(60, seed=13, cycles=(0.3, 0.5), size=17)
+    # The "cells" are the kernels' own kind behind a stimulus element of twice the envelope's SD: fewer cycles pass.
+    kernels = bank_of(maps[:30], kind="learned")
+    blurred = rfc.estimation.measure_like(bank_of(maps[30:]), bank_of(maps), by="px", steps=("grid", "spot"), spot=5.0)
+    cells = bank_of(blurred.rf.values[:, 0], deg_per_px=1.0, subject=np.repeat(list("ABCDE"), 6).tolist())
+    cells = cells.assign_attrs(stimulus=json.dumps({"class": "sparse noise", "element_deg": 5.0}))
+    plain = like_with_like(kernels, cells, "centroid_cycles", by="degree", deg_per_px=1.0, snr=400.0, seed=0)
+    # More cycles as they are, over the five animals …
+    assert plain.loc["as they are", "ci_low"] > 0 and plain.loc["as they are", "interval_over"] == "5 subjects"
+    # … and none left once the kernels are seen through the same element.
+    assert abs(plain.loc["kernels through the recording", "difference"]) < 0.5 * plain.loc["as they are", "difference"]
+    assert not plain.attrs["survives"] and plain.attrs["claim"].endswith("does not survive every condition")
+    with pytest.raises(InputError, match="without scale"):
+        like_with_like(kernels, cells, "frequency")
+
+
+def test_noise_adds_carrier_cycles_to_the_real_kernels(shared_data: Path) -> None:
+    """Noise alone, at a signal-to-noise ratio of 1, makes fitted nx larger: the reason for `like_with_like`."""
+    weights = np.load(shared_data / "kernels" / "caffenet_conv1_96x3x11x11_bgr_f32.npy")[:, ::-1]
+    kernels = rfc.to_signed(rfc.make_bank(weights, channel=("r", "g", "b"), kind="learned", rows="down"))
+
+    def median_nx(bank: xr.Dataset) -> float:
+        return float(rfc.describe(rfc.fit(bank, "gabor", seed=0, progress=False)).nx.median())
+
+    clean = median_nx(kernels)
+    assert clean == pytest.approx(0.355, abs=0.01)
+    noisy = [
+        median_nx(rfc.estimation.measure_like(kernels, kernels, steps=("noise",), snr=1.0, seed=seed))
+        for seed in range(8)
+    ]
+    # Over 40 draws of the noise the median is 0.379 on average with an SD of 0.030, from 0.308 to 0.456.
+    assert min(noisy) > 0.30 and max(noisy) < 0.47
+    assert np.mean(noisy) > clean
+
+
+def test_the_score_over_assumed_scales_peaks_where_sizes_match() -> None:
+    cells = bank_of(gabors(80, seed=14), deg_per_px=0.5, subject=np.repeat(list("ABCDE"), 16).tolist())
+    kernels = bank_of(gabors(60, seed=15), kind="learned")
+    table = sweep_scale(kernels, cells, [0.1, 0.25, 0.5, 1.0, 2.5], null="pixel_shuffled", n_nulls=5, seed=0)
+    assert table.scale.tolist() == ["assumed"] * 5 + ["size-matched"]
+    # Drawn alike, on pixels of 0.5°.
+    assert table.deg_per_px.iloc[5] == pytest.approx(0.5, rel=0.1)
+    assert table.score.iloc[:5].argmax() == 2 and table.score.iloc[[0, 4]].max() < table.score.iloc[2] - 0.1
+    assert table.score.iloc[5] == pytest.approx(table.score.iloc[2], abs=0.1)
+    # The null has one size, so 0 means the same in every row.
+    assert table.null_distance.nunique() == 1
+    assert (table.kernel_radius / table.deg_per_px).round(6).nunique() == 1
+    seen = sweep_scale(kernels, cells, [0.5], null="pixel_shuffled", n_nulls=2, steps=("grid", "spot"), seed=0)
+    assert len(seen) == 2 and json.loads(seen.attrs["steps"]) == ["grid", "spot"]
+    with pytest.raises(InputError, match="positive deg_per_px"):
+        sweep_scale(kernels, cells, [0.0])
+    with pytest.raises(InputError, match="in px"):
+        sweep_scale(cells, kernels, [0.5])
