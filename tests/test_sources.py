@@ -111,7 +111,7 @@ def test_a_saved_bank_opens_identically(truth: xr.Dataset, tmp_path: Path) -> No
     rfc.save(truth, tmp_path / "bank.h5")
     opened = rfc.open_fields(tmp_path / "bank.h5")
     xr.testing.assert_identical(opened.drop_attrs(), truth.drop_attrs())
-    assert opened.attrs == {**truth.attrs, "file": "bank.h5"}
+    assert opened.attrs == {**truth.attrs, "file": "bank.h5", "sha256": sources.kernels.sha256_of(tmp_path / "bank.h5")}
     lazy = rfc.open_fields(tmp_path / "bank.h5", chunks={"unit": 2})
     assert lazy.rf.chunks is not None
     same(lazy.compute(), truth)
@@ -161,6 +161,21 @@ def test_a_file_written_by_hand_opens(truth: xr.Dataset, tmp_path: Path) -> None
     assert list(bank.subject.values) == list("AABBC")
     assert bank.attrs["kind"] == "measured"
     assert bank.attrs["stimulus"] == "sparse noise"
+
+
+def test_the_readmes_way_of_writing_a_file_works(
+    truth: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = [block.split("```")[0] for block in readme.split("```python") if 'File("my_fields.h5", "w")' in block]
+    monkeypatch.chdir(tmp_path)
+    maps = np.random.default_rng(0).normal(size=(3, 2, 20, 24))  # the README's grid has 24 × 20 pixels of 2°
+    exec(code, {"maps": maps, "names": ["a", "b", "c"], "animals": ["F1", "F1", "F2"]})
+    bank = rfc.open_fields("my_fields.h5")
+    np.testing.assert_array_equal(bank.rf.values, maps)
+    assert (bank.attrs["units"], bank.attrs["kind"], list(bank.unit.values)) == ("degree", "measured", ["a", "b", "c"])
+    assert (float(bank.x[0]), float(bank.y[0])) == (-23.0, -19.0)
+    assert json.loads(bank.attrs["stimulus"])["class"] == "sparse noise"
 
 
 def test_by_hand_rows_from_the_top_are_told_by_descending_y(truth: xr.Dataset, images: Any, tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import nn
 
+HASHED_BYTES = 2**30
+"""Larger files are not hashed: that would read whole what is opened lazily."""
+
 __all__ = ["available", "copy_out", "fetch", "inspect", "load_kernels", "open_fields"]
 
 
@@ -100,9 +103,12 @@ def open_fields(
         bank = reference.open_reference(text)
     else:
         from rfcompare.bank import existing_file
+        from rfcompare.sources.kernels import sha256_of
 
         path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
         bank = _open(path, layout, chunks).assign_attrs(file=path.name)
+        if "sha256" not in bank.attrs and path.stat().st_size <= HASHED_BYTES:
+            bank = bank.assign_attrs(sha256=sha256_of(path))
     if deg_per_px is not None:
         bank = _with_scale(bank, deg_per_px)
     return bank if chunks is None else bank.chunk(_chunks(chunks))

@@ -126,6 +126,10 @@ def _some(names: list[str], limit: int = 6) -> str:
     return ", ".join(str(name) for name in names[:limit]) + more
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _bounded(shape: tuple[int, ...], where: str) -> None:
     elements = 1
     for size in shape:
@@ -140,8 +144,10 @@ def _bounded(shape: tuple[int, ...], where: str) -> None:
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"cannot read {path} as a NumPy array ({error}); save it again with numpy.save") from None
+    except Exception as error:  # a damaged header stops NumPy, its tokenizer or the evaluation of its literal
+        raise InputError(
+            f"cannot read {path} as a NumPy array ({_first_line(error)}); save it again with numpy.save"
+        ) from None
     if not isinstance(mapped, np.ndarray):
         raise InputError(f"expected one array in {path}, got an archive; rename it to .npz and pass key=")
     _bounded(mapped.shape, str(path))
@@ -160,8 +166,10 @@ def _read_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
             return np.asarray(archive[key]), key
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"cannot read {path} as a NumPy archive ({error}); save it with numpy.savez") from None
+    except Exception as error:  # a damaged archive stops zipfile, zlib or NumPy, each with exceptions of its own
+        raise InputError(
+            f"cannot read {path} as a NumPy archive ({_first_line(error)}); save it with numpy.savez"
+        ) from None
 
 
 def _npz_shape(archive: Any, name: str) -> tuple[int, ...]:
@@ -201,9 +209,9 @@ def _read_torch(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
             "alone with torch.save(model.state_dict(), FILE)"
         ) from None
     except Exception as error:  # torch reports a damaged file by many exceptions, none of them its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot read {path} as PyTorch weights ({reason}); save them with torch.save(model.state_dict(), FILE)"
+            f"cannot read {path} as PyTorch weights ({_first_line(error)}); save them with "
+            "torch.save(model.state_dict(), FILE)"
         ) from None
     if isinstance(content, torch.Tensor):
         return tensor_to_array(content, str(path)), ""

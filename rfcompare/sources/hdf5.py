@@ -206,7 +206,7 @@ class Reader:
         return [text_name(name) for name in node] if isinstance(node, h5py.Group) else []
 
     def expand(self, pattern: str) -> list[tuple[str, str]]:
-        """Datasets whose path matches `pattern`, in natural order, each with what the first ``*`` stood for.
+        """Datasets whose path matches `pattern`, in natural order, each with what its ``*`` stood for.
 
         A pattern without ``*`` is its own only match.
         """
@@ -225,7 +225,7 @@ class Reader:
             return
         for child in self.children(base or "/"):
             if child == parts[0] or ("*" in parts[0] and fnmatch.fnmatchcase(child, parts[0])):
-                own = label or (child if "*" in parts[0] else "")
+                own = "/".join(part for part in (label, child) if part) if "*" in parts[0] else label
                 yield from self._expand(f"{base}/{child}", parts[1:], own)
 
     # Reading -------------------------------------------------------------------------------------------------------

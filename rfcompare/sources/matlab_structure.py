@@ -6,6 +6,7 @@ element lies within its parent and has a type that may stand in its place.
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -25,8 +26,8 @@ _HEADER = 128
 _NAME_BYTES = 2**14
 _MAX_DEPTH = 32
 _MAX_DIMS = 32
-MAX_BYTES = 2**33
-"""A variable that unpacks to more than this is a mistake or an attack."""
+MAX_BYTES = 2**31
+"""The format's own limit for one variable; what unpacks to more is not read."""
 
 
 class _Damaged(Exception):
@@ -42,7 +43,7 @@ def check_variable(path: Path, name: str) -> None:
         An element is cut off, or of a type that cannot stand where it does.
     """
     with path.open("rb") as file:
-        content = memoryview(file.read())
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     order = "<" if bytes(content[126:128]) == b"IM" else ">"
     try:
         for kind, data in _elements(content[_HEADER:], order):
