@@ -318,7 +318,7 @@ def _comparison_text(result: xr.Dataset) -> str:
         f"{attrs.get('seed', 'not recorded')}) or from the rank among null populations, as each row's hypothesis says, "
         "and are adjusted over the rows of one family by Holm; an empty cell was not computed."
     )
-    if axes := space.get("quantities"):
+    if axes := list(space.get("scales", {})):
         text += f" The score's space: {', '.join(map(str, axes))}, each in robust SDs of the first population."
     if nulls:
         listed = ", ".join(

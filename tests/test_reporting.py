@@ -1,0 +1,332 @@
+"""The page: what it says, what it escapes, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import rfcompare as rfc
+from rfcompare import figures, reporting
+from rfcompare.descriptors import describe_maps
+from rfcompare.simulation import simulate_population
+
+LARGEST_PAGE = 5_000_000
+"""Bytes: a page that still opens on a phone."""
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>\"'&"
+
+
+@pytest.fixture(scope="module")
+def fits() -> list[xr.Dataset]:
+    cortex, _ = simulate_population(n=30, n_subjects=4, size=13, snr=4, deg_per_px=0.5, seed=1)
+    kernels, _ = simulate_population(n=20, size=11, seed=2)
+    kernels = kernels.assign_attrs(kind="learned", title="small net", citation="A 2001", sha256="ab" * 32)
+    cortex = cortex.assign_attrs(title="simulated cortex", citation="assumed parameters")
+    return [rfc.fit(bank, "gabor", seed=0) for bank in (cortex, kernels)]
+
+
+@pytest.fixture(scope="module")
+def result(fits: list[xr.Dataset]) -> xr.Dataset:
+    null, _ = simulate_population("gaussian", n=40, n_subjects=2, size=11, seed=5)
+    a, b = (rfc.describe(fitted) for fitted in fits)
+    return rfc.compare(a, b, nulls={"random_gabor": describe_maps(null)}, n_permutation=49, seed=0)
+
+
+@pytest.fixture(scope="module")
+def page(fits: list[xr.Dataset], result: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    return rfc.write_report(
+        folder / "report.html",
+        fits=fits,
+        result=result,
+        figures={"gabor_space": figures.gabor_space(*fits), "fits": figures.fits(*fits)},
+        tables={"extra": pd.DataFrame({"word": ["=1+1", HOSTILE], "number": [-1.5, np.nan]})},
+        manifest={"rfcompare": "0.1.0", "packages": {"numpy": "2.0"}, "seed": 0, "note": HOSTILE},
+        warnings=["subjects are unknown", HOSTILE],
+    )
+
+
+@pytest.fixture(scope="module")
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------ what it says
+
+
+def test_the_answer_stands_first(text: str, result: xr.Dataset) -> None:
+    answer = re.search(r'id="answer">([^<]+)<', text)
+    assert answer
+    score = float(result.effect.sel(quantity="similarity_score"))
+    assert answer[1].startswith("Demonstration: depends on assumed parameters.")
+    assert f"is {score:.2f}, 95 % interval" in answer[1]
+    assert "simulated cortex (simulated)" in answer[1]
+    assert "small net (learned)" in answer[1]
+    assert text.index('id="answer"') < text.index('id="evidence"') < text.index('id="methods"')
+
+
+def test_without_a_null_there_is_no_similarity(fits: list[xr.Dataset], tmp_path: Path) -> None:
+    descriptors = [rfc.describe(fitted) for fitted in fits]
+    untested = rfc.compare(*descriptors, n_permutation=19, seed=0)
+    for number, result in enumerate((None, untested)):
+        page = rfc.write_report(tmp_path / f"{number}.html", fits=fits, result=result).read_text(encoding="utf-8")
+        assert "not yet tested against chance" in page
+        assert "similarity score of" not in page
+
+
+def test_methods_say_what_was_run(text: str, fits: list[xr.Dataset]) -> None:
+    assert "30 units of 4 subjects, 13 × 13 pixels" in text
+    assert f"engine {fits[0].attrs['engine']}" in text
+    assert f"median r² {np.median(fits[1].r2.values):.3f}" in text
+    assert "49 random labelings (seed 0)" in text
+    assert "ab" * 32 in text
+    assert "simulated from assumed parameters: nothing here is a finding about an animal" in text
+
+
+def test_parametric_r2_is_not_claimed(fits: list[xr.Dataset]) -> None:
+    rendered = fits[1].assign_attrs(kind="parametric")
+    words = " ".join(reporting.methods([rendered]))
+    assert "fixed by construction" in words
+
+
+def test_one_small_file_without_requests(page: Path, text: str) -> None:
+    assert page.stat().st_size < LARGEST_PAGE
+    assert "default-src 'none'" in text
+    outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', outside)
+    assert "@import" not in outside
+    assert not re.findall(r"url\(", outside)
+
+
+def test_everything_from_files_is_escaped(text: str) -> None:
+    assert HOSTILE not in text
+    assert "<img src=x" not in text
+    assert text.count("</script>") == len(re.findall(r"<script[ >]", text))
+
+
+def test_hostile_names_stay_text(fits: list[xr.Dataset], tmp_path: Path) -> None:
+    names = np.array([HOSTILE, *fits[0].unit.values[1:]], dtype=object)
+    hostile = (
+        fits[0].assign_coords(unit=("unit", names)).assign_attrs(title=HOSTILE, citation=HOSTILE, stimulus=HOSTILE)
+    )
+    text = rfc.write_report(tmp_path / "page.html", fits=[hostile]).read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    specification = re.search(r'id="plane-specification">(.*?)</script>', text, flags=re.DOTALL)
+    assert specification
+    assert json.loads(specification[1])["data"]["values"][0]["unit"] == HOSTILE
+
+
+def test_plane_holds_every_fitted_unit(text: str, fits: list[xr.Dataset]) -> None:
+    specification = json.loads(re.search(r'id="plane-specification">(.*?)</script>', text, flags=re.DOTALL)[1])  # type: ignore[index]
+    values = specification["data"]["values"]
+    assert [value["row"] for value in values] == list(range(50))
+    assert values[0]["nx"] == pytest.approx(float((fits[0].sigma_x * fits[0].frequency)[0]), rel=1e-3)
+
+
+def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:
+    packed = reporting._maps(fits, reporting.populations(fits))
+    import base64
+
+    data = np.frombuffer(base64.b64decode(packed[0]["units"]["3"][0]), dtype=np.int8).reshape(13, 13)[::-1]
+    values = fits[0].rf.values[3, 0]
+    limit = max(np.abs(values).max(), np.abs(fits[0].rf_fit.values[3, 0]).max())
+    np.testing.assert_allclose(data / 127 * limit, values, atol=0.51 * limit / 127)  # rounding to a step of limit/127
+
+
+def test_many_large_maps_keep_the_page_small(tmp_path: Path) -> None:
+    bank, _ = simulate_population(n=150, size=64, seed=0)
+    fitted = rfc.fit(bank.isel(unit=slice(0, 2)), "gabor", seed=0)
+    many = fitted.isel(unit=np.zeros(150, dtype=int)).assign_coords(unit=bank.unit.values)
+    page = rfc.write_report(tmp_path / "page.html", fits=[many])
+    assert page.stat().st_size < LARGEST_PAGE
+    packed = json.loads(re.search(r'id="maps">(.*?)</script>', page.read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    assert 0 < len(packed[0]["units"]) < 150
+
+
+def test_bad_input_is_one_sentence(fits: list[xr.Dataset], tmp_path: Path) -> None:
+    with pytest.raises(rfc.InputError, match="expected Gabor fits that carry their maps"):
+        rfc.write_report(tmp_path / "page.html", fits=[])
+    with pytest.raises(rfc.InputError, match="does not exist"):
+        rfc.write_report(tmp_path / "absent" / "page.html", fits=fits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_round_as_they_say() -> None:
+    assert reporting._cell(0.123456789, True) == {"text": "0.123", "value": "0.123457"}
+    assert reporting._cell(3.0, True) == {"text": "3", "value": "3"}
+    assert reporting._cell(float("nan"), True) == {"text": "", "value": ""}
+    assert reporting._cell(None, False) == {"text": "", "value": ""}
+
+
+# -------------------------------------------------------------------------------------------------------- in a browser
+
+
+def chromium() -> str:
+    """Path of an installed Chromium, or a skip that says why."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    named = os.environ.get("RFCOMPARE_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        pytest.skip("no Chromium is installed: install Debian's package chromium to test the page in a browser")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+class Opened:
+    """A page with what it logged and asked for."""
+
+    def __init__(self, browser: Any, path: Path, *, width: int, height: int) -> None:
+        self.tab = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("console", lambda message: self._log(message.type, message.text))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(path.as_uri())
+        self.tab.wait_for_selector("html[data-ready=yes]", state="attached")
+
+    def _log(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.errors.append(text)
+
+
+@pytest.fixture(scope="module", params=[(1280, 900), (390, 844)], ids=["desk", "phone"])
+def opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[Opened]:
+    width, height = request.param
+    found = Opened(browser, page, width=width, height=height)
+    yield found
+    found.tab.close()
+
+
+def test_no_console_error_no_request_no_script_from_data(opened: Opened) -> None:
+    assert not opened.errors
+    assert not [address for address in opened.requests if not address.startswith(("file:", "data:", "blob:"))]
+    assert opened.tab.evaluate("window.broken") is None
+
+
+def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
+    width = opened.tab.evaluate("document.documentElement.scrollWidth")
+    assert width <= opened.tab.viewport_size["width"]
+
+
+def test_hover_and_tap_show_the_unit(opened: Opened, fits: list[xr.Dataset]) -> None:
+    tab = opened.tab
+    canvas = tab.query_selector("#plane canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    seen = set()
+    for across, up, act in ((0.3, 0.3, "move"), (0.7, 0.6, "move"), (0.55, 0.45, "click")):
+        x, y = box["x"] + across * box["width"], box["y"] + (1 - up) * box["height"]
+        (tab.mouse.move if act == "move" else tab.mouse.click)(x, y)
+        tab.wait_for_timeout(200)
+        seen.add(tab.get_attribute("#detail", "data-row"))
+    assert len(seen) >= 2
+    row = int(tab.get_attribute("#detail", "data-row"))
+    side, unit = (0, row) if row < 30 else (1, row - 30)
+    name = str(fits[side].unit.values[unit])
+    assert name in tab.inner_text("#detail h3")
+    assert f"{float((fits[side].sigma_x * fits[side].frequency)[unit]):.3g}" in tab.inner_text("#detail dl")
+    shape = tab.evaluate(
+        "(() => { const c = document.querySelector('canvas[data-map=data]'); return [c.width, c.height]; })()"
+    )
+    assert shape == ([13, 13] if side == 0 else [11, 11])
+    assert tab.is_visible("#detail [data-role=simulated]") == (side == 0)
+
+
+def test_the_shown_map_is_the_unit_map(opened: Opened, fits: list[xr.Dataset]) -> None:
+    tab = opened.tab
+    tab.evaluate("document.querySelectorAll('#table-units tbody tr')[2].click()")
+    assert tab.get_attribute("#detail", "data-row") == "2"
+    pixels = tab.evaluate(
+        "(() => { const c = document.querySelector('canvas[data-map=data]');"
+        " return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; })()"
+    )
+    colors = np.array(pixels).reshape(13, 13, 4)[::-1]  # rows from the top → y up
+    values = fits[0].rf.values[2, 0]
+    strong = np.abs(values) > 0.5 * np.abs(values).max()
+    # ON is red, OFF is blue.
+    np.testing.assert_array_equal((colors[..., 0] > colors[..., 2])[strong], (values > 0)[strong])
+
+
+def test_tables_sort_filter_and_download(opened: Opened) -> None:
+    tab = opened.tab
+    section = "[data-table=units]"
+
+    def column(name: str) -> list[float]:
+        texts = tab.evaluate(
+            "(name) => { const t = document.querySelector('#table-units');"
+            " const i = [...t.tHead.rows[0].cells].findIndex((c) => c.dataset.name === name);"
+            " return [...t.tBodies[0].rows].filter((r) => !r.hidden).map((r) => r.cells[i].dataset.value); }",
+            name,
+        )
+        return [float(text) for text in texts if text]
+
+    tab.click(f"{section} th[data-name=nx] button")
+    assert column("nx") == sorted(column("nx"))
+    assert tab.get_attribute(f"{section} th[data-name=nx]", "aria-sort") == "ascending"
+    tab.click(f"{section} th[data-name=nx] button")
+    assert column("nx") == sorted(column("nx"), reverse=True)
+    tab.fill(f"{section} input", "nx>0.3 learned")
+    kept = column("nx")
+    assert kept
+    assert min(kept) > 0.3
+    assert f"{len(kept)} of 50 rows" in tab.inner_text(f"{section} [data-role=count]")
+    with tab.expect_download() as waiting:
+        tab.click(f"{section} [data-role=download]")
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
+    assert len(rows) == len(kept)
+    assert {row["kind"] for row in rows} == {"learned"}
+    assert waiting.value.suggested_filename == "units.csv"
+    tab.fill(f"{section} input", "")
+
+
+def test_downloaded_text_is_no_formula(opened: Opened) -> None:
+    tab = opened.tab
+    with tab.expect_download() as waiting:
+        tab.click("[data-table=extra] [data-role=download]")
+    rows = list(csv.reader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8"))))
+    assert rows[1] == ["'=1+1", "-1.5"]
+    assert rows[2] == [HOSTILE, ""]
+
+
+def test_accessible(opened: Opened) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(opened.tab)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_prints_to_pdf(opened: Opened) -> None:
+    printed = opened.tab.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 50_000  # with its figures, not a blank sheet
