@@ -21,7 +21,7 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare import InputError, sources
-from rfcompare.sources import hdf5
+from rfcompare.sources import formats, hdf5
 
 LAYOUTS = Path(__file__).parent / "layouts"
 UNITS, ROWS, COLUMNS, PITCH = 5, 7, 9, 2.0
@@ -1037,6 +1037,14 @@ def test_inspect_shows_the_tree_and_drafts_a_layout_that_opens(truth: xr.Dataset
     np.save(weights, np.ones((4, 3, 5, 5)))
     assert "(4, 3, 5, 5)" in sources.inspect(weights)
     assert "parametric" in sources.inspect("reference:alexnet")
+
+
+def test_the_readme_says_how_far_each_reader_was_tried() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in readme.splitlines() if line.count("|") == 4}
+    for known in formats.FORMATS:
+        assert (known.real or "never a real file") in rows[known.name]
+        assert ("| needed |" in rows[known.name]) == known.needs_layout
 
 
 @pytest.mark.parametrize(
