@@ -419,6 +419,9 @@ def simulate() -> None:
     help="How the cells are seen.",
 )
 @click.option(
+    "--layer", type=click.Choice(["2/3", "4"]), default="2/3", show_default=True, help="Cortical layer of the cells."
+)
+@click.option(
     "--set",
     "changed",
     multiple=True,
@@ -433,7 +436,9 @@ def simulate() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The bank and, in its group truth, what it was made from, as FILE.h5.",
 )
-def treeshrew(stimulus: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None) -> None:
+def treeshrew(
+    stimulus: str, layer: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None
+) -> None:
     """Simulate a population of tree-shrew visual cortex from published statements and assumed numbers."""
     from rfcompare.simulation import parameter_table, parsed_parameters, write_treeshrew
 
@@ -444,7 +449,7 @@ def treeshrew(stimulus: str, changed: tuple[str, ...], listed: bool, seed: int, 
         return
     if output is None:
         raise InputError("expected a file to write, got none; name it with -o FILE.h5")
-    bank, _ = write_treeshrew(output, stimulus=stimulus, seed=seed, **parameters)
+    bank, _ = write_treeshrew(output, stimulus=stimulus, layer=layer, seed=seed, **parameters)
     click.echo(
         f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording"
     )

@@ -111,6 +111,15 @@ def test_without_segregation_sparse_noise_shows_one_round_place() -> None:
     assert bank.sizes["channel"] == 2
 
 
+def test_layer_4_cells_are_round_and_mostly_of_one_sign() -> None:
+    bank, truth = simulate_treeshrew(seed=4, layer="4", n_cells=100)
+    single = truth.cell_class.values != "both"
+    assert single.mean() == pytest.approx(0.9, abs=0.04)  # 800 cells: SE 0.011
+    assert (truth.cell_class.values == "off only").sum() > (truth.cell_class.values == "on only").sum()
+    np.testing.assert_allclose(truth.sigma, truth.length)
+    assert json.loads(bank.attrs["stimulus"])["layer"] == "4"
+
+
 def test_one_population_is_shown_by_two_stimuli() -> None:
     sparse, seen = simulate_treeshrew(seed=8)
     hartley, same = simulate_treeshrew(seed=8, stimulus="hartley")
@@ -177,6 +186,7 @@ def test_the_shipped_population_is_what_the_command_writes(tmp_path: Path) -> No
     ("options", "word"),
     [
         ({"stimulus": "bars"}, "sparse noise, hartley"),
+        ({"layer": "5"}, "2/3, 4"),
         ({"cells": 3}, "known are"),
         ({"n_cells": 0}, "positive whole number"),
         ({"n_cells": 2.5}, "positive whole number"),

@@ -106,7 +106,7 @@ def study_columns(
     *,
     kernels: str | os.PathLike[str] | xr.Dataset | None = "reference:alexnet",
     radius: float = 125.0,
-    compared: bool = True,
+    compared: bool = False,
     seed: int = 0,
     progress: bool = False,
     **reading: Any,
@@ -364,7 +364,7 @@ def write_columns(
     from rfcompare import figures
 
     folder = output_folder(output)
-    study = study_columns(population, **options)
+    study = study_columns(population, compared=True, **options)
     written = list(figures.save(study.figure(), "columns", output_folder(folder / "figures")))
     tables = output_folder(folder / "tables")
     for name, table in study.tables().items():

@@ -47,6 +47,7 @@ from rfcompare.errors import InputError
 Array = NDArray[np.float64]
 
 STIMULI = ("sparse noise", "hartley")
+LAYERS = ("2/3", "4")
 N_WAVES = 64
 """Plane waves summed into one orientation map: enough for their sum to be Gaussian to well under a percent."""
 
@@ -105,6 +106,12 @@ class TreeShrew:
     )
     on_only: float = _parameter(
         0.04, "", "assumed; Van Hooser 2013: most layer 2/3 cells respond to both signs", "share of ON-only cells"
+    )
+    layer4_single_sign: float = _parameter(
+        0.9,
+        "",
+        "assumed; Van Hooser 2013: layer 4 cells are dominated by a single sign and largely like their LGN input",
+        "share of layer 4 cells with one sign only, OFF more often than ON by the inverse of on_weight; all are round",
     )
     segregation: float = _parameter(
         1.0,
@@ -178,7 +185,11 @@ def parsed_parameters(texts: Sequence[str]) -> dict[str, int | float]:
 
 
 def simulate_treeshrew(
-    *, stimulus: str = "sparse noise", seed: int | np.random.Generator | None = None, **parameters: Any
+    *,
+    stimulus: str = "sparse noise",
+    layer: str = "2/3",
+    seed: int | np.random.Generator | None = None,
+    **parameters: Any,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Draw a population of simulated tree-shrew cells and return its maps with the truth behind them.
 
@@ -187,6 +198,8 @@ def simulate_treeshrew(
     stimulus : {"sparse noise", "hartley"}
         How the cells are seen: ON and OFF maps of sparse noise, or one signed map of a Hartley subspace. With the same
         integer seed and parameters both show the same cells.
+    layer : {"2/3", "4"}
+        Layer 2/3 cells are oriented and mostly have both signs; layer 4 cells are round and mostly have one.
     seed : int, numpy.random.Generator or None
         Source of randomness; None draws a seed and records it.
     **parameters
@@ -219,6 +232,16 @@ def simulate_treeshrew(
     model = _checked(parameters)
     if stimulus not in STIMULI:
         raise InputError(f"expected stimulus to be one of {', '.join(STIMULI)}, got {stimulus!r}; choose one of them")
+    if layer not in LAYERS:
+        raise InputError(f"expected layer to be one of {', '.join(LAYERS)}, got {layer!r}; choose one of them")
+    if layer == "4":
+        off_share = 1 / (1 + model.on_weight)
+        model = replace(
+            model,
+            off_only=off_share * model.layer4_single_sign,
+            on_only=(1 - off_share) * model.layer4_single_sign,
+            elongation=1.0,
+        )
     generator, recorded = make_rng(seed)
     # Cells, noise and grating measurements draw from separate streams: the same seed gives the same cells however
     # they are rendered.
@@ -259,13 +282,13 @@ def simulate_treeshrew(
         citation="rfcompare.simulate_treeshrew: built from statements of Lee 2016 (doi:10.1038/nature17941) and "
         "assumed numbers; not a recording",
         license="BSD-3-Clause",
-        stimulus=_stimulus(model, stimulus),
-        history=f"simulate_treeshrew(stimulus={stimulus!r}, seed={recorded})",
+        stimulus=_stimulus(model, stimulus, layer),
+        history=f"simulate_treeshrew(stimulus={stimulus!r}, layer={layer!r}, seed={recorded})",
     )
     bank["preferred_orientation"] = ("unit", measured, {"units": "deg", "long_name": "preferred orientation, gratings"})
     bank["preferred_frequency"] = ("unit", cells["frequency"], {"units": "cycles/degree"})
     truth = _truth(bank, model, cells, maps, lobes, signal, halves.mean(axis=0))
-    truth.attrs |= {"seed": str(recorded), "stimulus": stimulus}
+    truth.attrs |= {"seed": str(recorded), "stimulus": stimulus, "layer": layer}
     return bank, truth
 
 
@@ -351,7 +374,7 @@ def _checked(parameters: dict[str, Any]) -> TreeShrew:
             raise InputError(f"expected {name} to be above 0, got {getattr(model, name)!r}; change it")
     if model.n_fields < model.n_animals:
         raise InputError(f"expected a field of view per animal, got {model.n_fields} for {model.n_animals}; add fields")
-    for name in ("anchor", "segregation", "off_only", "on_only"):
+    for name in ("anchor", "segregation", "off_only", "on_only", "layer4_single_sign"):
         if not 0 <= getattr(model, name) <= 1:
             raise InputError(f"expected {name} between 0 and 1, got {getattr(model, name)!r}; change it")
     if model.off_only + model.on_only > 1:
@@ -524,8 +547,8 @@ def _autocorrelation(kernel: Array, *, reach: int) -> Array:
     )
 
 
-def _stimulus(model: TreeShrew, stimulus: str) -> str:
-    described: dict[str, Any] = {"class": stimulus, "indicator": "none (simulated)", "layer": "2/3"}
+def _stimulus(model: TreeShrew, stimulus: str, layer: str) -> str:
+    described: dict[str, Any] = {"class": stimulus, "indicator": "none (simulated)", "layer": layer}
     if stimulus == "sparse noise":
         described["element_deg"] = model.element
     else:
