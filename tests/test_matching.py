@@ -190,6 +190,24 @@ def test_single_precision_is_enough() -> None:
     assert np.abs(single - double).max() < 1e-4
 
 
+def test_the_climb_misses_little_of_an_exhaustive_search() -> None:
+    rng = np.random.default_rng(13)
+    x, y = np.meshgrid(grid(13), grid(13))
+    shapes = [
+        pattern(x, y, rng.uniform(0, 3), rng.uniform(0.08, 0.25), rng.uniform(0, 6), (rng.uniform(1, 2), 1.6))
+        for _ in "abcdef"
+    ]
+    a, b = _maps(bank_of(shapes[:3])), _maps(bank_of(shapes[3:]))
+    lattice = lattice_for(a, b, Search())
+    every = Search(coarse_rotation=1, coarse_scale=1, starts=1)
+    quick, full = (
+        np.concatenate([best.similarity for _, best in best_transforms(a, b, search, lattice=lattice)])
+        for search in (Search(), every)
+    )
+    # On 96 real kernels and 300 fields the climb lost 0.001 on average, 0.007 in 5 % of the pairs, 0.07 at most.
+    assert (full - quick).max() < 0.02 and (full - quick).mean() < 0.005
+
+
 def test_null_matches_lie_below_and_copies_above_chance() -> None:
     kernels, fields, _ = transformed_pair(12, seed=6)
     found = rfc.match(kernels, fields, by="degree", deg_per_px=1.0, n_nulls=4, seed=0, search=COARSE)

@@ -54,6 +54,9 @@ LOW = 0.6
 MAX_FREQUENCIES = 400
 """Frequencies of the half plane that are compared at most; finer structure is left out."""
 
+FIRST_CANDIDATES = 12
+"""Coarse transforms of a pair that the overlap is worked out for at a time."""
+
 BLOCK_BYTES = 192 * 2**20
 """Spectra of transformed copies held at a time."""
 
@@ -76,6 +79,10 @@ class Search:
         Distance between shifts before the last refinement, in the same radii.
     min_overlap : float
         Least share of each map's energy that must lie inside the other's support.
+    coarse_rotation, coarse_scale : int
+        Steps of the first, exhaustive lattice in steps of the last.
+    starts : int
+        Best places on it, not neighbors of each other, from which the fine lattice is climbed.
     """
 
     rotation_step: float = 2.5
@@ -86,7 +93,8 @@ class Search:
     min_overlap: float = 0.8
 
     coarse_rotation: int = 6
-    coarse_scale: int = 4
+    coarse_scale: int = 2
+    starts: int = 3
 
     @property
     def rotations(self) -> npt.NDArray[np.float64]:
@@ -367,6 +375,7 @@ class _Copies:
     half: int
     coarse_turn: npt.NDArray[np.intp]
     coarse_size: npt.NDArray[np.intp]
+    near: npt.NDArray[np.bool_]
     real: Floats
     imaginary: Floats
 
@@ -378,14 +387,19 @@ class _Copies:
         sizes = np.arange((scales.size - 1) // 2 % search.coarse_scale, scales.size, search.coarse_scale)
         turn, size = (axis.ravel() for axis in np.meshgrid(turns, sizes, indexing="ij"))
         coarse = maps[:, turn * scales.size + size].reshape(-1, maps.shape[2])
+        turn, size = np.concatenate([turn, turn + rotations.size]), np.concatenate([size, size])
+        apart = np.abs(turn[:, None] - turn) % (2 * rotations.size)
+        apart = np.minimum(apart, 2 * rotations.size - apart)
+        near = (apart <= search.coarse_rotation) & (np.abs(size[:, None] - size) <= search.coarse_scale)
         return cls(
             maps,
             energy,
             support,
             scales.size,
             rotations.size,
-            np.concatenate([turn, turn + rotations.size]),
-            np.concatenate([size, size]),
+            turn,
+            size,
+            near,
             np.ascontiguousarray(coarse.real),
             np.ascontiguousarray(coarse.imag),
         )
@@ -490,60 +504,54 @@ def _search_field(
     copies: _Copies, field: _Field, search: Search, shifts: Floats
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """Best transform of every copy's unit onto one field."""
-    n = copies.maps.shape[0]
+    n, least = copies.maps.shape[0], search.min_overlap
     even, odd = copies.real @ field.real, copies.imaginary @ field.imaginary
     bound = np.concatenate([np.abs(even - odd).max(1).reshape(n, -1), np.abs(even + odd).max(1).reshape(n, -1)], axis=1)
 
-    best = np.full(n, -1.0)
-    at, turn, size = (np.zeros(n, np.intp) for _ in range(3))
+    # Branch and bound: candidates in the order of their bounds, in batches; a unit is done when no bound left is above
+    # its best. A few more are looked at in any case, to start the climb from.
+    value, where = np.full(bound.shape, -1.0), np.zeros(bound.shape, np.intp)
     order = np.argsort(-bound, axis=1)
-    first, width = 0, 1
-    active = np.arange(n)
-    while first < order.shape[1]:
-        # Branch and bound: what cannot beat the best so far is not looked at; the rest in batches of growing size.
+    active, first, width = np.arange(n), 0, FIRST_CANDIDATES
+    while active.size and first < order.shape[1]:
         candidate = order[active, first : first + width]
-        hopeful = np.take_along_axis(bound[active], candidate, 1) > best[active][:, None]
-        going = hopeful[:, 0]
-        active, candidate, hopeful = active[going], candidate[going], hopeful[going]
-        if not active.size:
-            break
-        row, column = np.nonzero(hopeful)
-        chosen = candidate[row, column]
-        try_turn, try_size = copies.coarse_turn[chosen], copies.coarse_size[chosen]
-        value, where = _admissible(copies, field, active[row], try_turn, try_size, search.min_overlap)
-        _keep_better(active[row], value, where, try_turn, try_size, best, at, turn, size)
-        first, width = first + width, 2 * width
+        unit, chosen = np.repeat(active, candidate.shape[1]), candidate.ravel()
+        found = _admissible(copies, field, unit, copies.coarse_turn[chosen], copies.coarse_size[chosen], least)
+        value[unit, chosen], where[unit, chosen] = found
+        first += width
+        if first < order.shape[1]:
+            active = active[bound[active, order[active, first]] > value[active].max(1)]
 
-    found = np.flatnonzero(best > 0)
-    last = copies.sizes - 1
-    for step_turn, step_size in _climb(search) if found.size else []:
-        unit = np.repeat(found, 2)
-        way = np.tile([-1, 1], found.size)
-        try_turn = (turn[unit] + way * step_turn) % (2 * copies.half)
-        try_size = np.clip(size[unit] + way * step_size, 0, last)
-        value, where = _admissible(copies, field, unit, try_turn, try_size, search.min_overlap)
-        _keep_better(unit, value, where, try_turn, try_size, best, at, turn, size)
-    return _finish(copies, field, search, shifts, best, at, turn, size)
-
-
-def _keep_better(
-    unit: npt.NDArray[np.intp],
-    value: Floats,
-    where: npt.NDArray[np.intp],
-    try_turn: npt.NDArray[np.intp],
-    try_size: npt.NDArray[np.intp],
-    best: Floats,
-    at: npt.NDArray[np.intp],
-    turn: npt.NDArray[np.intp],
-    size: npt.NDArray[np.intp],
-) -> None:
-    """Replace each unit's best by the best of its trials where that is better; `unit` is in ascending runs."""
-    order = np.lexsort((value, unit))
-    last = np.flatnonzero(np.append(unit[order][1:] != unit[order][:-1], True))
-    pick = order[last]
-    pick = pick[value[pick] > best[unit[pick]]]
-    won = unit[pick]
-    best[won], at[won], turn[won], size[won] = value[pick], where[pick], try_turn[pick], try_size[pick]
+    # Climb on the fine lattice from the best few that are not neighbors of each other.
+    starts = np.repeat(np.arange(n), search.starts)
+    at, turn, size = (np.zeros(starts.size, np.intp) for _ in range(3))
+    best = np.full(starts.size, -1.0)
+    for k in range(search.starts):
+        top = value.argmax(1)
+        rows = np.arange(n) * search.starts + k
+        best[rows], at[rows] = value[np.arange(n), top], where[np.arange(n), top]
+        turn[rows], size[rows] = copies.coarse_turn[top], copies.coarse_size[top]
+        value[copies.near[top]] = -1.0
+    going = np.flatnonzero(best > 0)
+    for step_turn, step_size in _climb(search) if going.size else []:
+        row = np.repeat(going, 2)
+        way = np.tile([-1, 1], going.size)
+        try_turn = (turn[row] + way * step_turn) % (2 * copies.half)
+        try_size = np.clip(size[row] + way * step_size, 0, copies.sizes - 1)
+        height, place = _admissible(copies, field, starts[row], try_turn, try_size, least)
+        height, place = height.reshape(-1, 2), place.reshape(-1, 2)
+        side = height.argmax(1)
+        pick = np.arange(going.size), side
+        better = height[pick] > best[going]
+        won, chosen = going[better], (2 * pick[0] + side)[better]
+        best[won], at[won], turn[won], size[won] = (
+            height[pick][better],
+            place[pick][better],
+            try_turn[chosen],
+            try_size[chosen],
+        )
+    last = np.arange(n) * search.starts + best.reshape(n, -1).argmax(1)
+    return _finish(copies, field, search, shifts, best[last], at[last], turn[last], size[last])
 
 
 def _climb(search: Search) -> list[tuple[int, int]]:
