@@ -541,6 +541,24 @@ def test_units_without_a_position_are_counted() -> None:
     assert row(result, "similarity_score")["n_missing_b"] == 5
 
 
+def test_an_animal_of_one_cell_does_not_stop_the_others() -> None:
+    lone = CORTEX.assign_coords(subject=("unit", np.append(CORTEX.subject.values[:-1], "lone")))
+    result = compare(lone, NETWORK, nulls={"spectrum_noise": NOISE}, n_permutation=99)
+    for quantity in ("energy_distance", "similarity_score"):
+        got = row(result, quantity)
+        assert np.isfinite(got["ci_low"])
+        assert (got["n_subjects_a"], got["n_missing_a"]) == (6, 1)
+    # A null of one usable unit in a population loses that population
+    thin = NOISE.assign_coords(subject=("unit", np.append(NOISE.subject.values[:-1], "thin")))
+    assert np.isfinite(row(compare(CORTEX, NETWORK, nulls={"spectrum_noise": thin}, n_permutation=99), "mmd")["null"])
+
+
+def test_the_initializer_of_untrained_networks_is_named() -> None:
+    named = UNTRAINED.assign_attrs(initializer="kaiming_uniform")
+    got = row(compare(CORTEX, NETWORK, nulls={"untrained": named}, n_permutation=99), "similarity_score")
+    assert "initialized by kaiming_uniform" in str(got["note"])
+
+
 def test_a_space_needs_an_axis() -> None:
     with pytest.raises(InputError, match="space among"):
         make_space(CORTEX, name="moods")

@@ -221,8 +221,18 @@ class Population:
 
 
 def population(descriptors: xr.Dataset, space: Space, *, name: str) -> Population:
-    """Place a population in a space; an `InputError` names it if fewer than two units have a position there."""
+    """Place a population in a space; an `InputError` names it if fewer than two units have a position there.
+
+    A subject of one unit has no distance within itself: where others have more, it is left out.
+    """
     values, kept = space.points(descriptors)
+    names = subjects(descriptors.isel(unit=kept)) if kept.any() else None
+    if names is not None:
+        unique, count = np.unique(names, return_counts=True)
+        several = np.isin(names, unique[count > 1])
+        if several.any():
+            values = values[several]
+            kept[np.flatnonzero(kept)[~several]] = False
     if len(values) < 2:
         raise InputError(
             f"expected at least two units of {name} with {', '.join(space.quantities)}, got {len(values)} of "

@@ -247,6 +247,8 @@ def _score_row(
         test = nearer_than_untrained(means)
         row.number |= {"p": test.p, "p_smallest": test.smallest}
         row.text["hypothesis"] = test.hypothesis
+        initializer = str(nulls[UNTRAINED].attrs.get("initializer", ""))
+        row.note(f"untrained networks initialized by {initializer}" if initializer else "")
         if test.smallest > 0.001:
             row.note(f"only {round(1 / test.smallest) - 1} untrained networks; 999 are needed for p = 0.001")
         sizes = np.unique(z.subject, return_counts=True)[1] if z.subject is not None else np.array([len(z.points)])
