@@ -285,7 +285,11 @@ def test_one_dataset_per_channel_and_one_per_cell(truth: xr.Dataset, images: Any
     same(bank, truth)
     assert list(bank.unit.values) == [f"cell{number}" for number in (8, 9, 10, 11, 12)]  # 10 comes after 9
     with h5py.File(path, "a") as file:
-        del file["cells/cell9/off"]
+        file["cells/cell20/on"] = h5py.ExternalLink("elsewhere.h5", "/on")
+    with pytest.raises(InputError, match="another file"):  # a cell kept elsewhere does not drop out in silence
+        rfc.open_fields(path, layout=layout(maps=["/cells/*/on", "/cells/*/off"], dims="unit y x"))
+    with h5py.File(path, "a") as file:
+        del file["cells/cell20"], file["cells/cell9/off"]
     with pytest.raises(InputError, match=r"same units|one shape"):
         rfc.open_fields(path, layout=layout(maps=["/cells/*/on", "/cells/*/off"], dims="unit y x"))
 
@@ -683,10 +687,11 @@ def nwb_file(**more: Any) -> Any:
 
 
 def save_nwb(file: Any, path: Path) -> Path:
-    from pynwb import NWBHDF5IO
+    from pynwb import NWBHDF5IO, validate
 
     with NWBHDF5IO(str(path), "w") as io:
         io.write(file)
+    assert not validate(path=str(path))
     return path
 
 

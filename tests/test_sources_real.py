@@ -59,6 +59,7 @@ def test_horwitz_images_open_by_layout(horwitz: Path) -> None:
     np.testing.assert_array_equal(bank.rf.values[:, 0, ::-1], images)
     assert (bank.attrs["kind"], bank.attrs["units"]) == ("parametric", "px")
     assert set(bank.subject.values) == {"unknown"}
+    assert set(bank.source.values) == {"modelfits.mat"}
     assert not bank.polarity_known.any()
     assert "mixture" in bank.attrs["population"]
 
@@ -146,3 +147,15 @@ def test_real_kernels_load(shared_data: Path) -> None:
     bank = rfc.load_kernels(nin, channel_order="bgr", dims="unit y x channel")
     np.testing.assert_array_equal(bank.rf.sel(channel="r").values[:, ::-1], np.load(nin)[..., 2])
     assert bank.rf.dtype == np.float32
+    stored = np.load(nin)
+    assert (stored.dtype, stored.min(), stored.max()) == (np.uint8, 0, 255)  # one affine for the whole layer
+
+
+def test_the_photographs_are_fifty_of_one_size(shared_data: Path) -> None:
+    from PIL import Image
+
+    sizes = []
+    for path in (shared_data / "images").glob("*.jpg"):
+        with Image.open(path) as image:
+            sizes.append(sorted(image.size))
+    assert sizes == [[321, 481]] * 50

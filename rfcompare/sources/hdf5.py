@@ -220,7 +220,8 @@ class Reader:
 
     def _expand(self, base: str, parts: list[str], label: str) -> Iterator[tuple[str, str]]:
         if not parts:
-            if self.is_dataset(base):
+            # Not is_dataset: a member that is damaged or lies elsewhere must not drop out in silence.
+            if isinstance(self._walk(base, soft_links=0), h5py.Dataset):
                 yield label, base
             return
         for child in self.children(base or "/"):

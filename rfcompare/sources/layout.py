@@ -323,6 +323,8 @@ def _finish(
         name: _per_unit(store, name, given[name] if given[name] is not None else said[name], n)
         for name in (*_LABELS, *_NUMBERS)
     }
+    if labels["source"] is None:
+        labels["source"] = store.name
     if labels["unit"] is None and names:
         labels["unit"] = names
     if isinstance(labels["unit"], str):

@@ -76,6 +76,7 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     n = array.shape[0]
     sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
     labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
+    labels["source"] = labels["source"] or reader.name
     numbers: dict[str, Any] = {name: reader.values(f"/{name}") for name in _NUMBERS if reader.is_dataset(f"/{name}")}
     half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
     if half is not None:
