@@ -80,6 +80,13 @@ class Answers:
                 f"{first['score']:.2f} (0 = {first['null_name'].replace('_', ' ')}, 1 = {first['ceiling_kind']})"
                 + (f"; then {rest}" if rest else "")
             )
+        kinds = {str(kind) for kind in self.nearest["kind_a"]}
+        stimuli = {str(stimulus) for stimulus in self.nearest["stimulus"]}
+        if len(kinds) > 1 or len(stimuli) > 1:
+            said.append(
+                "The recordings differ in kind or stimulus, so what sets them apart is not the cells alone: stimulus "
+                f"confounded ({', '.join(sorted(kinds))})."
+            )
         return said
 
 

@@ -44,8 +44,12 @@ def _fits(study: Study) -> Inputs:
 
 def _gabor_space(study: Study) -> Inputs:
     null = study.nulls.get(FITTED_NULL)
-    nulls = () if null is None else (null.assign_attrs(title=NULLS[FITTED_NULL].title),)
-    return (study.cortex.fits, study.network.fits, *nulls), {"published": _ringach()}
+    if null is None or "nx" not in null:
+        return (study.cortex.fits, study.network.fits), {"published": _ringach()}
+    # One population of the null is as large as the network; all of them would cover the plane.
+    one = null.isel(unit=np.flatnonzero(null.subject.values == null.subject.values[0]))
+    shown = one.assign_attrs(title=NULLS[FITTED_NULL].title)
+    return (study.cortex.fits, study.network.fits, shown), {"published": _ringach()}
 
 
 def _ringach() -> xr.Dataset:
