@@ -68,7 +68,7 @@ def test_a_gabor_written_out_by_hand() -> None:
 
 
 def test_stripes_curve_to_the_side_of_a_positive_curvature() -> None:
-    # ψ = 2πf(u + κv²/2) is constant along u = −κv²/2: at v = ±2 with κ = 0.2 the stripe through the center is at u = −0.4,
+    # ψ = 2πf(u + κv²/2) is constant along u = −κv²/2: at v = ±2 with κ = 0.2 the central stripe is at u = −0.4,
     # so ψ there equals ψ of the straight Gabor at u + 0.4.
     straight = np.array([[0.0, 0.0, 0.0, 0.2, np.log(3.0), np.log(3.0)]])
     curved = np.append(straight, [[0.2]], axis=1)

