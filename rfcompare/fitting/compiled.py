@@ -93,10 +93,10 @@ def _order(worth):
 
 def _fit_chunk(maps, mask, low, high, seed_starts, thorough):
     n, height, width = maps.shape
-    size, raw = max(height, width), np.ascontiguousarray(maps, float).reshape(n, -1)
+    size, raw = max(height, width), np.ascontiguousarray(maps, float).reshape(n, height * width)
     if mask is None and not np.isfinite(raw).all():
         mask = np.isfinite(raw)
-    weights = np.zeros((0, 0)) if mask is None else np.ascontiguousarray(mask, float).reshape(n, -1)
+    weights = np.zeros((0, 0)) if mask is None else np.ascontiguousarray(mask, float).reshape(n, height * width)
     flat, counts, mean, spread = np.empty_like(raw), np.empty(n), np.empty(n), np.empty(n)
     standardize(raw, weights, flat, counts, mean, spread)
     if seed_starts is None:
@@ -128,7 +128,7 @@ def _fit_chunk(maps, mask, low, high, seed_starts, thorough):
     information *= scale[:, :, None] * scale[:, None, :]
     linear *= spread[:, None]
     linear[:, 2] += mean
-    converged = (spread > 0) & (tallies[:, 2] > 0)
+    converged = (spread > 0) & (tallies[:, 2] > 0) & (cost <= counts)  # never worse than a constant
     return CompiledFit(
         parameters, linear, cost * spread**2, information, tallies[:, 0], tallies[:, 1], at_bound, converged
     )
@@ -167,13 +167,18 @@ def fit_gabor(
     Raises
     ------
     InputError
-        If `maps` is not three-dimensional or `mask` has another shape.
+        If `maps` is not three-dimensional, `mask` has another shape, or a width may be less than 0.4 pixels.
     """
     if maps.ndim != 3:
         raise InputError(f"expected maps of shape (n, height, width), got {maps.shape}; add the missing axis.")
     if mask is not None and mask.shape != maps.shape:
         raise InputError(
             f"expected a mask of the maps' shape {maps.shape}, got {mask.shape}; give one value per pixel."
+        )
+    if min(low[4], low[5]) < 0.4:
+        raise InputError(
+            f"expected widths of at least 0.4 pixels, got a lower bound of {min(low[4], low[5]):g}; raise it, since a "
+            "narrower envelope fits single pixels."
         )
     low, high = np.array(low, float), np.array(high, float)
     low[4:], high[4:] = np.log(low[4:]), np.log(high[4:])

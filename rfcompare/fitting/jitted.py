@@ -279,8 +279,8 @@ def _project(room, linear):
     """
     m = room.moments
     flat, even, cross = load(m, 36), load(m, 61), 0.5 * load(m, 86)
-    s0 = 1.0 / sqrt(maximum(0.5 * (flat + even), 1e-30))
-    s1 = 1.0 / sqrt(maximum(0.5 * (flat - even), 1e-30))
+    s0 = 1.0 / sqrt(maximum(0.5 * (flat + even), 1e-11 * flat))  # below, a difference of sums is mere rounding
+    s1 = 1.0 / sqrt(maximum(0.5 * (flat - even), 1e-11 * flat))
     s2 = 1.0 / sqrt(load(room.count, 0))
     least = 1e-13  # nearly dependent columns share one amplitude instead of failing
     l10 = cross * s0 * s1
