@@ -405,6 +405,18 @@ def columns(population: str, kernels: str, radius: float, seed: int, output: Pat
     click.echo(f"wrote {len(written)} files in {output}")
 
 
+@main.command("columns-grid", hidden=True)
+@seed_option
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def columns_grid(seed: int, output: Path) -> None:
+    """Analyze simulated columns over a grid of the simulation's assumptions: the shipped table."""
+    from rfcompare import pipeline
+    from rfcompare.pipeline.cortex import assumption_grid
+
+    pipeline.write_table(assumption_grid(seed=seed, progress=True), output)
+    click.echo(f"wrote {output}")
+
+
 @main.group()
 def simulate() -> None:
     """Write simulated populations, with the truth that they were made from."""

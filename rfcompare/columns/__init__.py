@@ -2,6 +2,7 @@
 
 from rfcompare.columns.aggregates import separate_columns
 from rfcompare.columns.analysis import analyze_columns
+from rfcompare.columns.sentences import Verdicts
 from rfcompare.columns.subfields import subfields
 
-__all__ = ["analyze_columns", "separate_columns", "subfields"]
+__all__ = ["Verdicts", "analyze_columns", "separate_columns", "subfields"]

@@ -20,6 +20,7 @@ from rfcompare.columns.cortical_maps import (
     phase_maps,
     preferences,
 )
+from rfcompare.columns.sentences import column_sentences, subfield_sentence, topology_sentences, verdict
 from rfcompare.columns.subfields import subfields
 from rfcompare.columns.topology import MIN_CELLS, as_published, split_fields, topology_tests, visuotopy
 from rfcompare.errors import InputError
@@ -29,9 +30,6 @@ Array = NDArray[np.float64]
 
 MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
 """What a column's average may be: nothing, a blob, center and surround, an edge, a center with flanks, a wavelet."""
-
-LEVEL = 0.05
-"""Sentences call something different from chance where p is at most this."""
 
 DEMONSTRATION = "Demonstration on simulated maps: depends on assumed parameters, no finding about an animal. "
 
@@ -108,7 +106,7 @@ def analyze_columns(
     parts: dict[str, xr.Dataset] = {"subfields": found}
     missing = _missing(bank, found)
     head = DEMONSTRATION if bank.attrs["kind"] == "simulated" else ""
-    conclusion = [head + _subfield_sentence(found)]
+    conclusion = [head + subfield_sentence(found)]
     if _has_positions(bank):
         signed = to_signed(bank)
         fields = patches(signed)
@@ -177,19 +175,6 @@ def _missing(bank: xr.Dataset, found: xr.Dataset) -> list[str]:
     return missing
 
 
-def _subfield_sentence(found: xr.Dataset) -> str:
-    status = found.status.values.astype(str)
-    both, off, on = (int(np.char.startswith(status, word).sum()) for word in ("ON and OFF", "OFF only", "ON only"))
-    balance = float(np.nanmedian(found.dominance)) if np.isfinite(found.dominance).any() else float("nan")
-    segregation = found.segregation_index.values
-    text = f"{both} of {status.size} cells have both subfields, {off} OFF only, {on} ON only"
-    if np.isfinite(balance):
-        text += f"; median ON/OFF dominance {balance:+.2f} ({'OFF' if balance < 0 else 'ON'} is stronger)"
-    if np.isfinite(segregation).any():
-        text += f"; median segregation index {np.nanmedian(segregation):+.2f} (−1 concentric, above 0 a gap)"
-    return text + "."
-
-
 def _leave_one_out(theta: Array, fields: list[Patch], smoothing: float) -> Array:
     """Orientation of the cells around every cell, itself left out: independent of its own map's noise."""
     out = np.full(theta.size, np.nan)
@@ -234,7 +219,7 @@ def _with_positions(
         parts["topology"] = topology_tests(chosen, radius=radius, n_permutations=n_permutations, rng=rng)
         parts["as_published"] = as_published(chosen)
         parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n_permutations, rng=rng)
-        sentences += _topology_sentences(parts["topology"], parts["scatter_ratio"])
+        sentences += topology_sentences(parts["topology"], parts["scatter_ratio"])
     else:
         missing.append(f"no field of view with {MIN_CELLS} cells that have both subfields: topology left out")
 
@@ -247,7 +232,7 @@ def _with_positions(
         )
         parts["orientation"].attrs |= {f"field_{name}": value for name, value in related.items()}
         sentences.append(
-            f"The fields' own orientation {_verdict(related, 'follows', 'is not told to follow')} the preferred "
+            f"The fields' own orientation {verdict(related, 'follows', 'is not told to follow')} the preferred "
             f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."
         )
     parts["phase"] = phase_maps(signed, preferred, fields, radius=radius, n_permutations=n_permutations, rng=rng)
@@ -255,7 +240,7 @@ def _with_positions(
         about = parts["phase"].attrs
         sentences.append(
             "Absolute phase of cells with similar orientation "
-            f"{_verdict(about, 'is alike', 'is not told to be alike')} in neighbors (mean cos Δ "
+            f"{verdict(about, 'is alike', 'is not told to be alike')} in neighbors (mean cos Δ "
             f"{float(about['effect']):+.2f} beyond chance, p = {about['p']:.3g})."
         )
 
@@ -282,7 +267,7 @@ def _with_positions(
     )
     r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
     parts["growth"] = growth_table(averages, r2)
-    sentences += _column_sentences(columns, parts["growth"])
+    sentences += column_sentences(columns, parts["growth"])
     return parts, sentences, missing
 
 
@@ -339,97 +324,3 @@ def _columns(
     result.attrs |= {f"profile_{name}": value for name, value in across.attrs.items()}
     result.attrs["criterion"] = str(table.attrs["criterion"])
     return result
-
-
-def _verdict(about: Any, yes: str, no: str) -> str:
-    return yes if float(about["p"]) <= LEVEL and float(about["effect"]) > 0 else no
-
-
-def _topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
-    def row(category: str, shuffle: str) -> xr.Dataset | None:
-        at = (topology.category == category) & (topology.shuffle == shuffle)
-        return topology.isel(test=int(np.flatnonzero(at)[0])) if bool(at.any()) else None
-
-    on_off = ratio.isel(pair=0)
-    low, high = float(on_off.ci_low), float(on_off.ci_high)
-    relation = "more widely than" if low > 1 else "less widely than" if high < 1 else "not told apart from"
-    interval = f"{low:.2f} to {high:.2f}" if np.isfinite([low, high]).all() else "undefined with fewer than two animals"
-    sentences = [
-        f"ON centers scatter about the visuotopic map {relation} OFF centers (SD ratio "
-        f"{float(on_off.scatter_ratio):.2f}, 95 % interval over {ratio.attrs['n_animals']} animals {interval})."
-    ]
-    words = []
-    for category in ("OFF-OFF", "ON-ON"):
-        one = row(category, "sign")
-        if one is not None:
-            p, effect = float(one.p), float(one.effect)
-            how = "closer together than" if effect < 0 else "farther apart than"
-            words.append(
-                f"{category.split('-')[0]} centers are {how if p <= LEVEL else 'not told apart from'} subfields of "
-                f"random sign ({100 * effect:+.1f} %, p = {p:.3g})"
-            )
-    if words:
-        sentences.append("; ".join(words) + ".")
-    return sentences
-
-
-def _column_sentences(columns: xr.Dataset, growth: xr.Dataset) -> list[str]:
-    apart = columns.isel(unit=np.flatnonzero(columns.disjoint.values))
-    if apart.sizes["unit"] == 0:
-        return ["No column holds more than one cell within the radius: no average field was made."]
-    n = apart.sizes["unit"]
-    structure = apart.structure.values.astype(str)
-    off = np.char.startswith(structure, "OFF center")
-    both, one = (int((structure == f"OFF center, {word}").sum()) for word in ("ON flanks", "one ON flank"))
-    model = apart.model.values.astype(str)
-    wavelets = int(np.isin(model, ("gabor", "derivative1", "derivative2")).sum())
-    p = float(columns.attrs["flank_p"])
-    aligned = p <= LEVEL and float(columns.attrs["flank_effect"]) > 0
-    text = (
-        f"Of {n} columns that share no cell (radius {columns.attrs['radius_um']:g} µm), {int(off.sum())} have an OFF "
-        f"center, {both} of them ON flanks on both sides and {one} on one side; "
-        f"a Gabor or an oriented derivative is chosen for {wavelets} (median r² of the Gabor "
-        f"{float(apart.r2.median()):.2f})"
-    )
-    flanked = (both + one) >= n / 2
-    if flanked and aligned:
-        verdict = (
-            f"the average field of a column is an OFF center with ON flanks across the preferred orientation "
-            f"(orientations permuted: p = {p:.3g})"
-        )
-    elif flanked:
-        verdict = (
-            f"flanks are there, but not told to follow the preferred orientation (orientations permuted: p = {p:.3g})"
-        )
-    else:
-        verdict = (
-            "the average field of a column is not an OFF center flanked by ON: a Gabor-like column is not supported "
-            "here"
-        )
-    sentences = [f"{text}.", verdict[0].upper() + verdict[1:] + "."]
-    return [*sentences, _growth_sentence(growth, float(columns.n_cells.median()))]
-
-
-def _growth_sentence(growth: xr.Dataset, typical: float) -> str:
-    """Is the average of a column more Gabor-like than averages that chance gives, at a column's number of cells?"""
-    known = growth.n_averaged.values[np.isfinite(growth.r2.values).all(axis=0)]
-    known = known[known > 1]
-    if known.size == 0:
-        return "Too few cells to hold averages of several against chance."
-    at = growth.sel(n_averaged=known[np.abs(np.log(known / typical)).argmin()])
-    words, beaten = [], 0
-    for name in at.condition.values[1:]:
-        one = at.sel(condition=name)
-        low, high = float(one.difference_low), float(one.difference_high)
-        beaten += low > 0
-        words.append(f"{float(one.r2):.2f} {name} (column minus null {low:+.2f} to {high:+.2f})")
-    n = len(words)
-    verdict = (
-        "being Gabor-like tells a column from every one of these chance averages"
-        if beaten == n
-        else f"a Gabor-like average alone does not single out a column: {beaten} of {n} chance averages fit worse"
-    )
-    return (
-        f"A Gabor explains r² {float(at.r2.sel(condition='column')):.2f} of averages of {int(at.n_averaged)} "
-        f"neighboring cells in place, against {', '.join(words)}; {verdict}."
-    )

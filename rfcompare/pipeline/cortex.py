@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import xarray as xr
 from scipy import stats
 
 from rfcompare.bank import to_signed, write_beside
-from rfcompare.columns import analyze_columns, separate_columns
+from rfcompare.columns import Verdicts, analyze_columns, separate_columns
 from rfcompare.comparison import compare, make_space
 from rfcompare.comparison.energy import energy_distance
 from rfcompare.descriptors import describe
@@ -23,9 +24,23 @@ from rfcompare.fitting import fit
 from rfcompare.matching import apply_transform, match
 from rfcompare.pipeline.population import open_population
 from rfcompare.pipeline.tables import output_folder, result_table, write_table
+from rfcompare.simulation import simulate_treeshrew
+from rfcompare.sources.reference import entries, path_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+GRID: Mapping[str, tuple[float, ...]] = {
+    "segregation": (0.0, 0.5, 1.0),
+    "on_scatter": (0.15, 0.45, 0.9),
+    "snr": (9.0, 18.0),
+}
+"""Assumed numbers of the simulation over which its answers are shown; the middle of the range is no more likely."""
+
+GRID_PERMUTATIONS = 199
+
+GRID_NAME = "treeshrew-columns-grid"
+"""The shipped table of `assumption_grid`."""
 
 SPACES = ("model_free", "gabor_form")
 
@@ -69,6 +84,8 @@ class ColumnStudy:
                 f"The best kernel of a column correlates with its average at {median:.2f} (median), that of noise with "
                 f"the kernels' spectra at {chance:.2f}."
             )
+        if self.bank.attrs["kind"] == "simulated" and GRID_NAME in entries():
+            said.append(_grid_sentence(assumptions()))
         return said + [f"Missing: {text}." for text in json.loads(str(self.tree.attrs["missing"]))]
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -83,6 +100,8 @@ class ColumnStudy:
             out["columns_cortical_maps"] = _map_tests(self.tree).assign(kind=kind)
         for name, result in self.results.items():
             out[f"columns_compare_{name}"] = result_table(result)
+        if kind == "simulated" and GRID_NAME in entries():
+            out["columns_assumptions"] = assumptions()
         if self.nearer is not None:
             out["columns_nearer"] = self.nearer.assign(kind=kind)
         if self.beside is not None:
@@ -295,6 +314,61 @@ def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Datase
     beside["kernel_name"] = ("unit", np.array(names, dtype=object))
     kernels = {str(name) for name in network.source.values} - {""}
     return beside.assign_attrs(kernels=", ".join(sorted(kernels)), kind_kernels=str(network.attrs["kind"]))
+
+
+def assumption_grid(*, seed: int = 0, progress: bool = False) -> pd.DataFrame:
+    """What the analysis of simulated columns comes to over a grid of the numbers that the simulation assumes.
+
+    Parameters
+    ----------
+    seed : int
+        Of the simulations and the analyses.
+    progress : bool
+        Show progress on standard error.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per setting of `GRID`: the scatter ratio with its interval, what `rfcompare.columns.Verdicts` holds, and
+        the p of the flanks.
+    """
+    from tqdm import tqdm
+
+    settings = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    rows = []
+    for setting in tqdm(settings, desc="settings", unit="setting", disable=None if progress else True, leave=False):
+        bank, _ = simulate_treeshrew(seed=seed, **setting)
+        tree = analyze_columns(bank, n_permutations=GRID_PERMUTATIONS, n_seeds=3, seed=seed)
+        columns, growth = (tree[name].to_dataset() for name in ("columns", "growth"))
+        ratio = tree["scatter_ratio"].to_dataset().isel(pair=0)
+        rows.append(
+            {
+                **setting,
+                "scatter_ratio": float(ratio.scatter_ratio),
+                "ci_low": float(ratio.ci_low),
+                "ci_high": float(ratio.ci_high),
+                **asdict(Verdicts.of(columns, growth)),
+                "flank_p": float(columns.attrs["flank_p"]),
+                "median_r2": float(np.nanmedian(columns.r2)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def assumptions() -> pd.DataFrame:
+    """The shipped table of `assumption_grid`."""
+    return pd.read_csv(path_of(GRID_NAME), comment="#")
+
+
+def _grid_sentence(grid: pd.DataFrame) -> str:
+    wider, told = int((grid["ci_low"] > 1).sum()), int((grid["beaten"] == 3).sum())
+    flanked = int((grid["flanked"] & grid["aligned"]).sum())
+    spread = ", ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in GRID.items())
+    return (
+        f"Over {len(grid)} settings of what the simulation assumes ({spread}), ON scatters more widely than OFF in "
+        f"{wider}, columns have ON flanks across the preferred orientation in {flanked}, and being Gabor-like tells a column "
+        f"from all three chance averages in {told}."
+    )
 
 
 def _table(name: str, part: xr.Dataset) -> pd.DataFrame | None:
