@@ -12,10 +12,15 @@ from .comparison import compare as compare
 from .descriptors import describe as describe
 from .errors import InputError as InputError
 from .estimation import estimate as estimate
+from .estimation import measure_like as measure_like
 from .fitting import fit as fit
 from .fitting import fit_models as fit_models
 from .fitting import predict as predict
+from .matching import apply_transform as apply_transform
+from .matching import compare_responses as compare_responses
+from .matching import like_with_like as like_with_like
 from .matching import match as match
+from .matching import sweep_scale as sweep_scale
 from .quantities import kinds as kinds
 from .reporting import write_report as write_report
 from .simulation import simulate_treeshrew as simulate_treeshrew

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import rfcompare as rfc
+from rfcompare.cli import main
 from rfcompare.errors import InputError
 from rfcompare.matching import Search, apply_transform
 from rfcompare.matching.maps import _maps, noise_of
@@ -280,6 +282,21 @@ def test_saved_and_loaded_the_same(tmp_path: Path) -> None:
     found = rfc.match(kernels, fields, nulls=None, search=COARSE)
     rfc.save(found, tmp_path / "M.nc")
     xr.testing.assert_identical(rfc.load(tmp_path / "M.nc"), found)
+
+
+def test_the_verb_writes_what_match_finds(tmp_path: Path) -> None:
+    kernels, fields, _ = transformed_pair(3, seed=14)
+    rfc.save(kernels, tmp_path / "kernels.nc")
+    rfc.save(fields, tmp_path / "fields.nc")
+    named = ["--kernels", str(tmp_path / "kernels.nc"), "--fields", str(tmp_path / "fields.nc")]
+    arguments = ["match", *named, "--nulls", "0", "--assumed-deg-per-px", "1", "-o", str(tmp_path / "M.nc")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert "3 maps (analytic) assigned one to one to 3 (analytic)" in done.output and "not tested" in done.output
+    found = rfc.match(kernels, fields, by="degree", deg_per_px=1.0, nulls=None)
+    xr.testing.assert_allclose(rfc.load(tmp_path / "M.nc").similarity, found.similarity)
+    wrong = CliRunner().invoke(main, [*arguments[:5], "--nulls", "0", "-o", str(tmp_path / "nowhere" / "M.nc")])
+    assert wrong.exit_code == 2 and "expected a folder" in wrong.output and "Traceback" not in wrong.output
 
 
 def test_what_cannot_be_matched_is_said() -> None:

@@ -78,7 +78,7 @@ def measure_like(
     >>> x = np.arange(-5, 6.0)
     >>> kernels = rfc.make_bank((np.cos(x) * np.exp(-(x**2 + x[:, None] ** 2) / 8))[None, None], channel=("signed",),
     ...                         kind="learned")
-    >>> noisy = rfc.estimation.measure_like(kernels, kernels, steps=("noise",), snr=4.0, seed=0)
+    >>> noisy = rfc.measure_like(kernels, kernels, steps=("noise",), snr=4.0, seed=0)
     >>> round(float(kernels.rf.std() / noisy.noise_sd[0]), 3)
     2.0
     """
