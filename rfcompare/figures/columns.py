@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,13 @@ Array = NDArray[np.float64]
 
 N_SHOWN = 6
 """Columns shown with their fits and kernels: evenly spaced over the ranked r², so that bad ones are seen as well."""
+
+NARROW = 120.0
+"""Below this many mm the panels stand two in a row."""
+
+WIDE_ROWS = (("abc", (1, 1, 1.25), 46.0), ("defg", (0.7, 1.15, 1, 1), 42.0))
+NARROW_ROWS = (("ab", (1, 1), 46.0), ("c", (1,), 42.0), ("de", (0.7, 1.3), 42.0), ("fg", (1, 1), 40.0))
+"""Panels of every row, their widths, and the row's height in mm."""
 
 UM_PER_DEGREE = 18.0
 """How large fields are drawn at their cells' positions: a legible size, unrelated to the magnification."""
@@ -84,30 +92,35 @@ def cortical_columns(
     with style():
         if "columns" not in tree.children:
             return _subfields_only(tree, width=width, axes=axes)
-        rows = [46.0, 42.0, 76.0] + ([50.0] if beside is not None else [])
-        figure = new_figure(width=width, height=sum(rows), axes=axes)
-        parts = figure.subfigures(len(rows), 1, height_ratios=rows)
-        kind = str(tree.attrs["kind"])
+        narrow = width == "single" or (not isinstance(width, str) and width < NARROW)
+        layout = NARROW_ROWS if narrow else WIDE_ROWS
+        n_shown = N_SHOWN // 2 if narrow else N_SHOWN
+        heights = [height for _, _, height in layout] + ([76.0] if beside is None else [76.0, 50.0])
+        figure = new_figure(width=width, height=sum(heights), axes=axes)
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+        kind, name = str(tree.attrs["kind"]), _shown_field(tree)
+        draw: dict[str, Callable[[Axes], list[pd.DataFrame]]] = {
+            "a": lambda panel: _fields_at_cells(panel, bank, tree, name),
+            "b": lambda panel: _centers(panel, tree, name),
+            "c": lambda panel: _distances(panel, tree),
+            "d": lambda panel: _scatter(panel, tree),
+            "e": lambda panel: _growth(panel, tree),
+            "f": lambda panel: _orientation(panel, tree, name),
+            "g": lambda panel: _phase(panel, tree, name),
+        }
         tables: list[pd.DataFrame] = []
-        top = parts[0].subplots(1, 3, width_ratios=[1, 1, 1.25])
-        name = _shown_field(tree)
-        tables += _fields_at_cells(top[0], bank, tree, name)
-        tables += _centers(top[1], tree, name)
-        tables += _distances(top[2], tree)
-        middle = parts[1].subplots(1, 4, width_ratios=[0.7, 1.15, 1, 1])
-        tables += _scatter(middle[0], tree)
-        tables += _growth(middle[1], tree)
-        tables += _orientation(middle[2], tree, name)
-        tables += _phase(middle[3], tree, name)
-        for panel, text in zip([*top, *middle], "abcdefg", strict=True):
-            letter(panel, text)
-            mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
-        shown = _shown_columns(tree)
-        tables += _aggregates(parts[2], tree, shown)
-        letter(parts[2], "h")
+        for part, (texts, ratios, _) in zip(parts, layout, strict=False):
+            panels = part.subplots(1, len(texts), width_ratios=ratios, squeeze=False)[0]
+            for panel, text in zip(panels, texts, strict=True):
+                tables += draw[text](panel)
+                letter(panel, text)
+                mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
+        shown = _shown_columns(tree, n_shown)
+        tables += _aggregates(parts[len(layout)], tree, shown)
+        letter(parts[len(layout)], "h")
         if beside is not None:
-            tables += _kernels(parts[3], beside, kind)
-            letter(parts[3], "i")
+            tables += _kernels(parts[-1], beside, kind, n_shown)
+            letter(parts[-1], "i")
         return record(
             figure, numbers=pd.concat(tables, ignore_index=True), caption=_caption(tree, beside, name, len(shown))
         )
@@ -360,13 +373,13 @@ def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     return _rows("g", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=phase.values)
 
 
-def _shown_columns(tree: xr.DataTree) -> NDArray[np.intp]:
+def _shown_columns(tree: xr.DataTree, n_shown: int) -> NDArray[np.intp]:
     columns = tree["columns"].to_dataset()
     rows = np.flatnonzero(columns.disjoint.values)
     rows = rows if rows.size else np.arange(min(1, columns.sizes["unit"]))
     ranked = rows[np.argsort(-np.nan_to_num(columns.r2.values[rows]), kind="stable")]
     picked: NDArray[np.intp] = ranked[
-        np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))
+        np.unique(np.linspace(0, ranked.size - 1, min(n_shown, ranked.size)).round().astype(int))
     ]
     return picked
 
@@ -420,10 +433,10 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
     return tables
 
 
-def _kernels(part: SubFigure, beside: xr.Dataset, kind: str) -> list[pd.DataFrame]:
+def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> list[pd.DataFrame]:
     """The separate columns of highest, middle and lowest similarity above the kernels laid on them."""
     ranked = np.argsort(-np.nan_to_num(beside.similarity.values), kind="stable")
-    rows = ranked[np.unique(np.linspace(0, ranked.size - 1, min(N_SHOWN, ranked.size)).round().astype(int))]
+    rows = ranked[np.unique(np.linspace(0, ranked.size - 1, min(n_shown, ranked.size)).round().astype(int))]
     panels = part.subplots(2, len(rows), squeeze=False)
     extent = map_extent(beside)
     for place, row in enumerate(rows):

@@ -366,8 +366,8 @@ def _grid_sentence(grid: pd.DataFrame) -> str:
     spread = ", ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in GRID.items())
     return (
         f"Over {len(grid)} settings of what the simulation assumes ({spread}), ON scatters more widely than OFF in "
-        f"{wider}, columns have ON flanks across the preferred orientation in {flanked}, and being Gabor-like tells a column "
-        f"from all three chance averages in {told}."
+        f"{wider}, columns have ON flanks across the preferred orientation in {flanked}, and being Gabor-like tells a "
+        f"column from all three chance averages in {told}."
     )
 
 
