@@ -575,6 +575,19 @@ def test_unidentifiable_gabors_have_no_place_in_the_gabor_form() -> None:
     assert (~space.points(some)[1][:7]).all()
 
 
+def test_the_gabor_form_without_identifiable_units_is_a_row_that_says_so() -> None:
+    blobs = CORTEX.assign(nx=("unit", np.full(240, 0.02)), polarity_phase=("unit", np.full(240, np.nan)))
+    got = row(compare(blobs, NETWORK, n_permutation=99), "energy_distance_gabor_form")
+    assert str(got["note"]).startswith("not compared: expected at least one axis")
+    assert np.isnan(got["effect"])
+    fitted = population(48 * 5, subjects=5, shift=2.0, kind="simulated", seed=3, name="noise")
+    got = row(
+        compare(CORTEX, NETWORK, nulls={"spectrum_noise": fitted}, n_permutation=99), "energy_distance_gabor_form"
+    )
+    assert got["effect"] < got["null"]
+    assert got["null_name"] == "spectrum_noise"
+
+
 # Labeled results -----------------------------------------------------------------------------------------------------
 
 

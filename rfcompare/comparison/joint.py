@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from rfcompare.comparison import energy, inference, statistics
-from rfcompare.comparison.populations import Population, Space, population
+from rfcompare.comparison.populations import Population, Space, make_space, population
 from rfcompare.comparison.rows import ALPHA, CELLS_ONLY, MAX_UNITS, N_REFERENCE, UNITS_ONLY, Row
 from rfcompare.comparison.similarity import N_DRAWS, WITHIN_SAMPLE, like_another_animal, mean_distances_of, percentiles
 from rfcompare.comparison.statistics import Array
+from rfcompare.errors import InputError
 
 
 def joint_rows(
@@ -86,15 +87,27 @@ def gabor_form(a: xr.Dataset, b: xr.Dataset) -> tuple[str, ...]:
     return ("nx", "ny")
 
 
-def gabor_row(a: xr.Dataset, b: xr.Dataset, form: Space, **options: Any) -> Row:
-    """Energy distance of the units whose Gabor is identifiable."""
-    x, y = population(a, form, name="the first population"), population(b, form, name="the second population")
-    row = _energy_row("energy_distance_gabor_form", x, y, None, **options)
-    row.title = "Energy distance, Gabor form"
+def gabor_row(a: xr.Dataset, b: xr.Dataset, nulls: Mapping[str, xr.Dataset], **options: Any) -> Row:
+    """Energy distance of the units whose Gabor is identifiable, with the first null that was fitted."""
+    name, title = "energy_distance_gabor_form", "Energy distance, Gabor form"
+    axes = gabor_form(a, b)
+    null_name = next((key for key, null in nulls.items() if all(axis in null for axis in axes)), None)
+    try:
+        form = make_space(a, b, name="gabor_form", quantities=axes)
+        x, y = population(a, form, name="the first population"), population(b, form, name="the second population")
+        z = population(nulls[null_name], form, name=f"null {null_name!r}") if null_name else None
+    except InputError as error:  # of blobs, say, hardly any carrier can be identified
+        row = Row(name, title, "joint", notes=[f"not compared: {error}"])
+        row.text["hypothesis"] = CELLS_ONLY
+        return row
+    row = _energy_row(name, x, y, z, **options)
+    row.title = title
     row.number |= counts(x, y)
+    row.text |= {"null_name": null_name} if null_name else {}
     row.note(
         f"space: {', '.join(form.quantities)}; only units whose Gabor is identifiable: {len(x.points)} of "
-        f"{a.sizes['unit']} (a), {len(y.points)} of {b.sizes['unit']} (b); no null: nulls are not fitted"
+        f"{a.sizes['unit']} (a), {len(y.points)} of {b.sizes['unit']} (b)",
+        "" if null_name else "no null: none was fitted",
     )
     return row
 

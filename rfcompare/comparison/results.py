@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.bank import check, make_rng
-from rfcompare.comparison.joint import counts, gabor_form, gabor_row, joint_rows
+from rfcompare.comparison.joint import counts, gabor_row, joint_rows
 from rfcompare.comparison.marginal import comparable, descriptor_row
 from rfcompare.comparison.populations import Population, Space, checked, make_space, n_subjects, population
 from rfcompare.comparison.rows import HEADLINE_NULLS, UNTRAINED, Row, adjust, dataset, headings, json_numbers
@@ -101,8 +101,8 @@ def compare(
     space = space or make_space(a, b, *nulls.values())
     joint = joint_rows(a, b, null, space, level=level, n=n_permutation, generator=generator, workers=workers)
     if all(name in population for name in ("nx", "ny") for population in (a, b)):
-        form = make_space(a, b, name="gabor_form", quantities=gabor_form(a, b))
-        joint.append(gabor_row(a, b, form, level=level, n=n_permutation, generator=generator, workers=workers))
+        ordered = {key: nulls[key] for key in (*HEADLINE_NULLS, *nulls) if key in nulls}
+        joint.append(gabor_row(a, b, ordered, level=level, n=n_permutation, generator=generator, workers=workers))
     adjust(joint)
     detail: dict[str, Any] = {}
     score_row = _score_row(a, b, nulls, headline, space, level=level, seed=generator, detail=detail)
