@@ -306,5 +306,8 @@ def test_what_cannot_be_matched_is_said() -> None:
         rfc.match(color, fields)
     with pytest.raises(InputError, match="deg_per_px"):
         rfc.match(kernels, fields, by="degree")
+    buried = bank_of(fields.rf.values[:, 0], noise_sd=100.0)
+    with pytest.raises(InputError, match="rise above their noise"):
+        rfc.match(kernels, buried, nulls=None)
     with pytest.raises(InputError, match="to=b"):
         apply_transform(kernels, fields, "u000", "u000")

@@ -207,6 +207,9 @@ def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
 
 
 def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm) -> Best:
+    for name, maps in (("maps to be matched", kernels), ("fields", fields)):
+        if not maps.usable.any():
+            raise InputError(f"expected {name} that rise above their noise, got none; look at noise_sd and the halves")
     lattice = lattice_for(kernels, fields, search)
     blocks = []
     for block, best in best_transforms(kernels, fields, search, lattice=lattice):
