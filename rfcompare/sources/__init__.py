@@ -172,8 +172,7 @@ def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any
             )
         raise InputError(
             f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; "
-            "describe "
-            "it in a layout (rfcompare inspect FILE drafts one)"
+            "describe it in a layout (rfcompare inspect FILE drafts one)"
         )
     return read_layout(layout)
 

@@ -102,8 +102,7 @@ def _per_cell(reader: Reader, group: str, chunks: Any) -> xr.Dataset:
         if len(shapes) != 1 or next(iter(shapes)) not in PIXEL:
             raise InputError(
                 f"expected fields of one of the survey's grids {list(PIXEL)} in {group} of {reader.name}, got "
-                f"{sorted(shapes)}; "
-                "open other grids with a layout"
+                f"{sorted(shapes)}; open other grids with a layout"
             )
         maps.append(stack(list(cell.items)))
     if labels[0] != labels[1]:
@@ -140,8 +139,7 @@ def _from_summary(reader: Reader, path: str, chunks: Any) -> xr.Dataset:
     if len(shape) != 4 or shape[:2] not in PIXEL or shape[3] != 2:
         raise InputError(
             f"expected (row, column, cell, [on, off]) on one of the survey's grids {list(PIXEL)} at {path} in "
-            f"{reader.name}, "
-            f"got the shape {shape}"
+            f"{reader.name}, got the shape {shape}"
         )
     array = indexed(reader.array(path, chunks), (), path).transpose(2, 3, 0, 1)
     masked = bool(np.isnan(np.asarray(array)).any())

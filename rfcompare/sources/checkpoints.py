@@ -136,8 +136,8 @@ def _bounded(shape: tuple[int, ...], where: str) -> None:
         elements *= int(size)
     if elements > MAX_ELEMENTS:
         raise InputError(
-            f"expected a first layer of at most {MAX_ELEMENTS} weights in {where}, got the shape {shape}; it is "
-            "not read"
+            f"expected a first layer of at most {MAX_ELEMENTS} weights in {where}, got the shape {shape}; it is not "
+            "read"
         )
 
 

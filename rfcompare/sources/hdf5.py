@@ -86,8 +86,7 @@ class StoredArray:
         except (OSError, KeyError) as error:
             raise InputError(
                 f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or "
-                "changed "
-                "after it was opened?"
+                "changed after it was opened?"
             ) from None
 
 
@@ -182,8 +181,8 @@ class Reader:
         near = difflib.get_close_matches(last, there, n=3) or there[:8]
         more = "…" if len(there) > len(near) else ""
         return (
-            f"there is no {path} in {self.name}; {parent or '/'} holds {', '.join(near) or 'nothing'}{more} "
-            "(rfcompare inspect FILE shows all)"
+            f"there is no {path} in {self.name}; {parent or '/'} holds {', '.join(near) or 'nothing'}{more} (rfcompare "
+            "inspect FILE shows all)"
         )
 
     def is_dataset(self, path: str) -> bool:
@@ -237,8 +236,8 @@ class Reader:
         if not isinstance(found, h5py.Dataset):
             inside = ", ".join(self.children(path)[:6])
             raise InputError(
-                f"expected a dataset at {path} in {self.name}, got a group that holds {inside or 'nothing'}; name "
-                "one of them"
+                f"expected a dataset at {path} in {self.name}, got a group that holds {inside or 'nothing'}; name one "
+                "of them"
             )
         return self.readable(found)
 
@@ -254,8 +253,7 @@ class Reader:
         if found.size > MAX_ELEMENTS:
             raise InputError(
                 f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got "
-                f"{found.size:.1e} "
-                f"({' × '.join(map(str, found.shape))}); it is not read"
+                f"{found.size:.1e} ({' × '.join(map(str, found.shape))}); it is not read"
             )
         missing = missing_filters(found)
         if missing:
@@ -286,8 +284,8 @@ class Reader:
         dataset = self.dataset(path)
         if dataset.size > MAX_LABELS:
             raise InputError(
-                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it "
-                "is not read"
+                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it is not "
+                "read"
             )
         raw = np.asarray(self.read(dataset, ()))
         return _text(raw) if raw.dtype.kind in "OSU" else raw
@@ -312,8 +310,7 @@ class Reader:
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"cannot read {dataset.name} in {self.name} ({_first_line(error)}); the file is damaged: copy or "
-                "download "
-                "it again"
+                "download it again"
             ) from None
 
 

@@ -364,20 +364,18 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
     if not found.needs_layout:
         if found is formats.ALLEN:
             with Reader(path) as reader:
-                there = [stimulus.path for stimulus in allen.stimuli(reader)]
+                there = allen.stimuli(reader)
             if len(there) > 1:
-                choice = ", ".join(there)
-                return [
-                    f"It opens with layout={{'maps': PATH}}, where PATH is one of {choice}; alone it opens "
-                    "per-cell fields."
-                ]
+                choice = ", ".join(stimulus.path for stimulus in there)
+                per_cell = [stimulus.path for stimulus in there if not stimulus.summary]
+                alone = f"; without it {per_cell[0]} opens" if len(per_cell) == 1 else ""
+                return [f"It opens with layout={{'maps': PATH}}, where PATH is one of {choice}{alone}."]
         return [f'It opens as it is: rfc.open_fields("{path.name}").']
     listed = candidates(path, found)
     if not listed:
         return [
-            "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table "
-            "of Gabor "
-            "parameters can be rendered by a layout with `parameters`."
+            "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table of "
+            "Gabor parameters can be rendered by a layout with `parameters`."
         ]
     best = listed[0]
     lines = [

@@ -120,7 +120,10 @@ def _std(divide_by_std: bool | Sequence[float], weights: Weights, channel: tuple
             )
         std = weights.std
     else:
-        std = tuple(float(value) for value in divide_by_std)
+        try:
+            std = tuple(float(value) for value in divide_by_std)
+        except (TypeError, ValueError):
+            raise InputError(f"expected divide_by_std to be True, False or numbers, got {divide_by_std!r}") from None
     if len(std) != len(channel) or not all(np.isfinite(value) and value > 0 for value in std):
         raise InputError(
             f"expected {len(channel)} positive standard deviations, one for each of {', '.join(channel)}, got "

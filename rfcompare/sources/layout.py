@@ -34,6 +34,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,7 +43,7 @@ import numpy as np
 from rfcompare.bank import CHANNELS, add_history, check, make_bank
 from rfcompare.errors import InputError
 from rfcompare.sources.hdf5 import Cell, settled, stack
-from rfcompare.sources.native import channel_order
+from rfcompare.sources.native import RESERVED, channel_order
 from rfcompare.sources.rendering import evaluate, render_gabors
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 MAX_UNITS = 10**6
 MAX_PIXELS = 2**14
 """Units and pixels along one side beyond these are a transposed or a mistaken layout."""
+
+MAX_RENDERED = 10**8
 
 _DIMS = ("half", "unit", "channel", "lag", "y", "x")
 _CHANNEL_SETS = sorted(" ".join(names) for names in CHANNELS)
@@ -144,6 +147,10 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
             near = difflib.get_close_matches(key, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it may have {', '.join(known)}"
             raise InputError(f"{where} has the unknown key {key!r}; {hint}")
+    for key, value in given.items():
+        expected = _wrong_type(key, value)
+        if expected:
+            raise InputError(f"expected {key} in {where} to be {expected}, got {value!r}")
     for key in ("maps", "half", "channel"):
         if isinstance(given.get(key), str):
             given[key] = given[key].replace(",", " ").split() if key == "channel" else [given[key]]
@@ -159,6 +166,34 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
     for fault in _faults(layout, given, where):
         raise InputError(fault)
     return layout
+
+
+def _wrong_type(key: str, value: Any) -> str:
+    """What a key's value should be, when it is something else."""
+    several = list(value) if isinstance(value, list | tuple) else None
+    if key in ("maps", "dims", "channel", "half"):
+        fits = isinstance(value, str) or (several is not None and all(isinstance(item, str) for item in several))
+        return "" if fits else "a text or a list of texts"
+    if key in ("exclude", "size"):
+        fits = several is not None and all(isinstance(item, Integral) for item in several)
+        return "" if fits else "a list of whole numbers"
+    if key in ("um_per_px", "um_per_deg", "deg_per_px"):
+        pair = several if key == "deg_per_px" and several is not None and len(several) == 2 else [value]
+        fits = all(isinstance(item, Real) and float(item) > 0 for item in pair)
+        return "" if fits else "a positive number" + (" or [x, y]" if key == "deg_per_px" else "")
+    if key in ("per_unit", "attrs", "gabor"):
+        if isinstance(value, Mapping) and key == "attrs" and RESERVED & set(value):
+            return f"a table without {', '.join(sorted(RESERVED & set(value)))}, which the layout itself names"
+        return "" if isinstance(value, Mapping) else "a table"
+    if key == "lag":
+        return "an index or 'peak'" if isinstance(value, bool) or not isinstance(value, Integral | str) else ""
+    if key == "select":
+        return "" if isinstance(value, Integral | str) else "an index such as ':,1'"
+    if key == "stimulus":
+        return "" if isinstance(value, str | Mapping) else "a text or a table"
+    if key in (*_LABELS, *_NUMBERS):
+        return ""
+    return "" if isinstance(value, str) else "a text"
 
 
 def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
@@ -178,9 +213,8 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         )
     if "channel" in layout.dims and (len(layout.maps) > 1 or "channel" not in given):
         faults.append(
-            f"expected {where} to name the channels along the axis channel, as in channel = ['on', 'off'], and "
-            "all in one "
-            "array"
+            f"expected {where} to name the channels along the axis channel, as in channel = ['on', 'off'], and all in "
+            "one array"
         )
     if " ".join(sorted(layout.channel)) not in [" ".join(sorted(names.split())) for names in _CHANNEL_SETS]:
         faults.append(f"expected channel in {where} to be one of {'; '.join(_CHANNEL_SETS)}, got {layout.channel}")
@@ -202,9 +236,8 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         faults.append(f"expected lag in {where} to be an index or 'peak', got {layout.lag!r}")
     if layout.parameters is not None and (layout.kind != "parametric" or len(layout.size) != 2 or not layout.gabor):
         faults.append(
-            f"expected a table gabor, size = [y, x] and the kind parametric beside parameters in {where}: maps "
-            "that are "
-            "rendered from parameters are no measurements"
+            f"expected a table gabor, size = [y, x] and the kind parametric beside parameters in {where}: maps that "
+            "are rendered from parameters are no measurements"
         )
     return faults
 
@@ -252,7 +285,7 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
         array, halves, dims = _choose_lag(array, halves, dims, layout)
     if "half" in layout.dims:
         halves, array = array, array.mean(axis=0)
-    array = settled(array, chunks)
+    array, halves = settled(array, chunks), settled(halves, chunks)
     shown = " ".join(layout.dims)
     return _finish(
         store,
@@ -272,15 +305,23 @@ def _apply_parameters(store: Store, layout: Layout) -> xr.Dataset:
 
     def column(name: str) -> Any:
         if name not in columns:
-            columns[name] = np.asarray(store.column(f"{table}/{name}"), float)
+            columns[name] = _as_numbers(store.column(f"{table}/{name}"), f"{table}/{name} in {store.name}")
         return columns[name]
 
     parameters = {
         name: evaluate(formula, column, f"{name} of the layout's gabor table") for name, formula in layout.gabor.items()
     }
-    maps = render_gabors(parameters, (int(layout.size[0]), int(layout.size[1])))
+    rows, columns_wide = (int(side) for side in layout.size)
+    units = max((np.size(value) for value in parameters.values()), default=1)
+    if not (min(rows, columns_wide) >= 2 and units * rows * columns_wide <= MAX_RENDERED):
+        raise InputError(
+            f"expected size in the layout to be [y, x] of at least 2 and at most {MAX_RENDERED:.0e} pixels in all, got "
+            f"{list(layout.size)} for {units} units"
+        )
+    maps = render_gabors(parameters, (rows, columns_wide))
     if layout.normalize == "l2":
-        maps = maps / np.sqrt((maps**2).sum((-2, -1), keepdims=True))
+        norm = np.sqrt((maps**2).sum((-2, -1), keepdims=True))
+        maps = np.divide(maps, norm, out=np.full_like(maps, np.nan), where=norm > 0)
     facts = store.facts(table)
     made = ", ".join(f"{name} = {formula}" for name, formula in layout.gabor.items())
     bank = _finish(
@@ -317,10 +358,15 @@ def _finish(
     order, channel = channel_order(channel)
     array = array[:, order]
     halves = None if halves is None else halves[:, :, order]
-    said = {name: facts.get(name) for name in (*_LABELS, *_NUMBERS)}
+    # Names that the file gives its rows no longer fit when select has left some out.
+    said = {
+        name: value
+        for name, value in facts.items()
+        if name in (*_LABELS, *_NUMBERS) and (isinstance(value, str) or len(value) == n)
+    }
     given = {name: getattr(layout, name) for name in (*_LABELS, *_NUMBERS)}
     labels = {
-        name: _per_unit(store, name, given[name] if given[name] is not None else said[name], n)
+        name: _per_unit(store, name, given[name] if given[name] is not None else said.get(name), n)
         for name in (*_LABELS, *_NUMBERS)
     }
     if labels["source"] is None:
@@ -344,7 +390,7 @@ def _finish(
         deg_per_px=tuple(scale) if isinstance(scale, list) else scale,
         half=halves,
         **labels,
-        **{name: value for name, value in facts.items() if name not in {**labels, **provenance}},
+        **{name: value for name, value in facts.items() if name not in {**labels, **provenance, **layout.attrs}},
         **{name: value for name, value in provenance.items() if value is not None},
         um_per_px=layout.um_per_px,
         um_per_deg=layout.um_per_deg,
@@ -381,12 +427,21 @@ def _per_unit(store: Store, name: str, value: Any, n: int) -> Any:
             raise InputError(
                 f"expected {n} values of {name} at {value} in {store.name}, one for each unit, got {values.size}"
             )
-        return values.astype(float) if name in _NUMBERS else _numbers_or_text(values, name)
+        return _as_numbers(values, f"{value} in {store.name}") if name in _NUMBERS else _numbers_or_text(values, name)
     if isinstance(value, list | tuple | np.ndarray):
         if len(value) != n:
             raise InputError(f"expected {n} values of {name}, one for each unit in {store.name}, got {len(value)}")
-        return np.asarray(value)
+        return _as_numbers(value, f"{name} of the layout") if name in _NUMBERS else np.asarray(value)
+    if name in _NUMBERS:
+        return np.full(n, _as_numbers(value, f"{name} of the layout"))
     return str(value) if name in _LABELS else value
+
+
+def _as_numbers(values: Any, where: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"expected numbers at {where}, got {np.asarray(values).ravel()[:3].tolist()}") from None
 
 
 def _numbers_or_text(values: Any, name: str) -> Any:
@@ -429,15 +484,13 @@ def _maps(
     sizes = dict(zip(named, array.shape, strict=True))
     if sizes["channel"] != len(layout.channel):
         raise InputError(
-            f"expected {len(layout.channel)} channels {layout.channel} in {store.name}, got {sizes['channel']} "
-            "along the axis "
-            f"that dims {' '.join(dims)!r} call channel"
+            f"expected {len(layout.channel)} channels {layout.channel} in {store.name}, got {sizes['channel']} along "
+            f"the axis that dims {' '.join(dims)!r} call channel"
         )
     if sizes["unit"] > MAX_UNITS or max(sizes["y"], sizes["x"]) > MAX_PIXELS:
         raise InputError(
-            f"expected at most {MAX_UNITS} units of {MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do "
-            "the dims "
-            f"{' '.join(dims)!r} name the axes in the file's order?"
+            f"expected at most {MAX_UNITS} units of {MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do the "
+            f"dims {' '.join(dims)!r} name the axes in the file's order?"
         )
     return (array, named), labels[0] if len(labels[0]) == sizes["unit"] else []
 
@@ -479,9 +532,8 @@ def _in_order(array: Any, dims: tuple[str, ...], cell_axes: int, path: str, name
             array = array.reshape([size for axis, size in enumerate(shape) if axis not in single])
     if array.ndim != len(dims):
         raise InputError(
-            f"expected {len(dims)} dims {' '.join(dims)!r} at {path} in {name}, got the shape {shape}; name its "
-            "axes in dims "
-            "or index some away with select"
+            f"expected {len(dims)} dims {' '.join(dims)!r} at {path} in {name}, got the shape {shape}; name its axes "
+            "in dims or index some away with select"
         )
     return array.transpose([dims.index(dim) for dim in _DIMS if dim in dims])
 

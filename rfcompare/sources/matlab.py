@@ -92,8 +92,7 @@ class V73Store(HDF5Store):
         if kind in _OPAQUE or ("MATLAB_object_decode" in attrs and kind not in ("double", "single", "logical", "char")):
             raise InputError(
                 f"{dataset.name} in {self.name} is a MATLAB {kind}, which only MATLAB reads; save it as a numeric "
-                "array, a "
-                "cell or a struct"
+                "array, a cell or a struct"
             )
         if kind == "char":
             codes = np.atleast_2d(self.reader.values(dataset.name).T)
@@ -140,8 +139,8 @@ class V5Store:
             elements = np.prod([float(size) for size in self.shapes[name]])
             if elements > MAX_ELEMENTS:
                 raise InputError(
-                    f"expected at most {MAX_ELEMENTS:.1e} elements in {name} of {self.name}, got {elements:.1e}; "
-                    "it is not read"
+                    f"expected at most {MAX_ELEMENTS:.1e} elements in {name} of {self.name}, got {elements:.1e}; it is "
+                    "not read"
                 )
             self._read[name] = _scipy_read(self.path, name)
         return self._read[name]

@@ -8,6 +8,7 @@ dimension scales: the order of ``/rf`` is that of its attribute ``dims``, by def
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 ORDER = ("unit", "channel", "lag", "y", "x")
 _TEXT = ("unit", "subject", "source", "field_of_view")
 _NUMBERS = ("cortex_x", "cortex_y", "noise_sd", "noise_acf")
-_HANDLED = ("dims", "deg_per_px", "units", "rows", "kind", "schema", "channel", *_TEXT)
+RESERVED = frozenset({*signature(make_bank).parameters, "dims", "schema"} - {"attrs"})
+"""Names that mean something to a bank's making, so that an attribute called so is no mere provenance."""
 
 
 def is_native(reader: Reader) -> bool:
@@ -59,12 +61,12 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     """
     attrs = {**reader.attrs("/"), **reader.attrs("/rf")}
     shape = reader.shape("/rf")
-    dims = str(attrs.get("dims") or _default_dims(reader, shape)).replace(",", " ").split()
+    stated = attrs.get("dims") or _default_dims(reader, shape)
+    dims = " ".join(map(str, stated) if isinstance(stated, list) else [str(stated)]).replace(",", " ").split()
     if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(ORDER) or len(set(dims)) != len(dims):
         raise InputError(
-            f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), "
-            "got the "
-            f"shape {shape} and dims {' '.join(dims)!r}"
+            f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), got "
+            f"the shape {shape} and dims {' '.join(dims)!r}"
         )
     array = reader.array("/rf", chunks)
     array = array.transpose([dims.index(name) for name in ORDER if name in dims])
@@ -77,19 +79,27 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
     labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
     labels["source"] = labels["source"] or reader.name
-    numbers: dict[str, Any] = {name: reader.values(f"/{name}") for name in _NUMBERS if reader.is_dataset(f"/{name}")}
+    numbers = {name: _numbers(reader, name) for name in (*_NUMBERS, "lag") if reader.is_dataset(f"/{name}")}
+    for name, values in numbers.items():
+        fits = values.shape == ((sizes.get("lag"),) if name == "lag" else (n,))
+        if name == "noise_acf":
+            fits = values.ndim == 4 and tuple(values.shape[:2]) == tuple(array.shape[:2])
+        if not fits:
+            raise InputError(
+                f"expected /{name} in {reader.name} to fit /rf {shape} along {' '.join(dims)}, got the shape "
+                f"{values.shape}"
+            )
     half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
     if half is not None:
         moved = ["half", *dims]
         half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
         half = half[:, :, order] if "channel" in dims else half[:, :, None]
-    grid: dict[str, Any] = {name: reader.values(f"/{name}") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
+    grid: dict[str, Any] = {name: _numbers(reader, name) for name in ("x", "y") if reader.is_dataset(f"/{name}")}
     for name, values in grid.items():
         if values.shape != (sizes[name],):
             raise InputError(
                 f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along "
-                f"{name}, "
-                f"got the shape {values.shape}"
+                f"{name}, got the shape {values.shape}"
             )
     rows = str(attrs.get("rows", "up"))
     # A y that descends says by itself that row 0 is the top.
@@ -105,11 +115,10 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
         deg_per_px=scale,
         rows=rows,
         half=half,
-        lag=reader.values("/lag") if reader.is_dataset("/lag") else None,
         **grid,
         **labels,
         **numbers,
-        **{"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in _HANDLED}},
+        **{"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in RESERVED}},
     )
     if reader.is_dataset("/polarity_known"):
         known = np.asarray(reader.values("/polarity_known")).astype(bool).ravel()
@@ -184,9 +193,19 @@ def _units(reader: Reader, attrs: dict[str, Any], grid: dict[str, Any]) -> str:
     return found.pop()
 
 
+def _numbers(reader: Reader, name: str) -> Any:
+    values = reader.values(f"/{name}")
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"expected numbers in /{name} of {reader.name}, got {values.ravel()[:3].tolist()}")
+    return values
+
+
 def _scale(value: Any) -> Any:
+    """deg_per_px as a number, two numbers, or JSON text of them."""
     if value is None:
         return None
-    if isinstance(value, str):
-        value = json.loads(value)
-    return tuple(float(item) for item in np.broadcast_to(np.asarray(value, float), (2,)))
+    try:
+        pair = np.broadcast_to(np.asarray(json.loads(value) if isinstance(value, str) else value, float), (2,))
+    except (ValueError, TypeError):
+        raise InputError(f"expected the attribute deg_per_px to be a number or [x, y], got {value!r}") from None
+    return tuple(float(item) for item in pair)

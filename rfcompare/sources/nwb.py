@@ -132,8 +132,7 @@ def needs_layout(reader: Reader) -> InputError:
     if not columns:
         return InputError(
             f"expected a column of receptive-field maps in {reader.name}, found none in /units or the tables of "
-            "/processing; "
-            "rfcompare inspect FILE shows what there is"
+            "/processing; rfcompare inspect FILE shows what there is"
         )
     shown = "; ".join(f"{path} {json.dumps(list(shape))}" for path, shape, _ in columns[:3])
     return InputError(

@@ -70,9 +70,10 @@ def render_gabors(parameters: Mapping[str, Any], size: tuple[int, int]) -> NDArr
     carrier = np.radians(values["orientation"] + 90.0)
     u = dx * np.cos(carrier) + dy * np.sin(carrier)
     v = -dx * np.sin(carrier) + dy * np.cos(carrier)
-    envelope = np.exp(-(u**2) / (2 * values["sigma_x"] ** 2) - v**2 / (2 * values["sigma_y"] ** 2))
-    wave = np.cos(2 * np.pi * values["frequency"] * u + np.radians(values["phase"]))
-    rendered: NDArray[np.float64] = values["amplitude"] * envelope * wave + values["offset"]
+    with np.errstate(all="ignore"):
+        envelope = np.exp(-(u**2) / (2 * values["sigma_x"] ** 2) - v**2 / (2 * values["sigma_y"] ** 2))
+        wave = np.cos(2 * np.pi * values["frequency"] * u + np.radians(values["phase"]))
+        rendered: NDArray[np.float64] = values["amplitude"] * envelope * wave + values["offset"]
     return rendered
 
 
@@ -103,7 +104,9 @@ def evaluate(formula: Any, column: Callable[[str], Any], where: str) -> Any:
         tree = ast.parse(prefixed, mode="eval").body
     except SyntaxError:
         raise InputError(f"expected {where} to be arithmetic over columns, got {formula!r}") from None
-    return _value(tree, column, where, formula)
+    # A zero or negative column makes NaN: that unit is then reported as not measured, like any other bad unit.
+    with np.errstate(all="ignore"):
+        return _value(tree, column, where, formula)
 
 
 def _value(node: ast.expr, column: Callable[[str], Any], where: str, formula: str) -> Any:
