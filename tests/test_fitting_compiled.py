@@ -148,7 +148,7 @@ def test_real_noiseless_gabors_are_derived_again(shared_data):
     error_x = np.abs(found.parameters[:, 3] * found.parameters[:, 4] / nx - 1)
     error_y = np.abs(found.parameters[:, 3] * found.parameters[:, 5] / ny - 1)
     assert (clear & (error_x < 0.01) & (error_y < 0.01)).sum() >= 219  # 221 is possible
-    # the others are narrower than the bounds allow; one at the very bound (sigma 0.4007) has a basin narrower than a pixel
+    # the others are narrower than the bounds allow; one at the very bound (0.4007) has a basin of less than a pixel
     assert (left_over(found, maps)[within] > 1e-3).sum() <= 1
 
 
