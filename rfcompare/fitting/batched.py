@@ -32,7 +32,7 @@ KEEP, MORE = 3, 7
 SCREEN_ITERATIONS, ITERATIONS = 6, 100
 """Iterations before hopeless starts are dropped, and at most after that."""
 
-BLOCK = {"cpu": 1 << 16, "gpu": 1 << 24}
+BLOCK = {"cpu": 1 << 15, "gpu": 1 << 24}
 """Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
 
 _STEP_CAP = {"x": np.inf, "y": np.inf, "angle": 0.6, "frequency": 0.1, "log_length": 0.9, "curvature": 0.1}
@@ -54,6 +54,8 @@ class Problem:
         Pixel positions.
     total, count : (n,) arrays
         Sum of squares about the mean; number of measured pixels per channel.
+    whole : bool
+        Whether every pixel was measured.
     """
 
     model: Model
@@ -64,6 +66,7 @@ class Problem:
     y: Array
     total: Array
     count: Array
+    whole: bool
 
     @property
     def block(self) -> int:
@@ -137,7 +140,8 @@ def prepare(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Probl
     maps = xp.where(mask[:, None] > 0, maps, 0.0)
     mean = xp.sum(maps, axis=(2, 3)) / count[:, None]
     maps = (maps - mean[:, :, None, None]) * mask[:, None]
-    return Problem(model, maps, mask, mean, x, y, xp.sum(maps**2, axis=(1, 2, 3)), count)
+    whole = bool(xp.all(mask > 0))
+    return Problem(model, maps, mask, mean, x, y, xp.sum(maps**2, axis=(1, 2, 3)), count, whole)
 
 
 def evaluate(problem: Problem, index: Array, p: Array, *, derivatives: bool = True) -> Equations:
@@ -155,14 +159,14 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     model, x, y = problem.model, problem.x, problem.y
     maps, mask, count = problem.maps[index], problem.mask[index], problem.count[index]
     m, channels = maps.shape[:2]
-    terms, q = len(model.linear) + 1, len(model.parameters)
+    q = len(model.parameters)
     by_moments = model is MODELS["gabor"]
     if by_moments:
         square, single, data = gabor_moments(p, maps, mask, x, y, derivatives=derivatives)
         gram, right = gram_and_projection(square, single, data, count)
     else:
         functions, slopes = model.evaluate(p, x, y, slopes=derivatives)
-        basis = xp.reshape(xp.stack([*(f * mask for f in functions), mask], axis=1), (m, terms, -1))
+        basis = _basis(functions, mask, problem.whole)
         flat = xp.reshape(maps, (m, channels, -1))
         gram = xp.matmul(basis, xp.matrix_transpose(basis))
         right = xp.matmul(basis, xp.matrix_transpose(flat))
@@ -176,28 +180,37 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     if by_moments:
         gradient, hessian, cross = gabor_derivatives(p, linear, square, single, data)
     else:
-        jacobian = _jacobian(slopes, linear, mask)
-        residual = flat - xp.matmul(linear, basis)
-        gradient = xp.sum(xp.matmul(jacobian, residual[..., None])[..., 0], axis=1)
+        jacobian = _jacobian(slopes, linear, mask, problem.whole)
         hessian = xp.sum(xp.matmul(jacobian, xp.matrix_transpose(jacobian)), axis=1)
         cross = xp.matmul(jacobian, xp.matrix_transpose(basis)[:, None])
+        gradient = xp.sum(xp.matmul(jacobian, flat[..., None]) - xp.matmul(cross, linear[..., None]), axis=1)[..., 0]
     inside = _solve_scaled(gram[:, None], xp.matrix_transpose(cross))
     return Equations(cost, linear, gradient, hessian - xp.sum(xp.matmul(cross, inside), axis=1))
 
 
-def _jacobian(slopes: Derivatives, linear: Array, mask: Array) -> Array:
+def _basis(functions: list[Array], mask: Array, whole: bool) -> Array:
+    """Basis functions (m, terms, pixel) on the measured pixels, the offset's last."""
+    xp = array_api_compat.array_namespace(mask)
+    m, height, width = mask.shape
+    out = xp.empty((m, len(functions) + 1, height, width), dtype=mask.dtype, device=mask.device)
+    for term, function in enumerate(functions):
+        out[:, term] = function if whole else function * mask
+    out[:, -1] = mask
+    return xp.reshape(out, (m, len(functions) + 1, height * width))
+
+
+def _jacobian(slopes: Derivatives, linear: Array, mask: Array, whole: bool) -> Array:
     """Derivatives (m, channel, parameters, pixel) of the maps by the nonlinear parameters at fixed amplitudes."""
     xp = array_api_compat.array_namespace(linear)
-    m, channels = linear.shape[:2]
-    columns = []
-    for slope in slopes:
-        parts = [
-            linear[:, :, term][:, :, None, None] * (part * mask)[:, None]
-            for term, part in enumerate(slope)
-            if part is not None
-        ]
-        columns.append(xp.reshape(sum(parts[1:], start=parts[0]), (m, channels, -1)))
-    return xp.stack(columns, axis=2)
+    (m, channels), (_, height, width) = linear.shape[:2], mask.shape
+    out = xp.empty((m, channels, len(slopes), height, width), dtype=mask.dtype, device=mask.device)
+    for q, slope in enumerate(slopes):
+        terms = [(linear[:, :, term][:, :, None, None], part) for term, part in enumerate(slope) if part is not None]
+        total = terms[0][0] * terms[0][1][:, None]
+        for amplitude, part in terms[1:]:
+            total = total + amplitude * part[:, None]
+        out[:, :, q] = total if whole else total * mask[:, None]
+    return xp.reshape(out, (m, channels, len(slopes), height * width))
 
 
 def information(problem: Problem, p: Array, linear: Array) -> Array:
@@ -210,8 +223,8 @@ def information(problem: Problem, p: Array, linear: Array) -> Array:
         functions, slopes = model.evaluate(p[here], problem.x, problem.y)
         mask = problem.mask[here]
         m = mask.shape[0]
-        basis = xp.reshape(xp.stack([*(f * mask for f in functions), mask], axis=1), (m, terms, -1))
-        parts = [_jacobian(slopes, linear[here], mask)] if q else []
+        basis = _basis(functions, mask, problem.whole)
+        parts = [_jacobian(slopes, linear[here], mask, problem.whole)] if q else []
         whole = xp.zeros((m, q + channels * terms, q + channels * terms), dtype=p.dtype, device=p.device)
         for channel in range(channels):
             rows = slice(q + channel * terms, q + (channel + 1) * terms)
