@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, sparse, stats
 from scipy.spatial.distance import cdist
 
 from rfcompare.bank import check, make_bank, pitch
@@ -37,14 +37,14 @@ def _about_aggregates(signed: xr.Dataset, history: str) -> dict[str, Any]:
     return {**attrs, "history": f"{past}\n{history}".strip()}
 
 
-def mean_maps(signed: xr.Dataset, weight: Array, names: list[str], rows: NDArray[np.intp], history: str) -> xr.Dataset:
+def mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[np.intp], history: str) -> xr.Dataset:
     """A bank of weighted means of a signed bank's maps.
 
     Parameters
     ----------
     signed : xarray.Dataset
-    weight : array (mean, unit)
-        Rows sum to 1.
+    weight : array or sparse array (mean, unit)
+        Rows sum to 1; few of many units enter one mean.
     names : list of str
         The means' unit names.
     rows : array (mean,)
@@ -57,11 +57,16 @@ def mean_maps(signed: xr.Dataset, weight: Array, names: list[str], rows: NDArray
     xarray.Dataset
         A signed bank with ``noise_sd``, ``noise_acf`` and halves where `signed` has them.
     """
-    maps = np.nan_to_num(np.asarray(signed.rf.values, dtype=np.float64))
+    weight = sparse.csr_array(weight)
+
+    def mean(values: NDArray[Any]) -> Array:
+        flat = np.nan_to_num(np.asarray(values, dtype=np.float64)).reshape(len(values), -1)
+        return np.asarray(weight @ flat).reshape(weight.shape[0], *values.shape[1:])
+
     at = signed.isel(unit=rows)
     has = signed.variables
     return make_bank(
-        np.tensordot(weight, maps, axes=1),
+        mean(signed.rf.values),
         channel=("signed",),
         kind=str(signed.attrs["kind"]),
         x=signed.x.values.copy(),
@@ -70,11 +75,11 @@ def mean_maps(signed: xr.Dataset, weight: Array, names: list[str], rows: NDArray
         unit=names,
         subject=at.subject.values,
         source=at.source.values,
-        noise_sd=np.sqrt(weight**2 @ np.asarray(signed.noise_sd.values) ** 2) if "noise_sd" in has else None,
-        noise_acf=np.tensordot(weight, signed.noise_acf.values, axes=1) if "noise_acf" in has else None,
-        half=np.stack([np.tensordot(weight, np.nan_to_num(half), axes=1) for half in signed.rf_half.values])
-        if "rf_half" in has
+        noise_sd=np.sqrt(weight.multiply(weight) @ np.asarray(signed.noise_sd.values) ** 2)
+        if "noise_sd" in has
         else None,
+        noise_acf=mean(signed.noise_acf.values) if "noise_acf" in has else None,
+        half=np.stack([mean(half) for half in signed.rf_half.values]) if "rf_half" in has else None,
         cortex_x=at.cortex_x.values if "cortex_x" in has else None,
         cortex_y=at.cortex_y.values if "cortex_y" in has else None,
         field_of_view=at.field_of_view.values if "field_of_view" in has else None,
@@ -82,7 +87,7 @@ def mean_maps(signed: xr.Dataset, weight: Array, names: list[str], rows: NDArray
     )
 
 
-def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> xr.Dataset:
+def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> tuple[xr.Dataset, list[NDArray[np.intp]]]:
     """The mean field of the cells within a cortical radius of every cell.
 
     Parameters
@@ -96,33 +101,31 @@ def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> xr.D
 
     Returns
     -------
-    xarray.Dataset
+    bank : xarray.Dataset
         A signed bank, one unit per position, with ``n_cells`` (unit) and ``disjoint`` (unit): a greedy choice of
         positions that share no cell, for statistics that need separate columns.
+    members : list of array
+        Rows of `signed` that enter each average.
     """
-    n = signed.sizes["unit"]
     rows = np.concatenate([field.rows for field in fields])
-    weight = np.zeros((rows.size, n))
-    start = 0
+    members: list[NDArray[np.intp]] = []
     for field in fields:
         near = cdist(field.cortex, field.cortex) <= radius
-        weight[start : start + field.rows.size, field.rows] = near / near.sum(axis=1, keepdims=True)
-        start += field.rows.size
+        members += [field.rows[one] for one in near]
+    count = np.array([cells.size for cells in members])
+    place = (np.repeat(np.arange(rows.size), count), np.concatenate(members))
+    weight = sparse.csr_array((np.repeat(1 / count, count), place), shape=(rows.size, signed.sizes["unit"]))
     names = [f"column at {signed.unit.values[row]}" for row in rows]
     bank = mean_maps(signed, weight, names, rows, f"mean of the cells within {radius:g} µm in cortex")
-    members = weight > 0
-    count = members.sum(axis=1)
-    taken = np.zeros(n, dtype=bool)
+    taken = np.zeros(signed.sizes["unit"], dtype=bool)
     disjoint = np.zeros(rows.size, dtype=bool)
     for column in np.argsort(-count, kind="stable"):
-        if count[column] > 1 and not (members[column] & taken).any():
+        if count[column] > 1 and not taken[members[column]].any():
             disjoint[column] = True
-            taken |= members[column]
+            taken[members[column]] = True
     bank["n_cells"] = ("unit", count)
     bank["disjoint"] = ("unit", disjoint)
-    bank["members"] = (("unit", "cell"), members)
-    bank.attrs["radius_um"] = float(radius)
-    return bank.assign_coords(cell=("cell", signed.unit.values))
+    return bank.assign_attrs(radius_um=float(radius)), members
 
 
 def separate_columns(columns: xr.Dataset) -> xr.Dataset:
@@ -150,7 +153,7 @@ def separate_columns(columns: xr.Dataset) -> xr.Dataset:
     rows = np.flatnonzero(columns.disjoint.values)
     kept = ("rf", "rf_half", "noise_sd", "noise_acf")
     bank = columns[[name for name in kept if name in columns.variables]].isel(unit=rows if rows.size else [0])
-    extra = [name for name in bank.coords if name in ("cell", "cycle", "candidate")]
+    extra = [name for name in bank.coords if name in ("cycle", "candidate")]
     title = f"{population_title(columns)}, column averages"
     return check(bank.drop_vars(extra).assign_attrs(title=title))
 

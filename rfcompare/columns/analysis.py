@@ -281,9 +281,8 @@ def _columns(
     alpha: float,
 ) -> xr.Dataset:
     """Aggregates with profiles, structure, fitted Gabor and the chosen model."""
-    columns = aggregate(signed, fields, radius=radius)
-    members = np.asarray(columns.members.values, dtype=bool)
-    vector = members @ np.exp(2j * np.deg2rad(theta)) / members.sum(axis=1)
+    columns, members = aggregate(signed, fields, radius=radius)
+    vector = np.array([np.exp(2j * np.deg2rad(theta[row])).mean() for row in members])
     orientation = np.rad2deg(np.angle(vector)) / 2 % 180.0
     cycles = np.array([np.median(frequency[row]) for row in members])
     origin = np.zeros((len(members), 2))
@@ -296,7 +295,7 @@ def _columns(
     # Overlapping averages repeat each other: only those that share no cell are fitted (the first where none is apart).
     rows = np.flatnonzero(columns.disjoint.values)
     rows = rows if rows.size else np.array([0])
-    bank = columns.drop_vars(["n_cells", "disjoint", "members", "cell"]).isel(unit=rows)
+    bank = columns.drop_vars(["n_cells", "disjoint"]).isel(unit=rows)
     # Likelihoods need to know how many pixels are independent; without that r² decides, as on maps without noise.
     known = "noise_acf" in bank.variables or "rf_half" in bank.variables
     if "noise_acf" in bank.variables:

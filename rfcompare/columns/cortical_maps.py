@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from rfcompare.bank import pitch
-from rfcompare.columns.topology import MIN_CELLS, over_animals, permutation_p, sign_flip_p, t_interval
+from rfcompare.columns.topology import MIN_CELLS, in_parts, over_animals, permutation_p, sign_flip_p, t_interval
 from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
 
 Array = NDArray[np.float64]
@@ -273,9 +273,11 @@ def phase_maps(
         if not close.any() or close.all():
             continue
         near_value[row], far_value[row] = alike[close].mean(), alike[~close].mean()
-        shuffled = near[order[:, first], order[:, second]]
-        counts = shuffled.sum(axis=1)
-        permuted[:, row] = (shuffled @ alike) / np.maximum(counts, 1)
+        means = []
+        for part in in_parts(order, first.size):
+            shuffled = near[part[:, first], part[:, second]]
+            means.append((shuffled @ alike) / np.maximum(shuffled.sum(axis=1), 1))
+        permuted[:, row] = np.concatenate(means)
     usable = np.isfinite(near_value)
     names = [f"{field.animal} {field.name}" for field in fields]
     attrs: dict[str, float | str] = {

@@ -31,6 +31,9 @@ CATEGORIES = ("OFF-OFF", "ON-ON", "same sign", "opposite sign", "whole field")
 MIN_CELLS = 5
 """Fewest cells with both subfields for a field of view to enter a test: an affine map alone has three per axis."""
 
+PAIRS_AT_ONCE = 2**22
+"""Permuted pairs of cells held in memory at a time."""
+
 AS_PUBLISHED = "as published; pairs are not independent"
 
 
@@ -109,6 +112,11 @@ def permutation_p(observed: Array, permuted: Array) -> Array:
     return np.asarray((1 + extreme.sum(axis=0)) / (1 + len(permuted)))
 
 
+def in_parts(order: NDArray[Any], pairs: int) -> list[NDArray[Any]]:
+    """Permutations in parts whose pairs of cells stay within `PAIRS_AT_ONCE`."""
+    return np.array_split(order, max(1, -(-len(order) * pairs // PAIRS_AT_ONCE)))
+
+
 def sign_distances(field: Field, swaps: NDArray[np.bool_]) -> Array:
     """Mean pairwise distances with some cells' centers swapped: (swap, category) for the four signed categories.
 
@@ -147,7 +155,12 @@ def neighbor_distances(field: Field, order: NDArray[np.intp], radius: float) -> 
         return np.full((len(order), 5), np.nan)
     matrices = [cdist(*pair) for pair in ((field.off,) * 2, (field.on,) * 2, (field.on, field.off), (field.whole,) * 2)]
     first, second = np.nonzero(near)
-    off, on, opposite, whole = (m[order[:, first], order[:, second]].mean(axis=1) for m in matrices)
+    off, on, opposite, whole = np.concatenate(
+        [
+            np.stack([m[part[:, first], part[:, second]].mean(axis=1) for m in matrices], axis=1)
+            for part in in_parts(order, first.size)
+        ]
+    ).T
     return np.stack([off, on, (off + on) / 2, opposite, whole], axis=1)
 
 

@@ -375,7 +375,7 @@ def _table(name: str, part: xr.Dataset) -> pd.DataFrame | None:
     """One part of the tree as a table; None for the cortical maps, whose tests have a table of their own."""
     if name == "columns":
         per_unit = [key for key in part.data_vars if part[key].dims == ("unit",)]
-        return part[per_unit].drop_vars(["cell", "cycle", "candidate"], errors="ignore").to_dataframe().reset_index()
+        return part[per_unit].drop_vars(["cycle", "candidate"], errors="ignore").to_dataframe().reset_index()
     if name == "visuotopy":
         return part.drop_vars("matrix").to_dataframe().reset_index()
     if name == "as_published":
