@@ -132,6 +132,7 @@ def test_saved_fits_are_not_taken_for_maps(tmp_path: Path) -> None:
         {**empty, **counts, **kinds}, {"quantity": np.array(["nx"], object)}, {"schema": "rfcompare-results/1"}
     )
     rfc.save(results, tmp_path / "results.nc")
+    assert "rfc.load" in sources.inspect(tmp_path / "results.nc")
     with pytest.raises(InputError, match="expected maps") as error:
         rfc.open_fields(tmp_path / "results.nc")
     assert "rfcompare-results/1" in sentence(error)
@@ -861,6 +862,8 @@ def test_allen_coarse_grid_and_choice_between_stimuli(lsn: Any, tmp_path: Path) 
     assert "/analysis/locally_sparse_noise_8deg" in sentence(error)
     bank = rfc.open_fields(path, layout={"maps": "/analysis/locally_sparse_noise_8deg"})
     assert "where PATH is one of" in sources.inspect(path)
+    (tmp_path / "choice.toml").write_text('maps = "/analysis/locally_sparse_noise_8deg"')
+    np.testing.assert_array_equal(rfc.open_fields(path, layout=tmp_path / "choice.toml").rf.values, coarse)
     np.testing.assert_array_equal(bank.rf.values, coarse)
     assert rfc.bank.pitch(bank)[0] == pytest.approx(9.3)
 

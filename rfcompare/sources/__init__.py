@@ -127,7 +127,7 @@ def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunk
     from rfcompare.sources import layout as layouts
 
     found = formats.identify(path)
-    allen_path = layout.get("maps") if isinstance(layout, Mapping) and set(layout) == {"maps"} else None
+    given = {} if layout is None else layouts.given_keys(layout)
     if found is formats.SAVED:
         if layout is not None:
             raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
@@ -138,8 +138,9 @@ def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunk
     with hdf5.Reader(path) as reader:
         if found is formats.BY_HAND and layout is None:
             return native.open_by_hand(reader, chunks)
-        if found is formats.ALLEN and (layout is None or allen_path is not None):
-            return _said(allen.open_allen(reader, allen_path, chunks))
+        if found is formats.ALLEN and set(given) <= {"maps"}:
+            # The format says everything itself; maps alone only chooses among several stimuli.
+            return _said(allen.open_allen(reader, given.get("maps"), chunks))
         if found is formats.NWB and layout is None:
             raise nwb.needs_layout(reader)
         stores = {formats.NWB: nwb.NWBStore, formats.MATLAB_73: matlab.V73Store}

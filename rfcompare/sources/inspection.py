@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from rfcompare.errors import InputError
+from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, checkpoints, formats, matlab, nwb, reference
 from rfcompare.sources.hdf5 import (
     Reader,
@@ -30,6 +31,9 @@ MAX_LINES = 300
 MAX_DEPTH = 12
 MAX_CHILDREN = 14
 """A group with more children than this shows the first few and counts the rest."""
+
+MAX_VISITED = 20_000
+"""Objects of a file that are looked at for maps; what lies behind them is not drafted."""
 
 MAX_PREVIEW_BYTES = 2**26
 """MATLAB v5 variables larger than this are listed by their headers alone."""
@@ -110,8 +114,8 @@ def _describe_weights(path: Path) -> str:
 
 def _tree(reader: Reader) -> Iterator[str]:
     lines = _walk(reader, reader.find("/"), 0, set())
-    for count, line in enumerate(lines):
-        if count == MAX_LINES:
+    for number, line in enumerate(lines):
+        if number == MAX_LINES:
             yield f"… (the rest is left out after {MAX_LINES} lines)"
             return
         yield line
@@ -244,10 +248,14 @@ def candidates(path: Path, found: formats.Format) -> list[Candidate]:
 def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
     listed: list[Candidate] = []
 
-    def visit(raw: str | bytes, item: Any) -> None:
+    visited = count()
+
+    def visit(raw: str | bytes, item: Any) -> bool | None:
         name = text_name(raw)
-        if len(listed) >= 50 or name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
-            return
+        if next(visited) >= MAX_VISITED or len(listed) >= 50:
+            return True  # ends the visit
+        if name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
+            return None
         shape = tuple(int(size) for size in item.shape)
         shape = shape[::-1] if transposed else shape
         if item.dtype.kind in "fiu" and 3 <= item.ndim <= 6 and "MATLAB_empty" not in item.attrs:
@@ -256,6 +264,7 @@ def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
             inside = _first_referred(reader, item, transposed)
             if inside is not None:
                 listed.append(_cell_candidate(f"/{name}", shape, inside))
+        return None
 
     reader.file.visititems(visit)
     if not listed:
@@ -283,18 +292,23 @@ def _one_per_cell(reader: Reader) -> list[Candidate]:
     """Files with one 2-D dataset per cell: the same relative path under many sibling groups."""
     counts: dict[str, tuple[int, tuple[int, ...]]] = {}
 
-    def visit(raw: str | bytes, item: Any) -> None:
+    visited = count()
+
+    def visit(raw: str | bytes, item: Any) -> bool | None:
         name = text_name(raw)
+        if next(visited) >= MAX_VISITED:
+            return True
         if isinstance(item, h5py.Dataset) and item.shape is not None and item.ndim in (2, 3) and min(item.shape) > 2:
             parts = name.split("/")
             for index in range(len(parts)):
                 pattern = "/" + "/".join([*parts[:index], "*", *parts[index + 1 :]])
-                count, shape = counts.get(pattern, (0, tuple(int(size) for size in item.shape)))
+                seen, shape = counts.get(pattern, (0, tuple(int(size) for size in item.shape)))
                 if tuple(item.shape) == shape:
-                    counts[pattern] = (count + 1, shape)
+                    counts[pattern] = (seen + 1, shape)
+        return None
 
     reader.file.visititems(visit)
-    return [Candidate(pattern, (count, *shape)) for pattern, (count, shape) in counts.items() if count >= 3]
+    return [Candidate(pattern, (found, *shape)) for pattern, (found, shape) in counts.items() if found >= 3]
 
 
 def _candidates_v5(path: Path) -> list[Candidate]:
@@ -370,6 +384,11 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
                 per_cell = [stimulus.path for stimulus in there if not stimulus.summary]
                 alone = f"; without it {per_cell[0]} opens" if len(per_cell) == 1 else ""
                 return [f"It opens with layout={{'maps': PATH}}, where PATH is one of {choice}{alone}."]
+        if found is formats.SAVED:
+            with Reader(path) as reader:
+                schema = str(reader.attrs("/").get("schema"))
+            if schema != SCHEMAS["bank"].name:
+                return [f'It holds no maps; read it with rfc.load("{path.name}").']
         return [f'It opens as it is: rfc.open_fields("{path.name}").']
     listed = candidates(path, found)
     if not listed:
@@ -392,8 +411,8 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         lines.append(f'select = "{best.select}"                  # which column of the cell')
     lines.append(f'dims = "{" ".join(dims)}"   # of shape {best.shape}; guessed from the sizes: check')
     if "channel" in dims:
-        count = best.shape[dims.index("channel")]
-        names = '["on", "off"]' if count == 2 else '["r", "g", "b"]'
+        channels = best.shape[dims.index("channel")]
+        names = '["on", "off"]' if channels == 2 else '["r", "g", "b"]'
         lines.append(f"channel = {names}        # in the file's order: check")
     if "lag" in dims:
         lines.append('lag = "peak"                    # or an index from 0')

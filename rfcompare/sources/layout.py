@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rfcompare.bank import CHANNELS, add_history, check, make_bank
+from rfcompare.bank import CHANNELS, add_history, check, existing_file, make_bank
 from rfcompare.errors import InputError
 from rfcompare.sources.hdf5 import Cell, settled, stack
 from rfcompare.sources.native import RESERVED, channel_order
@@ -126,18 +126,18 @@ def read_layout(layout: str | Path | Mapping[str, Any]) -> Layout:
     >>> read_layout({"maps": "/units/rf", "dims": "unit y x", "stimulus": "sparse noise"}).dims
     ('unit', 'y', 'x')
     """
-    if isinstance(layout, Mapping):
-        given, where = dict(layout), "the layout"
-    else:
-        from rfcompare.bank import existing_file
+    return _checked(given_keys(layout), "the layout" if isinstance(layout, Mapping) else str(layout))
 
-        path = existing_file(layout)
-        where = str(path)
-        try:
-            given = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"expected a layout in TOML, but {path} is not TOML ({error})") from None
-    return _checked(given, where)
+
+def given_keys(layout: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """A layout as it was given, its keys not yet checked."""
+    if isinstance(layout, Mapping):
+        return dict(layout)
+    path = existing_file(layout)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a layout in TOML, but {path} is not TOML ({error})") from None
 
 
 def _checked(given: dict[str, Any], where: str) -> Layout:
