@@ -28,6 +28,7 @@ from rfcompare.columns.topology import (
     topology_tests,
     visuotopy,
 )
+from rfcompare.pipeline.cortex import GRID, assumptions
 from rfcompare.simulation import TreeShrew, simulate_population, simulate_treeshrew
 from rfcompare.simulation.treeshrew import _draw_cells, _lobes
 
@@ -668,3 +669,18 @@ def test_the_verb_says_what_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "figures" / "columns.png").exists()
     wrong = CliRunner().invoke(main, ["simulate", "treeshrew", "--set", "cells=3", "-o", str(tmp_path / "x.h5")])
     assert wrong.exit_code == 2
+
+
+def test_the_answers_are_shown_over_a_grid_of_assumptions() -> None:
+    grid = assumptions()
+    assert len(grid) == np.prod([len(values) for values in GRID.values()])
+    # Without segregation nothing is flanked and ON scatters like OFF, whatever else is assumed.
+    none = grid[grid["segregation"] == 0]
+    assert not none["flanked"].any() and not none["aligned"].any()
+    assert ((none["ci_low"] < 1) & (none["ci_high"] > 1)).all()
+    assert grid[grid["segregation"] == 1]["flanked"].all()
+    # The shipped row of the default numbers is what the analysis gives.
+    row = grid[(grid["segregation"] == 1) & (grid["on_scatter"] == 0.45) & (grid["snr"] == 18)].iloc[0]
+    found = subfields(simulate_treeshrew(seed=0)[0])
+    _, ratio = visuotopy(split_fields(found), n_permutations=19, rng=np.random.default_rng(0))
+    assert float(ratio.scatter_ratio[0]) == pytest.approx(row["scatter_ratio"], rel=1e-3)
