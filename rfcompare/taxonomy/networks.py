@@ -234,7 +234,7 @@ def _untrained(
         channels = ("r", "g", "b") if "color_direction" in bank or bank.sizes["channel"] == 3 else ("luminance",)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            layer = torch.nn.Conv2d(len(channels), max(64, bank.sizes["unit"]), size)
+            layer = torch.nn.Conv2d(len(channels), bank.sizes["unit"], size)
         yield (
             f"untrained {size[0]}×{size[1]}",
             make_bank(

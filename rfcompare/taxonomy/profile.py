@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from rfcompare.bank import make_bank
 from rfcompare.errors import InputError
-from rfcompare.fitting import fit_models, fits_of, predict
+from rfcompare.fitting import fit, fit_models, fits_of, predict
 from rfcompare.models import MODELS
 from rfcompare.taxonomy.thresholds import value
 
@@ -23,8 +23,8 @@ FORMS = (
 )  # fmt: skip
 """Models that name a form."""
 
-NOISE_FORMS = ("gaussian", "dog", "gabor")
-"""The most flexible form of each family: what noise can be explained by, none of the others explains better."""
+NOISE_FORMS = ("gabor", "gaussian", "gaussian_isotropic")
+"""Noise is fitted with the first of these that the pixels allow: it follows noise most closely, so its r² is the test."""
 
 NOISE_MAPS = 99
 """White-noise maps per map size: p no smaller than 0.01."""
@@ -123,12 +123,16 @@ def name_form(model: str, across: int, along: int, *, oriented: bool, low_pass: 
     --------
     >>> name_form("derivative2", 3, 1, oriented=True), name_form("derivative2", 2, 1, oriented=True)
     ('second derivative', 'first derivative')
-    >>> name_form("gaussian", 3, 2, oriented=False), name_form("gaussian", 1, 1, oriented=True)
-    ('center–surround', 'blob')
+    >>> name_form("gaussian", 3, 2, oriented=False), name_form("dog", 1, 1, oriented=False)
+    ('center–surround', 'center–surround')
+    >>> name_form("gaussian", 1, 1, oriented=True)
+    'blob'
     """
     most = max(across, along)
     if model == "constant" or most == 0:
         return "flat"
+    if model == "dog" and not oriented and not low_pass:
+        return "center–surround"  # a surround that cancels the center's volume is fainter than a visible lobe
     if most == 1:
         return "blob"
     if model == "gabor_curved":
@@ -145,24 +149,30 @@ def name_form(model: str, across: int, along: int, *, oriented: bool, low_pass: 
     return ("blob", "first derivative", "second derivative", "higher derivative", "higher derivative")[order]
 
 
-def best_r2(maps: NDArray[np.float64], forms: Sequence[str]) -> NDArray[np.float64]:
-    """Largest r² of any of the forms, for each map (n, y, x)."""
+def noise_form(pixels: int) -> str:
+    """The form that noise is fitted with on maps of so many pixels; "" where there is none.
+
+    Examples
+    --------
+    >>> noise_form(121), noise_form(16), noise_form(9)
+    ('gabor', 'gaussian_isotropic', '')
+    """
+    allowed = forms_for(pixels)
+    return next((name for name in NOISE_FORMS if name in allowed), "")
+
+
+def noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
+    """r² of a form on noise maps (n, y, x)."""
     bank = make_bank(maps[:, None], channel=("signed",), kind="analytic")
-    result: NDArray[np.float64] = fit_models(bank, forms, seed=0, progress=False).r2.max("model").values
+    result: NDArray[np.float64] = fit(bank, form, seed=0, progress=False).r2.values
     return result
 
 
 @lru_cache(maxsize=16)
 def noise_r2(height: int, width: int) -> tuple[float, ...]:
-    """Sorted best r² of white-noise maps of one size: what chance explains."""
-    forms = noise_forms(height * width)
+    """Sorted r² of white-noise maps of one size: what chance explains."""
     noise = np.random.default_rng(0).normal(size=(NOISE_MAPS, height, width))
-    return tuple(np.sort(best_r2(noise, forms)).tolist()) if forms else ()
-
-
-def noise_forms(pixels: int) -> tuple[str, ...]:
-    """The forms that noise is fitted with on maps of so many pixels."""
-    return tuple(name for name in (*NOISE_FORMS, "gaussian_isotropic") if name in forms_for(pixels))[:3]
+    return tuple(np.sort(noise_fits(noise, noise_form(height * width))).tolist())
 
 
 def chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.float64]:
@@ -217,7 +227,7 @@ def measure_profiles(
     units = np.arange(len(maps))
     selected = table["selected"].values.astype(str)
     at = np.array([names.index(name) for name in selected], dtype=int)
-    tested = noise_forms(maps.shape[1] * maps.shape[2])
+    tested = noise_form(maps.shape[1] * maps.shape[2])
 
     def fitted(name: str, model: str | None = None) -> NDArray[np.float64]:
         """A variable of the selected model or of a named one; NaN where it has none."""
@@ -261,13 +271,13 @@ def measure_profiles(
     numbers["peak_sign"] = np.array([np.sign(image.flat[np.abs(image).argmax()]) for image in drawn])
     numbers["p_noise"], numbers["p_spectrum"] = np.full(len(maps), np.nan), np.full(len(maps), np.nan)
     if tested:
-        found = table.r2.sel(model=list(tested)).max("model").values
+        found = fitted("r2", tested)
         numbers["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
         doubtful = np.flatnonzero((numbers["r2"] < value("explained")) & (numbers["p_noise"] <= value("noise_level")))
         if doubtful.size:
             rng = np.random.default_rng(0)
             noise = np.concatenate([surrogates(maps[u], SURROGATES, rng) for u in doubtful])
-            null = np.sort(best_r2(noise, tested).reshape(doubtful.size, SURROGATES))
+            null = np.sort(noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
             for u, row in zip(doubtful, null, strict=True):
                 numbers["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
     numbers["form"] = np.array(

@@ -1,0 +1,464 @@
+"""Classes on synthetic kernels of known class, on real ones, and what the words promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import rfcompare as rfc
+from rfcompare.errors import InputError
+from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
+from rfcompare.taxonomy.classes import ANSWERS, NUMBERS, name_band
+from rfcompare.taxonomy.color import name_color
+from rfcompare.taxonomy.networks import COLUMNS, first_kernel, what_shows
+from rfcompare.taxonomy.profile import surrogates
+from rfcompare.taxonomy.spectrum import measure_spectra
+
+SIZE = 11
+NOISE = 0.03
+"""Noise SD over a kernel's peak: what is left of the initial weights in well-trained kernels."""
+
+PER_CLASS = 10
+PER_CLASS_FULL = 150
+
+MAX_WRONG = 0.03
+MAX_ABSTAINING = 0.10
+ORIENTATION_TOLERANCE = 4.0
+"""Degrees; an 11×11 Gabor of one visible cycle at this noise is oriented to about one degree, a round edge to three."""
+
+ABSTENTIONS = {"irregular", "undecided", "weakly anisotropic", "faintly colored", "too few pixels"}
+
+Maps = np.ndarray
+
+
+def turned(rng: np.random.Generator, *, reach: float = 1.0) -> tuple[Maps, Maps, float]:
+    """Coordinates across and along stripes of a random orientation about a random center."""
+    axis = np.arange(SIZE) - (SIZE - 1) / 2
+    x0, y0 = rng.uniform(-reach, reach, 2)
+    orientation = rng.uniform(0, 180)
+    angle = np.radians(orientation + 90)
+    dx, dy = axis[None, :] - x0, axis[:, None] - y0
+    return dx * np.cos(angle) + dy * np.sin(angle), -dx * np.sin(angle) + dy * np.cos(angle), orientation
+
+
+def gaussian(u: Maps, v: Maps, wide: float, tall: float) -> Maps:
+    return np.exp(-(u**2) / (2 * wide**2) - v**2 / (2 * tall**2))
+
+
+def flat(rng: np.random.Generator) -> Maps:
+    return np.ones((SIZE, SIZE)) * rng.choice([-1, 1])
+
+
+def blob(rng: np.random.Generator) -> Maps:
+    u, v, _ = turned(rng)
+    wide = rng.uniform(1.2, 2.0)
+    return rng.choice([-1, 1]) * gaussian(u, v, wide, wide)
+
+
+def center_surround(rng: np.random.Generator) -> Maps:
+    u, v, _ = turned(rng, reach=0.5)
+    wide = rng.uniform(1.0, 1.3)
+    # Both Gaussians have the same volume: (2σ)² / σ² = 4.
+    return rng.choice([-1, 1]) * (gaussian(u, v, wide, wide) - gaussian(u, v, 2 * wide, 2 * wide) / 4)
+
+
+def derivative(order: int) -> Callable[[np.random.Generator], Maps]:
+    polynomial = {1: [0, 1], 2: [-1, 0, 1], 3: [0, -3, 0, 1]}[order]
+
+    def draw(rng: np.random.Generator) -> Maps:
+        u, v, _ = turned(rng, reach=0.7)
+        wide, tall = rng.uniform(1.3, 1.6), rng.uniform(1.6, 2.2)
+        return np.polynomial.polynomial.polyval(u / wide, polynomial) * gaussian(u, v, wide, tall)
+
+    return draw
+
+
+def gabor(rng: np.random.Generator, *, bend: float = 0.0) -> Maps:
+    u, v, _ = turned(rng, reach=0.7)
+    wide, tall = rng.uniform(2.4, 3.0), rng.uniform(1.8, 2.6)
+    frequency = rng.uniform(0.28, 0.34)  # nx 0.67 to 1.02: more stripes than any derivative up to the fourth has
+    curvature = np.radians(bend) / (2 * tall) * rng.choice([-1, 1])
+    carrier = 2 * np.pi * frequency * (u + curvature * v**2 / 2) + rng.uniform(0, 2 * np.pi)
+    return gaussian(u, v, wide, tall) * np.cos(carrier)
+
+
+def curved(rng: np.random.Generator) -> Maps:
+    return gabor(rng, bend=rng.uniform(45, 70))
+
+
+def checker(rng: np.random.Generator) -> Maps:
+    u, v, _ = turned(rng, reach=0.5)
+    frequency, wide = rng.uniform(0.15, 0.22), rng.uniform(2.0, 2.6)
+    # Odd along both directions: (−, +; +, −)
+    return gaussian(u, v, wide, wide) * np.sin(2 * np.pi * frequency * u) * np.sin(2 * np.pi * frequency * v)
+
+
+def noise(rng: np.random.Generator) -> Maps:
+    return rng.normal(size=(SIZE, SIZE))
+
+
+def pixel(rng: np.random.Generator) -> Maps:
+    drawn = np.zeros((SIZE, SIZE))
+    drawn[tuple(rng.integers(3, 8, 2))] = 1.0
+    return drawn
+
+
+def finest_stripes(rng: np.random.Generator) -> Maps:
+    axis = np.arange(SIZE) - 5
+    return gaussian(axis[None, :], axis[:, None], 2.0, 2.0) * np.cos(np.pi * axis)[:: rng.choice([-1, 1])]
+
+
+TRUTH: dict[str, tuple[Callable[[np.random.Generator], Maps], dict[str, str]]] = {
+    "flat": (flat, {"band": "low-pass", "direction": "isotropic", "profile": "flat"}),
+    "blob": (blob, {"band": "low-pass", "direction": "isotropic", "profile": "blob", "straightness": "no stripes"}),
+    "center–surround": (center_surround, {"band": "band-pass", "direction": "isotropic", "profile": "center–surround"}),
+    "edge": (derivative(1), {"band": "band-pass", "direction": "anisotropic", "profile": "first derivative"}),
+    "bar": (derivative(2), {"band": "band-pass", "direction": "anisotropic", "profile": "second derivative"}),
+    "third": (derivative(3), {"band": "band-pass", "direction": "anisotropic", "profile": "higher derivative"}),
+    "Gabor": (
+        gabor,
+        {"band": "band-pass", "direction": "anisotropic", "profile": "Gabor", "straightness": "straight"},
+    ),
+    "curved": (curved, {"band": "band-pass", "profile": "curved", "straightness": "curved"}),
+    "checker": (checker, {"band": "band-pass", "direction": "two directions", "profile": "checker"}),
+    "noise": (noise, {"profile": "unstructured", "straightness": "no stripes"}),
+    "pixel": (pixel, {"band": "all-pass", "direction": "isotropic", "profile": "blob"}),
+    "finest stripes": (finest_stripes, {"band": "high-pass", "direction": "anisotropic", "profile": "Gabor"}),
+}
+
+
+def draw_all(per_class: int, seed: int) -> tuple[xr.Dataset, list[str]]:
+    rng = np.random.default_rng(seed)
+    maps, names = [], []
+    for name, (draw, _) in TRUTH.items():
+        for _ in range(per_class):
+            drawn = draw(rng)
+            maps.append(drawn + NOISE * np.abs(drawn).max() * rng.normal(size=drawn.shape))
+            names.append(name)
+    return rfc.make_bank(np.array(maps)[:, None], channel=("luminance",), kind="learned"), names
+
+
+def confusion(table: pd.DataFrame, names: list[str], question: str) -> pd.DataFrame:
+    """Truth × answer, over the classes whose answer to the question is known."""
+    truth = pd.Series([TRUTH[name][1].get(question) for name in names], index=table.index, name="truth")
+    known = truth.notna()
+    return pd.crosstab(truth[known], table.loc[known, question])
+
+
+def rates(matrix: pd.DataFrame) -> tuple[float, float]:
+    """Shares wrong and abstaining."""
+    total = matrix.to_numpy().sum()
+    right = sum(matrix.loc[word, word] for word in matrix.index if word in matrix.columns)
+    abstaining = matrix[[word for word in matrix.columns if word in ABSTENTIONS]].to_numpy().sum()
+    return (total - right - abstaining) / total, abstaining / total
+
+
+@pytest.fixture(scope="module")
+def classified() -> tuple[pd.DataFrame, list[str], xr.Dataset]:
+    bank, names = draw_all(PER_CLASS, seed=1)
+    return rfc.classify(bank, progress=False), names, bank
+
+
+@pytest.mark.parametrize("question", ["band", "direction", "profile", "straightness"])
+def test_synthetic_kernels_are_called_by_their_class(
+    classified: tuple[pd.DataFrame, list[str], xr.Dataset], question: str
+) -> None:
+    table, names, _ = classified
+    matrix = confusion(table, names, question)
+    wrong, abstaining = rates(matrix)
+    assert wrong <= MAX_WRONG, f"\n{matrix.to_string()}"
+    assert abstaining <= MAX_ABSTAINING, f"\n{matrix.to_string()}"
+    assert len(matrix) >= 3  # the question was put to at least three classes
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("seed", [2, 3])
+def test_synthetic_kernels_are_called_by_their_class_in_large_samples(seed: int) -> None:
+    bank, names = draw_all(PER_CLASS_FULL, seed=seed)
+    table = rfc.classify(bank, progress=False)
+    for question in ("band", "direction", "profile", "straightness"):
+        matrix = confusion(table, names, question)
+        wrong, abstaining = rates(matrix)
+        assert wrong <= MAX_WRONG, f"\n{matrix.to_string()}"
+        assert abstaining <= MAX_ABSTAINING, f"\n{matrix.to_string()}"
+
+
+def test_every_kernel_has_one_row_with_five_answers_a_sentence_and_numbers(
+    classified: tuple[pd.DataFrame, list[str], xr.Dataset],
+) -> None:
+    table, _, bank = classified
+    assert list(table["unit"]) == list(bank.unit.values)
+    assert list(table.columns[:7]) == ["unit", *ANSWERS, "sentence"]
+    assert set(NUMBERS) <= set(table.columns)
+    assert table[[*ANSWERS, "sentence"]].map(lambda text: isinstance(text, str) and bool(text)).to_numpy().all()
+    assert table["sentence"].str.endswith(".").all()
+    assert (table["kind"] == "learned").all()
+
+
+def test_a_gabor_is_oriented_counted_and_measured() -> None:
+    axis = np.arange(SIZE) - 5.0
+    angle = np.radians(30 + 90)
+    u = axis[None, :] * np.cos(angle) + axis[:, None] * np.sin(angle)
+    v = -axis[None, :] * np.sin(angle) + axis[:, None] * np.cos(angle)
+    drawn = gaussian(u, v, 3.0, 2.0) * np.cos(2 * np.pi * 0.2 * u)
+    row = rfc.classify(rfc.make_bank(drawn[None, None], channel=("luminance",), kind="learned")).iloc[0]
+    assert row.orientation == pytest.approx(30, abs=0.5)
+    assert row.peak_frequency == pytest.approx(0.2, abs=0.02)
+    assert row.nx == pytest.approx(0.6, abs=0.01)  # 3 px × 0.2 cycles/px
+    assert row.ny == pytest.approx(0.4, abs=0.01)  # 2 px × 0.2 cycles/px
+    # Peaks at u = 0, ±2.5, ±5 px, heights 1, 0.71, 0.25: all five above 0.15 and within the window.
+    assert row.lobes == 5
+    assert "30°" in row.sentence and "five" in row.sentence
+
+
+def test_orientation_of_oriented_kernels_is_right() -> None:
+    rng = np.random.default_rng(5)
+    maps, truth = [], []
+    for _ in range(20):
+        u, v, orientation = turned(rng, reach=0.5)
+        maps.append(u * gaussian(u, v, 1.5, 2.0) + 0.02 * rng.normal(size=(SIZE, SIZE)))
+        truth.append(orientation)
+    spectrum = measure_spectra(np.array(maps))["orientation"]
+    table = rfc.classify(rfc.make_bank(np.array(maps)[:, None], channel=("luminance",), kind="learned"), progress=False)
+    for found in (spectrum, table["orientation"].to_numpy(float)):
+        off = (found - truth + 90) % 180 - 90
+        assert np.median(np.abs(off)) < ORIENTATION_TOLERANCE
+
+
+def test_band_of_a_gabor_follows_its_bandwidth() -> None:
+    # Half-amplitude edges of an even Gabor's lobe lie at f ± 0.1874/σ: with σ = 2 px that is f ± 0.094 cycles/px, so it
+    # reaches zero below f = 0.094 and Nyquist above f = 0.406.
+    axis = np.arange(21) - 10.0
+    envelope = gaussian(axis[None, :], axis[:, None], 2.0, 2.0)
+    spectra = measure_spectra(np.stack([envelope * np.cos(2 * np.pi * f * axis)[None, :] for f in (0.04, 0.25, 0.46)]))
+    names = ("dc_gain", "nyquist_gain", "low_power", "spectral_area")
+    words = [name_band(*row) for row in zip(*(spectra[name] for name in names), strict=True)]
+    assert words == ["low-pass", "band-pass", "high-pass"]
+
+
+def test_color_is_named_by_its_axis_and_the_center_comes_first() -> None:
+    axis = np.arange(SIZE) - 5.0
+    spot = gaussian(axis[None, :], axis[:, None], 1.8, 1.8)
+    edge = axis[None, :] * spot
+    kernels = {
+        "gray edge": np.multiply.outer([1, 1, 1], edge),
+        "yellow spot": np.multiply.outer([1, 1, -2], spot),
+        "blue spot": np.multiply.outer([-1, -1, 2], spot),
+        "red-green edge": np.multiply.outer([1, -1, 0], edge),
+        "two shapes": np.stack([spot, edge / np.abs(edge).max(), -spot]),
+    }
+    bank = rfc.make_bank(np.stack(list(kernels.values())), channel=("r", "g", "b"), kind="learned", unit=list(kernels))
+    table = rfc.classify(bank).set_index("unit")
+    assert table.color["gray edge"] == "achromatic"
+    assert table.color["yellow spot"] == table.color["blue spot"] == "opponent yellow–blue"
+    assert "yellow against blue" in table.sentence["yellow spot"]
+    assert "blue against yellow" in table.sentence["blue spot"]
+    assert table.color["red-green edge"] == "opponent red–green"
+    assert "different shapes" in table.sentence["two shapes"]
+    assert "different shapes" not in table.sentence["gray edge"]
+    assert table.chroma_share["gray edge"] == pytest.approx(0, abs=1e-9)
+
+
+def test_color_words_follow_the_share_off_the_gray_axis() -> None:
+    words = [name_color(share, 90.0) for share in (0.1, 0.25, 0.5, 0.9)]
+    assert words == ["achromatic", "faintly colored", "luminance with yellow–blue", "opponent yellow–blue"]
+
+
+def test_small_kernels_show_band_and_direction_but_no_form() -> None:
+    sobel = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    laplacian = np.array([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
+    box = np.ones((3, 3))
+    box[0, 0] = 0.9  # an exactly constant map has nothing to classify
+    bank = rfc.make_bank(np.stack([sobel, laplacian, box])[:, None], channel=("luminance",), kind="learned")
+    table = rfc.classify(bank)
+    assert list(table.profile) == ["too few pixels", "too few pixels", "flat"]
+    assert list(table.direction) == ["anisotropic", "isotropic", "isotropic"]
+    assert table.band[1] == "high-pass" and table.band[2] == "low-pass"
+    assert table.orientation[0] == pytest.approx(90)
+    assert "too few to tell a form" in what_shows((3, 3))
+
+
+def test_bad_units_keep_their_row() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 1, 7, 7))
+    maps[1] = 0
+    table = rfc.classify(rfc.make_bank(maps, channel=("luminance",), kind="learned"))
+    assert len(table) == 3
+    assert (table.loc[1, list(ANSWERS)] == "not classified").all()
+    assert table.sentence[1].startswith("Not classified: ")
+    assert (table.loc[[0, 2], list(ANSWERS)] != "not classified").to_numpy().all()
+
+
+def test_negating_a_kernel_changes_no_answer() -> None:
+    bank, _ = draw_all(1, seed=4)
+    one, other = rfc.classify(bank, progress=False), rfc.classify(bank.assign(rf=-bank.rf), progress=False)
+    # Noise maps are tested against a fixed null; negation keeps every r², so every answer stays.
+    pd.testing.assert_frame_equal(one[list(ANSWERS)], other[list(ANSWERS)])
+
+
+def test_rotating_by_a_right_angle_turns_orientation_only() -> None:
+    bank, names = draw_all(1, seed=6)
+    rotated = bank.assign(rf=(bank.rf.dims, np.rot90(bank.rf.values, axes=(3, 2)).copy()))
+    one, other = rfc.classify(bank, progress=False), rfc.classify(rotated, progress=False)
+    for question in ("band", "direction", "color"):
+        assert list(one[question]) == list(other[question])
+    striped = np.isin(names, ["edge", "bar", "third", "Gabor"])
+    turn = (one.orientation - other.orientation)[striped].astype(float) % 180
+    assert np.allclose(turn, 90, atol=0.5)
+
+
+def test_on_a_parametric_bank_form_is_fixed_by_construction() -> None:
+    bank = rfc.load_kernels("reference:alexnet").isel(unit=slice(0, 12))
+    table = rfc.classify(bank)
+    assert (table.profile == "fixed by construction").all() and (table.straightness == "fixed by construction").all()
+    assert np.allclose(table.r2.astype(float), bank.r2_original.values)
+    assert table.bend.isna().all() and table.p_noise.isna().all()
+    assert table.sentence.str.contains("fixed by construction").all()
+
+
+def test_a_recording_is_read_off_its_fit_and_its_baseline_is_nothing() -> None:
+    rng = np.random.default_rng(0)
+    axis = np.arange(15) - 7.0
+    spot = gaussian(axis[None, :], axis[:, None], 2.0, 2.0)
+    fields = 5.0 + np.stack([spot, -spot]) + 0.03 * rng.normal(size=(2, 15, 15))
+    bank = rfc.make_bank(fields[:, None], channel=("signed",), kind="measured", stimulus="white noise", deg_per_px=0.5)
+    table = rfc.classify(bank)
+    assert list(table.profile) == ["blob", "blob"]
+    assert list(table.direction) == ["isotropic", "isotropic"]
+    assert list(table.band) == ["low-pass", "low-pass"]
+    assert (table.color == "not applicable").all()
+
+
+def test_surrogates_keep_power_and_lose_phase() -> None:
+    rng = np.random.default_rng(0)
+    drawn = gabor(rng)
+    noise_maps = surrogates(drawn, 5, rng)
+    power = np.abs(np.fft.fft2(drawn)) ** 2
+    assert np.allclose(np.abs(np.fft.fft2(noise_maps)) ** 2, power)
+    likeness = [abs(np.corrcoef(drawn.ravel(), one.ravel())[0, 1]) for one in noise_maps]
+    assert max(likeness) < 0.9
+
+
+def test_every_threshold_has_a_reason() -> None:
+    assert all(len(threshold.reason) > 30 and threshold.value > 0 for threshold in THRESHOLDS.values())
+
+
+def test_the_summary_adds_up(classified: tuple[pd.DataFrame, list[str], xr.Dataset]) -> None:
+    table, names, _ = classified
+    text = summarize(table)
+    assert text.startswith(f"{len(names)} units, kind learned")
+    oriented = ((table.direction == "anisotropic") | (table.direction == "weakly anisotropic")) & (
+        table.band == "band-pass"
+    )
+    assert f"all: {100 * oriented.mean():.0f} % oriented band-pass" in text
+
+
+# ------------------------------------------------------------------------------------------------------------- survey
+
+
+def test_survey_counts_every_unit_of_every_population_once() -> None:
+    rng = np.random.default_rng(0)
+    color = rfc.make_bank(rng.normal(size=(6, 3, 5, 5)), channel=("r", "g", "b"), kind="learned")
+    axis = np.arange(5) - 2.0
+    spot = gaussian(axis[None, :], axis[:, None], 1.0, 1.0)
+    cortex = rfc.make_bank(spot[None, None], channel=("signed",), kind="simulated")
+    table = rfc.survey({"network": color, "cortex": cortex}, torchvision=False, progress=False)
+    assert list(table.columns) == list(COLUMNS)
+    assert set(table.population) == {"network", "cortex", "untrained 5×5"}
+    assert set(table.kind) == {"learned", "simulated", "untrained"}
+    whole = table[(table.group == "all") & table.question.isin(ANSWERS)]
+    sums = whole.groupby(["population", "question"])[["n", "share"]].sum()
+    assert np.allclose(sums["share"], 1)
+    assert (sums.loc["network", "n"] == 6).all() and (sums.loc["cortex", "n"] == 1).all()
+
+
+def test_survey_is_the_same_for_the_same_seed() -> None:
+    bank = rfc.make_bank(np.random.default_rng(0).normal(size=(4, 3, 5, 5)), channel=("r", "g", "b"), kind="learned")
+    one, other = (rfc.survey({"a": bank}, torchvision=False, seed=3, progress=False) for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_survey_says_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import hub
+
+    from rfcompare.taxonomy import networks
+
+    monkeypatch.setattr(hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(networks, "model_names", lambda: ["alexnet", "vit_b_16", "vgg11"])
+    table = rfc.survey({}, untrained=False, progress=False)
+    assert list(table.population) == ["alexnet", "vit_b_16", "vgg11"]
+    assert list(table.kernel) == ["11×11", "16×16 patch", "3×3"]
+    assert table.status.str.contains("not in the cache").all()
+    assert table.question.isna().all()
+
+
+def test_survey_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="populations to survey"):
+        rfc.survey({}, torchvision=False)
+
+
+def test_first_kernel_does_not_build_the_network() -> None:
+    # RegNet Y 128GF has 645 million parameters, 2.6 GB: building it would take seconds and its memory.
+    assert first_kernel("regnet_y_128gf") == "3×3"
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+def test_history_follows_noise_into_structure() -> None:
+    rng = np.random.default_rng(0)
+    final = np.stack([gabor(rng) for _ in range(6)])
+    banks = [
+        rfc.make_bank(
+            (weight * final + (1 - weight) * rng.normal(size=final.shape))[:, None],
+            channel=("luminance",),
+            kind="learned" if weight else "untrained",
+            source="net",
+            step=int(100 * weight),
+            seed=0,
+        )
+        for weight in (0.0, 0.95)
+    ]
+    history = training_history(banks, progress=False)
+    assert history.groupby("step")["kind"].first().to_dict() == {0: "untrained", 95: "learned"}
+    values = history.pivot_table(index="quantity", columns="step", values="median")
+    assert values.loc["r2", 0] < 0.5 < 0.8 < values.loc["r2", 95]
+    assert values.loc["unstructured_share", 0] == 1 and values.loc["striped_share", 95] == 1
+
+
+def test_the_claim_about_digit_kernels_falls_with_gabors_and_stands_with_blobs() -> None:
+    rng = np.random.default_rng(0)
+
+    def verdict(maps: Maps) -> str:
+        return gabor_verdict(rfc.classify(rfc.make_bank(maps[:, None], channel=("luminance",), kind="learned")))
+
+    assert verdict(np.stack([gabor(rng) for _ in range(8)])).endswith("does not hold")
+    assert verdict(np.stack([blob(rng) for _ in range(8)])).endswith("holds")
+    assert "cannot be told from noise" in verdict(rng.normal(size=(8, SIZE, SIZE)))
+
+
+# --------------------------------------------------------------------------------------------------------- real layers
+
+
+def test_real_alexnet_kernels(shared_data: Path) -> None:
+    bank = rfc.load_kernels(shared_data / "kernels" / "caffenet_conv1_96x3x11x11_bgr_f32.npy", channel_order="bgr")
+    table = rfc.classify(bank, progress=False)
+    assert len(table) == 96 and table.unit.is_unique
+    # Looked at one by one: units 48 to 95 but 52, 74, 75, 79 and 92 are colored, and so is 10; no other is.
+    colored = set(np.flatnonzero(table.color != "achromatic"))
+    assert colored == {10, *range(48, 96)} - {52, 74, 75, 79, 92}
+    by = table["profile"]
+    assert set(by[[11, 18, 21, 37, 38, 47]]) == {"Gabor"}  # many straight stripes
+    assert set(by[[3, 44, 68, 77]]) == {"first derivative"}  # two-sided edges
+    assert set(by[[16, 28]]) == {"second derivative"}  # a bar between two flanks
+    assert set(by[[55, 62]]) == {"center–surround"}  # a green spot on magenta
+    assert set(by[[48, 56, 75]]) == {"blob"}
+    assert by[74] == "checker" and set(by[[10, 85]]) == {"flat"}
+    assert (table.loc[[11, 18, 21, 37, 38, 47], "straightness"] == "straight").all()
+    assert table.loc[21, "orientation"] == pytest.approx(90, abs=3)  # vertical stripes
+    assert json.loads(json.dumps(table["sentence"].tolist()))  # plain text throughout
