@@ -83,6 +83,24 @@ def test_horwitz_shape_of_the_population(horwitz: Path) -> None:
     assert int(scipy.io.loadmat(horwitz / "Singleopponent.mat")["Singleopponent"].sum()) == 55
 
 
+def test_a_fit_gives_the_published_parameters_back(horwitz: Path) -> None:
+    """From the stored images through reader and fitter to the published numbers: shape, angle, place."""
+    p = gabor_parameters(horwitz)
+    nx, ny = p["sigma"] / (p["gamma"] * p["lambda"]), p["sigma"] / p["lambda"]
+    # Cells whose Gabor is well determined: more than 0.2 cycles both ways and a center inside the map.
+    clear = np.flatnonzero((nx > 0.2) & (ny > 0.2) & (np.abs(p["xoffset"]) < 3) & (np.abs(p["yoffset"]) < 3))[:40]
+    bank = rfc.open_fields(horwitz / "modelfits.mat", layout=LAYOUTS / "horwitz_modelfits.toml")
+    fits = rfc.fit(bank.isel(unit=clear), "gabor", seed=0)
+    one = fits.isel(channel=0)
+    np.testing.assert_allclose(np.median(np.abs(np.log(one.sigma_x * one.frequency / nx[clear]))), 0, atol=1e-3)
+    np.testing.assert_allclose(np.median(np.abs(np.log(one.sigma_y * one.frequency / ny[clear]))), 0, atol=1e-3)
+    # y up, the carrier runs along theta - 90 degrees, so the stripes along theta; compared as axes.
+    turned = np.radians(one.orientation.values - np.degrees(p["theta"][clear]))
+    assert np.median(np.abs(np.sin(turned))) < 1e-3
+    assert np.median(np.abs(one.x0 - (p["xoffset"][clear] + 0.5))) < 1e-2
+    assert np.median(np.abs(one.y0 - (p["yoffset"][clear] - 0.5))) < 1e-2
+
+
 @pytest.mark.parametrize("name", ["R_square", "Singleopponent"])
 def test_horwitz_tables_hold_no_maps(horwitz: Path, name: str) -> None:
     for described in (None, {"maps": f"/{name}", "dims": "unit y x", "stimulus": "unknown"}):
