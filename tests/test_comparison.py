@@ -24,6 +24,7 @@ from rfcompare.comparison import (
     compare_published,
     difference_table,
     energy,
+    histogram_table,
     inference,
     make_space,
     multiverse,
@@ -35,9 +36,8 @@ from rfcompare.comparison import (
     similarity,
     similarity_score,
 )
-from rfcompare.comparison import published as get_published
 from rfcompare.comparison import statistics as one
-from rfcompare.comparison.published import (
+from rfcompare.comparison.histograms import (
     binned_test,
     everything_published,
     folded,
@@ -784,7 +784,7 @@ def test_the_door_for_the_score_alone(result: xr.Dataset) -> None:
 
 
 def test_published_counts() -> None:
-    ringach = get_published("ringach2002")
+    ringach = published("ringach2002")
     assert ringach.counts.tolist()[1] == [8, 9, 4, 1, 0]
     assert ringach.edges[0] == pytest.approx(np.logspace(-1, 0.2, 6), rel=1e-5)
     assert int(ringach.counts.sum()) == 79
@@ -870,6 +870,20 @@ def test_ringach_claims_by_hand() -> None:
     assert broad["verdict"] == "yes: fewer than in the cells"
     with pytest.raises(InputError, match="with nx and ny"):
         ringach_claims(data.drop_vars("nx"))
+
+
+def test_the_nearest_histogram_by_hand() -> None:
+    def plane(nx: list[float]) -> xr.Dataset:
+        return population(len(nx)).assign(nx=("unit", np.array(nx)), ny=("unit", np.full(len(nx), 0.2)))
+
+    kernels, cells = plane([0.2, 0.2, 0.4, 0.05]), plane([0.2, 0.4, 0.4, 0.05])
+    table = histogram_table(kernels, {"cells": cells, "none": cells.drop_vars("nx")}, n_permutation=99)
+    # shares 1/2, 1/4, 1/4 (one of them below the edges) against 1/4, 1/2, 1/4
+    assert table.reference.tolist() == ["cells", "Ringach 2002 (published)"]
+    assert table.distance[0] == 0.25
+    assert table.beyond_kernels[0] == table.beyond_reference[0] == 0.25
+    # published: 9 of 79 in the bin of (0.2, 0.2) and 2 in that of (0.4, 0.2)
+    assert table.distance[1] == pytest.approx((1 / 2 - 9 / 79 + 1 / 4 - 2 / 79 + 1 / 4 + 68 / 79) / 2)
 
 
 def test_a_faulty_table_of_counts_is_refused(tmp_path: Path) -> None:
