@@ -51,17 +51,17 @@ KIND_COLORS = {
 }
 """One color per kind of bank, from the palette of Okabe and Ito; red and blue stay with ON and OFF."""
 
-_SPARE_COLORS = ("#7f5f00", "#785ef0", "#332288", "#44aa99", "#882255")
+NULL_COLOR, CEILING_COLOR = "#8c8c8c", "#332288"
+"""Of what stands beside a similarity: its chance level and its ceiling."""
+
+_SPARE_COLORS = ("#7f5f00", "#785ef0", "#44aa99", "#882255", "#4d4d4d")
 _MARKERS = "os^DvPX*"
 
 _SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
-    "mathtext.fontset": "custom",
-    "mathtext.rm": "sans",
-    "mathtext.it": "sans:italic",
-    "mathtext.bf": "sans:bold",
-    "mathtext.cal": "sans",
+    # Unlike "custom" this set is kept by the texts themselves, also where a figure is shown outside the context.
+    "mathtext.fontset": "stixsans",
     "font.size": MEDIUM,
     "axes.titlesize": MEDIUM,
     "axes.labelsize": MEDIUM,
@@ -429,7 +429,9 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         name = population_name(dataset)
         n_units = dataset.sizes["unit"]
         n_subjects = subject_count(dataset)
-        count = f"n = {n_units}" + (f" from {n_subjects} subjects" if n_subjects > 1 else "")
+        # The populations of a null ensemble are told apart by subject, but are draws and no animals.
+        groups = f" in {n_subjects} draws" if "null" in dataset.attrs else f" from {n_subjects} subjects"
+        count = f"n = {n_units}" + (groups if n_subjects > 1 else "")
         result.append(
             Population(
                 label=f"{name} ({kind}, {count})",
@@ -479,7 +481,12 @@ def subject_count(dataset: xr.Dataset) -> int:
 
 
 def mark_kind(
-    axes: Axes, kinds: Sequence[str] | str, *, corner: str = "upper right", at: tuple[float, float] | None = None
+    axes: Axes,
+    kinds: Sequence[str] | str,
+    *,
+    corner: str = "upper right",
+    at: tuple[float, float] | None = None,
+    align: str = "left",
 ) -> None:
     """Write SIMULATED inside the axes where anything in them is simulated.
 
@@ -492,7 +499,9 @@ def mark_kind(
     corner : str
         "upper right", "upper left", "lower right" or "lower left".
     at : (x, y), optional
-        Instead of a corner, the left middle of the word in data coordinates.
+        Instead of a corner, a place in data coordinates.
+    align : {"left", "right"}
+        Which end of the word stands there.
 
     Examples
     --------
@@ -511,7 +520,7 @@ def mark_kind(
         "zorder": 10,
     }
     if at is not None:
-        axes.text(*at, "SIMULATED", ha="left", va="center", **look)
+        axes.text(*at, "SIMULATED", ha=align, va="center", **look)
         return
     up, right = "upper" in corner, "right" in corner
     left = 0.02 if axes.axison else 0.0

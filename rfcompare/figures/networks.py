@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
+    CEILING_COLOR,
     DIVERGING,
     KIND_COLORS,
+    NULL_COLOR,
     SMALL,
     Population,
     Width,
@@ -368,8 +370,8 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
         if {"q25", "q75"} <= set(rows.columns) and ordered["q25"].notna().any():
             axes.fill_between(ordered["step"], ordered["q25"], ordered["q75"], color=color, alpha=0.25, linewidth=0)
     if name == "similarity_score":
-        axes.axhline(0, color="#8c8c8c", linewidth=0.9)
-        axes.axhline(1, color="#009e73", linewidth=0.9)
+        axes.axhline(0, color=NULL_COLOR, linewidth=0.9)
+        axes.axhline(1, color=CEILING_COLOR, linewidth=0.9)
     axes.set_xscale("symlog", linthresh=max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0))
     axes.set_xlim(0, rows["step"].max() * 1.1)
     axes.xaxis.set_minor_locator(NullLocator())
@@ -400,7 +402,7 @@ def _training_caption(
             f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units."
         )
         if "similarity_score" in quantities:
-            text += " Gray, null at 0; green, ceiling at 1."
+            text += " Gray, null at 0; indigo, ceiling at 1."
     return text
 
 

@@ -16,6 +16,8 @@ from scipy.spatial.distance import pdist
 
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
+    CEILING_COLOR,
+    NULL_COLOR,
     SMALL,
     Population,
     Width,
@@ -35,8 +37,6 @@ from rfcompare.matching import apply_transform
 
 N_PAIRS = 6
 """Pairs drawn: evenly spaced ranks of the one-to-one assignment, from the most to the least similar."""
-
-_CHANCE, _CEILING = "#767676", "#009e73"
 
 
 def matches(
@@ -171,9 +171,9 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
     order = np.argsort(-np.nan_to_num(best, nan=-1), kind="stable")
     rank = np.arange(1, order.size + 1)
     for values, color, marker, label in (
-        (ceiling, _CEILING, "_", "ceiling"),
+        (ceiling, CEILING_COLOR, "_", "ceiling"),
         (best, "black", "o", "best kernel"),
-        (chance, _CHANCE, "_", "chance"),
+        (chance, NULL_COLOR, "_", "chance"),
     ):
         if np.isfinite(values).any():
             axes.plot(
@@ -182,7 +182,7 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
             )  # fmt: skip
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0, order.size + 1)
-    axes.set_xlabel(f"fields of {styles[1].name}, most similar first")
+    axes.set_xlabel("fields, most similar first")
     axes.set_ylabel("similarity")
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.legend(loc="lower left", bbox_to_anchor=(0.1, 1.0), ncols=3, columnspacing=1.0, handletextpad=0.3)
@@ -200,8 +200,8 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
         interpolation="nearest",
         rasterized=True,
     )
-    axes.set_xlabel(f"{styles[1].name}, ordered by a tree")
-    axes.set_ylabel(f"{styles[0].name}, by a tree")
+    axes.set_xlabel("fields, ordered by a tree")
+    axes.set_ylabel("kernels, ordered by a tree")
     for spine in axes.spines.values():
         spine.set_visible(True)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)

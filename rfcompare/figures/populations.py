@@ -37,7 +37,15 @@ PLANE = (0.01, 4.0)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
 
 _DENSITY_SHARE = 0.5
-"""The density contour holds this share of a population."""
+"""The density contour holds this share of a population; where no points are drawn a second one holds `_MOST_SHARE`."""
+
+_MOST_SHARE = 0.9
+
+_POINTS_MOST = 600
+"""Of more units than this (null ensembles, large recordings) the contours are drawn, not the points."""
+
+_DENSITY_MOST = 2000
+"""Units a density is estimated from; of more, evenly spaced ones."""
 
 _DENSITY_LEAST = 30
 """Fewer units than this get no density contour: it would show the kernel's width, not the cells."""
@@ -132,19 +140,7 @@ def gabor_space(
         edges = np.geomspace(*PLANE, 21)
         for dataset, population in zip(datasets, styles, strict=True):
             tables.append(_draw_cloud(plane, top, right, dataset, population, edges))
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    linestyle="none",
-                    marker=population.marker,
-                    markersize=4,
-                    markerfacecolor=to_rgba(population.color, 0.55),
-                    markeredgecolor=population.color,
-                    markeredgewidth=0.5,
-                    label=population.label,
-                )
-            )
+            handles.append(_handle(population))
         plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
         plane.text(KAPPA * 0.95, PLANE[1] * 0.93, "low-pass", ha="right", va="top", fontsize=SMALL)
         plane.text(KAPPA * 1.05, PLANE[1] * 0.93, "band-pass", ha="left", va="top", fontsize=SMALL)
@@ -161,6 +157,16 @@ def gabor_space(
         return record(
             figure, numbers=pd.concat(tables, ignore_index=True), caption=_plane_caption(datasets, styles, published)
         )
+
+
+def _handle(population: Population) -> Line2D:
+    """Return the entry of a population in the legend: its marker, or its contour's line where points are not drawn."""
+    if population.n_units > _POINTS_MOST:
+        return Line2D([], [], color=population.color, linewidth=1.0, label=population.label)
+    return Line2D(
+        [], [], linestyle="none", marker=population.marker, markersize=4, label=population.label,
+        markerfacecolor=to_rgba(population.color, 0.55), markeredgecolor=population.color, markeredgewidth=0.5,
+    )  # fmt: skip
 
 
 def _log_axes(plane: Axes) -> None:
@@ -186,21 +192,14 @@ def _draw_cloud(
     nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
     shown = np.isfinite(nx) & np.isfinite(ny) & (nx > 0) & (ny > 0)
     inside = np.clip(np.stack([nx, ny]), *PLANE)
-    plane.scatter(
-        inside[0, shown],
-        inside[1, shown],
-        s=7,
-        marker=population.marker,
-        facecolor=to_rgba(population.color, 0.45),
-        edgecolor=population.color,
-        linewidth=0.35,
-        label=population.label,
-        clip_on=False,
-        gid=population.name,
-        zorder=3,
-    )
+    if population.n_units <= _POINTS_MOST:
+        plane.scatter(
+            inside[0, shown], inside[1, shown], s=7, marker=population.marker, linewidth=0.35, clip_on=False,
+            facecolor=to_rgba(population.color, 0.45), edgecolor=population.color, gid=population.name, zorder=3,
+        )  # fmt: skip
     if shown.sum() >= _DENSITY_LEAST:
-        _draw_density(plane, np.log2(inside[:, shown]), population.color)
+        shares = (_DENSITY_SHARE,) if population.n_units <= _POINTS_MOST else (_DENSITY_SHARE, _MOST_SHARE)
+        _draw_density(plane, np.log2(inside[:, shown]), population.color, shares)
     for axes, values, orientation in _margins(top, inside[0], right, inside[1]):
         counts, _ = np.histogram(values[shown], edges)
         axes.stairs(counts / max(shown.sum(), 1), edges, color=population.color, orientation=orientation, linewidth=1)
@@ -223,16 +222,18 @@ def _margins(
     return (top, of_nx, "vertical"), (right, of_ny, "horizontal")
 
 
-def _draw_density(plane: Axes, points: NDArray[np.floating[Any]], color: str) -> None:
-    """Draw the contour that holds half of a population, of a Gaussian kernel density in (log2 nx, log2 ny)."""
+def _draw_density(plane: Axes, points: NDArray[np.floating[Any]], color: str, shares: Sequence[float]) -> None:
+    """Draw contours that hold shares of a population, of a Gaussian kernel density in (log2 nx, log2 ny)."""
     if np.linalg.matrix_rank(np.cov(points)) < 2:
         return
+    if points.shape[1] > _DENSITY_MOST:
+        points = points[:, np.linspace(0, points.shape[1] - 1, _DENSITY_MOST).round().astype(int)]
     # Half of Scott's width: a cloud of blobs apart from the stripes stays apart.
     density = gaussian_kde(points, lambda kde: 0.5 * kde.scotts_factor())
     axis = np.linspace(np.log2(PLANE[0]), np.log2(PLANE[1]), 80)
     values = density(np.stack([grid.ravel() for grid in np.meshgrid(axis, axis)])).reshape(80, 80)
-    level = np.quantile(density(points), 1 - _DENSITY_SHARE)
-    plane.contour(2**axis, 2**axis, values, levels=[level], colors=[color], linewidths=1.0, zorder=4)
+    levels = sorted(float(np.quantile(density(points), 1 - share)) for share in shares)
+    plane.contour(2**axis, 2**axis, values, levels=levels, colors=[color], linewidths=1.0, zorder=4)
 
 
 def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) -> Any:
@@ -245,8 +246,13 @@ def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) 
     for (axes, edge, orientation), axis in zip(_margins(top, nx_edge, right, ny_edge), (1, 0), strict=True):
         share = count.sum(axis) / count.sum() * scale / np.diff(np.log(edge))
         axes.stairs(share, edge, fill=True, color="0.8", orientation=orientation, zorder=0)
-    name = published.attrs.get("title", "published histogram")
-    return Patch(facecolor="0.75", edgecolor="none", label=f"{name} (published, n = {int(count.sum())})")
+    label = f"{_published_name(published)} (published, n = {int(count.sum())})"
+    return Patch(facecolor="0.75", edgecolor="none", label=label)
+
+
+def _published_name(published: xr.Dataset) -> str:
+    attrs = published.attrs
+    return str(attrs.get("title") or str(attrs.get("citation", "")).split(",")[0] or "published histogram")
 
 
 def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None) -> str:
@@ -265,11 +271,13 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         parts.append(text)
     shades = ""
     if published is not None:
-        shades = f" Gray: {published.attrs.get('title', 'published histogram')}{source_text(published)}."
+        shades = f" Gray: {_published_name(published)}, published histogram in its own bins{source_text(published)}"
+        shades += f"; {str(published.attrs['note']).rstrip('.')}." if published.attrs.get("note") else "."
     return (
         "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit, a "
-        f"contour holds half of a population of {_DENSITY_LEAST} or more; margins are shares of units. Dotted, "
-        f"nx = κ = {KAPPA:.3f}: at or below it the filter is low-pass; diagonal, a round envelope. "
+        f"contour holds half of a population of {_DENSITY_LEAST} or more; of more than {_POINTS_MOST} units no points "
+        f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
+        f"of units. Dotted, nx = κ = {KAPPA:.3f}: at or below it the filter is low-pass; diagonal, a round envelope. "
         + "; ".join(parts)
         + "."
         + shades

@@ -14,10 +14,23 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import KIND_COLORS, SMALL, Width, letter, mark_kind, new_figure, record, style
+from rfcompare.figures.drawing import (
+    CEILING_COLOR,
+    KIND_COLORS,
+    NULL_COLOR,
+    SMALL,
+    Width,
+    letter,
+    mark_kind,
+    new_figure,
+    record,
+    style,
+)
 
-_NULL, _CEILING = "#8c8c8c", "#009e73"
-_CHOICE_COLORS = ("#332288", "#ddaa33", "#44aa99", "#882255", "#999933", "#88ccee")
+_CURVE, _LEVEL = 32.0, 2.9
+"""Heights in mm of the curve of the multiverse and of one line of its choices."""
+
+_CHOICE_COLORS = ("#117733", "#ddaa33", "#44aa99", "#882255", "#999933", "#88ccee")
 
 
 def score(
@@ -70,8 +83,10 @@ def score(
             "score has its null and its ceiling"
         )
     with style():
-        heights = [10 + 9 * len(rows), *([52] if multiverse is not None else [])]
-        figure = new_figure(width=width, height=sum(heights) + 12, axes=axes)
+        heights = [10.0 + 8.0 * len(rows)]
+        if multiverse is not None:
+            heights.append(_CURVE + _LEVEL * len(_levels(multiverse)))
+        figure = new_figure(width=width, height=sum(heights) + 14 * len(heights), axes=axes)
         grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[1.5, 1])
         left = figure.add_subplot(grid[0, 0])
         right = figure.add_subplot(grid[0, 1], sharey=left)
@@ -81,7 +96,7 @@ def score(
         letter(right, "b")
         numbers = [_numbers(rows)]
         if multiverse is not None:
-            numbers.append(_draw_multiverse(figure, grid[1, :], multiverse, kinds=_kinds(rows)))
+            numbers.append(_draw_multiverse(figure, grid[1, :], multiverse, kinds=_kinds(rows[:1])))
         return record(figure, numbers=pd.concat(numbers, ignore_index=True), caption=_caption(rows, multiverse))
 
 
@@ -125,8 +140,8 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _draw_scores(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    axes.axvline(0, color=_NULL, linewidth=1.2)
-    axes.axvline(1, color=_CEILING, linewidth=1.2)
+    axes.axvline(0, color=NULL_COLOR, linewidth=1.2)
+    axes.axvline(1, color=CEILING_COLOR, linewidth=1.2)
     for position, row in enumerate(rows):
         color = KIND_COLORS.get(row["kind_b"], "black")
         shown = row["animal_score"][np.isfinite(row["animal_score"])]
@@ -161,9 +176,10 @@ def _draw_scores(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("similarity score")
-    for value, word, color in ((0, "null", "#595959"), (1, "ceiling", "#006b4f")):
+    for value, word, color in ((0, "null", "#595959"), (1, "ceiling", CEILING_COLOR)):
         axes.text(value, -0.7, f" {word}", fontsize=SMALL, color=color, ha="left", va="top")
-    mark_kind(axes, _kinds(rows), corner="lower right")
+    for position, row in enumerate(rows):
+        mark_kind(axes, _kinds([row]), at=(axes.get_xlim()[1], position + 0.36), align="right")
 
 
 def row_label(row: Mapping[str, Any]) -> str:
@@ -182,7 +198,11 @@ def row_label(row: Mapping[str, Any]) -> str:
 def _draw_distances(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     for position, row in enumerate(rows):
         for step, (key, color, marker) in enumerate(
-            (("null", _NULL, "s"), ("network", KIND_COLORS.get(row["kind_b"], "black"), "D"), ("others", _CEILING, "^"))
+            (
+                ("null", NULL_COLOR, "s"),
+                ("network", KIND_COLORS.get(row["kind_b"], "black"), "D"),
+                ("others", CEILING_COLOR, "^"),
+            )
         ):
             height = position + (step - 1) * 0.24
             dots = row["distance"][key]
@@ -201,7 +221,8 @@ def _draw_distances(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlabel("energy distance D to a held-out animal")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=3, columnspacing=0.9, handletextpad=0.2)
-    mark_kind(axes, _kinds(rows), corner="lower right")
+    for position, row in enumerate(rows):
+        mark_kind(axes, _kinds([row]), at=(axes.get_xlim()[1], position + 0.36), align="right")
 
 
 def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Sequence[str]) -> pd.DataFrame:
@@ -209,18 +230,13 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     if "score" not in table:
         raise InputError(f"expected a multiverse table with a column 'score', got {', '.join(map(str, table.columns))}")
     ordered = table.sort_values("score", kind="stable", na_position="first").reset_index(drop=True)
-    choices = [
-        name
-        for name in ordered.columns
-        if not pd.api.types.is_numeric_dtype(ordered[name]) and 1 < ordered[name].nunique() <= 12
-    ]
-    levels = [(name, str(level)) for name in choices for level in sorted(ordered[name].astype(str).unique())]
-    grid = place.subgridspec(2, 1, height_ratios=[1.1, max(0.13 * len(levels), 0.3)], hspace=0.03)
+    levels = _levels(ordered)
+    grid = place.subgridspec(2, 1, height_ratios=[_CURVE, max(_LEVEL * len(levels), 8)], hspace=0.02)
     above = figure.add_subplot(grid[0])
     below = figure.add_subplot(grid[1], sharex=above)
     rank = np.arange(len(ordered))
-    above.axhline(0, color=_NULL, linewidth=1.0)
-    above.axhline(1, color=_CEILING, linewidth=1.0)
+    above.axhline(0, color=NULL_COLOR, linewidth=1.0)
+    above.axhline(1, color=CEILING_COLOR, linewidth=1.0)
     if {"ci_low", "ci_high"} <= set(ordered.columns):
         above.vlines(rank, ordered["ci_low"], ordered["ci_high"], color="0.75", linewidth=0.6)
     above.plot(rank, ordered["score"], linestyle="none", marker="o", markersize=1.8, color="black", gid="multiverse")
@@ -230,7 +246,9 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     above.set_ylabel("similarity score")
     above.tick_params(labelbottom=False)
     letter(above, "c")
-    mark_kind(above, kinds, corner="lower right")
+    own = [str(kind) for name in ("kind_a", "kind_b") if name in ordered for kind in ordered[name].unique()]
+    mark_kind(above, own or kinds, corner="lower right")
+    choices = list(dict.fromkeys(name for name, _ in levels))
     colors = {name: _CHOICE_COLORS[i % len(_CHOICE_COLORS)] for i, name in enumerate(choices)}
     for height, (name, level) in enumerate(levels):
         chosen = ordered[name].astype(str) == level
@@ -238,12 +256,24 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
             rank[chosen], np.full(chosen.sum(), height), linestyle="none", marker="|", markersize=4,
             markeredgewidth=0.7, color=colors[name],
         )  # fmt: skip
-    below.set_yticks(range(len(levels)), [f"{name.replace('_', ' ')}: {level}" for name, level in levels])
+    below.set_yticks(range(len(levels)), [f"{name}: {level}".replace("_", " ") for name, level in levels])
     below.set_ylim(len(levels) - 0.4, -0.6)
     below.set_xlabel(f"{len(ordered)} analyses, ordered by score")
     below.set_xlim(-1, len(ordered))
     below.set_xticks([])
     return ordered.assign(panel="multiverse")
+
+
+def _levels(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """List what was chosen among: every column of words that varies, with its values."""
+    choices = [
+        str(name)
+        for name in table.columns
+        if name not in ("kind_a", "kind_b", "note", "name")
+        and not pd.api.types.is_numeric_dtype(table[name])
+        and 1 < table[name].nunique() <= 12
+    ]
+    return [(name, str(level)) for name in choices for level in sorted(table[name].astype(str).unique())]
 
 
 def _numbers(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
