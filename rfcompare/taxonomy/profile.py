@@ -24,7 +24,7 @@ FORMS = (
 """Models that name a form."""
 
 NOISE_FORMS = ("gabor", "gaussian", "gaussian_isotropic")
-"""Noise is fitted with the first of these that the pixels allow: it follows noise most closely, so its r² is the test."""
+"""Noise is fitted with the first of these that the pixels allow, which follows it most closely: its r² is the test."""
 
 NOISE_MAPS = 99
 """White-noise maps per map size: p no smaller than 0.01."""
