@@ -1,7 +1,5 @@
 """The gallery: every figure by name, the function that draws it, and the Datasets it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
