@@ -525,6 +525,46 @@ def survey(
     click.echo(f"wrote {output / 'survey.csv'}")
 
 
+@main.command()
+@click.option(
+    "--size", "sizes", type=click.IntRange(min=5), multiple=True, help="Side of the maps in pixels; repeat it."
+)
+@click.option("--n", type=click.IntRange(min=8), default=2000, show_default=True, help="Maps per case.")
+@click.option("--n-peer", type=click.IntRange(min=1), default=50, show_default=True, help="Maps for SciPy's loops.")
+@click.option(
+    "--score",
+    type=(click.Path(exists=True, path_type=Path), click.Path(exists=True, path_type=Path)),
+    metavar="CASE.nc FITS.csv",
+    help="Judge somebody else's fits of a case instead.",
+)
+@seed_option
+@output_option("Folder for benchmark.csv and the cases (maps with their truth).", required=False)
+def benchmark(
+    sizes: tuple[int, ...], n: int, n_peer: int, score: tuple[Path, Path] | None, seed: int, output: Path | None
+) -> None:
+    """Time the fitter beside SciPy, and write the maps with their truth for others' fitters."""
+    from rfcompare import bank
+    from rfcompare.fitting import benchmark as bench
+
+    if score is not None:
+        for name, value in bench.score(bank.load(score[0]), score[1]).items():
+            click.echo(f"{name} {value:g}")
+        return
+    if output is None:
+        raise InputError("expected a folder to write in, got none; name it with -o")
+    output.mkdir(parents=True, exist_ok=True)
+    cases = bench.make_cases(sizes or (11, 32), n=n, seed=seed)
+    bench.write_cases(cases, output)
+    rows = bench.run_benchmark(cases, n_peer=n_peer)
+    bench.write_table(output / "benchmark.csv", rows)
+    for row in rows:
+        click.echo(
+            f"{row['case']:12s} {row['fitter']:30s} {row['us_per_map']:12.1f} us per map, {row['times_faster']:8.1f} "
+            f"times SciPy with care, success {row['success']:.3f}"
+        )
+    click.echo(f"wrote {output}")
+
+
 @main.command("filter")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields.")

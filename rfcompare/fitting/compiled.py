@@ -14,7 +14,7 @@ from rfcompare.errors import InputError
 from rfcompare.fitting.jitted import N_SLOW, N_STARTS, find_starts, inspect, search, standardize
 
 CHUNK = 256  # maps in one call of the search: enough to keep the lanes busy, few enough to stay in the cache
-_TRIES, _TRIES_IF_DOUBTFUL = 4, 7
+_TRIES, _TRIES_IF_DOUBTFUL = 4, 9
 _SETTINGS = (1e-7, 100, 6, 1.3)  # tolerance, most steps, steps before a start is judged, factor at which it is given up
 _COMPILE_SECONDS = 15.0  # measured on one core at 2.3 GHz
 

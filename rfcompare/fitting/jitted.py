@@ -609,11 +609,11 @@ def _same(a, b):
 
 @njit
 def _doubtful(p, low, high, n_agree):
-    """Should more starts be tried: a bound, a lonely minimum, or so few cycles that many minima lie side by side?"""
+    """Should more starts be tried: a bound, a lonely minimum, few cycles (many minima side by side), near aliasing?"""
     for i in range(6):
         if p[i] <= low[i] or p[i] >= high[i]:
             return True
-    return n_agree < 2 or p[3] * math.exp(p[4]) < 0.25
+    return n_agree < 2 or p[3] * math.exp(p[4]) < 0.25 or p[3] > 0.35
 
 
 @njit(nogil=True, cache=True)
