@@ -15,6 +15,7 @@ import array_api_compat
 import numpy as np
 
 from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
+from rfcompare.fitting.noise import correlate
 from rfcompare.models import MODELS, Array, Derivatives, Model, map_of, summarize
 
 TOLERANCE = 1e-7
@@ -213,29 +214,34 @@ def _jacobian(slopes: Derivatives, linear: Array, mask: Array, whole: bool) -> A
     return xp.reshape(out, (m, channels, len(slopes), height * width))
 
 
-def information(problem: Problem, p: Array, linear: Array) -> Array:
-    """JᵀJ (n, m, m) of all fitted numbers at p: nonlinear parameters, then every channel's amplitudes and offset."""
+def information(problem: Problem, p: Array, linear: Array, acf: Array | None = None) -> Array:
+    """JᵀJ (n, m, m) of all fitted numbers at p: nonlinear parameters, then every channel's amplitudes and offset.
+
+    With the noise's autocorrelations `acf` (n, lag_y, lag_x; NumPy only) JᵀCJ, C being the correlation of the pixels.
+    """
     xp = array_api_compat.array_namespace(p)
     model, out = problem.model, []
     terms, q, channels = len(model.linear) + 1, len(model.parameters), linear.shape[1]
-    for first in range(0, p.shape[0], problem.block):
+    height, width = problem.mask.shape[1:]
+    for first in range(0, max(p.shape[0], 1), problem.block):
         here = slice(first, first + problem.block)
         functions, slopes = model.evaluate(p[here], problem.x, problem.y)
         mask = problem.mask[here]
         m = mask.shape[0]
         basis = _basis(functions, mask, problem.whole)
-        parts = [_jacobian(slopes, linear[here], mask, problem.whole)] if q else []
-        whole = xp.zeros((m, q + channels * terms, q + channels * terms), dtype=p.dtype, device=p.device)
+        jacobian = _jacobian(slopes, linear[here], mask, problem.whole)
+        total = xp.zeros((m, q + channels * terms, q + channels * terms), dtype=p.dtype, device=p.device)
         for channel in range(channels):
+            one = xp.concat([jacobian[:, channel], basis], axis=1)
+            seen = one
+            if acf is not None:
+                seen = correlate(acf[here], one.reshape(m, q + terms, height, width)).reshape(one.shape)
+            products = xp.matmul(one, xp.matrix_transpose(seen))
             rows = slice(q + channel * terms, q + (channel + 1) * terms)
-            whole[:, rows, rows] = xp.matmul(basis, xp.matrix_transpose(basis))
-            for jacobian in parts:
-                one = jacobian[:, channel]
-                whole[:, :q, :q] += xp.matmul(one, xp.matrix_transpose(one))
-                cross = xp.matmul(one, xp.matrix_transpose(basis))
-                whole[:, :q, rows] = cross
-                whole[:, rows, :q] = xp.matrix_transpose(cross)
-        out.append(whole)
+            total[:, :q, :q] += products[:, :q, :q]
+            total[:, :q, rows], total[:, rows, :q] = products[:, :q, q:], products[:, q:, :q]
+            total[:, rows, rows] = products[:, q:, q:]
+        out.append(total)
     return xp.concat(out, axis=0)
 
 

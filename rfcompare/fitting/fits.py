@@ -13,7 +13,7 @@ from rfcompare.errors import InputError
 from rfcompare.fitting.batched import render
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.intervals import bootstrap_intervals, profile_intervals
-from rfcompare.fitting.publishing import Columns, model_named, publish, searched
+from rfcompare.fitting.publishing import Columns, model_named, noise_correlation, publish, searched
 
 
 def fit(
@@ -56,6 +56,13 @@ def fit(
     progress : bool, optional
         Show progress; by default where stderr is a terminal and the job is long.
 
+    Notes
+    -----
+    Standard errors come from the normal equations and the residual variance, and allow for the noise's correlation
+    where the bank has ``noise_acf`` or halves. Intervals of Student's t times them cover 92 to 98 % at nominal 95 % for
+    nx, ny > 0.2 and standard errors of log nx and log ny below 0.2; elsewhere the status says that they are
+    approximate, and the bootstrap holds.
+
     Returns
     -------
     xarray.Dataset
@@ -87,7 +94,8 @@ def fit(
     solution, used = run(chosen, maps, how)
     more: Columns = {}
     if bootstrap:
-        more |= bootstrap_intervals(chosen, maps, solution, how, rng, repeats=bootstrap, joint=joint)
+        acf = noise_correlation(bank, maps)
+        more |= bootstrap_intervals(chosen, maps, solution, how, rng, repeats=bootstrap, joint=joint, acf=acf)
     if profile:
         more |= profile_intervals(chosen, maps, solution, profile)
     options = {

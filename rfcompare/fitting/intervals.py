@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Solution, prepare, refine, render
 from rfcompare.fitting.engines import Engine, Maps, run
+from rfcompare.fitting.noise import draw_noise
 from rfcompare.fitting.publishing import PERIODS, Columns, noise_of, published, values_of
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import Model
@@ -35,12 +36,14 @@ def bootstrap_intervals(
     *,
     repeats: int,
     joint: bool,
+    acf: Floats | None = None,
 ) -> Columns:
     """Intervals from refits of simulated maps: percentiles, and for angles the symmetric interval about the estimate.
 
-    Each simulated map is the fit plus white noise of the residual variance and is fitted from scratch, so that the
-    intervals also hold the jumps between minima; of the usual bootstrap intervals (Efron & Tibshirani 1993, chapters 13
-    and 14) these were the ones to cover 92 to 98 % where standard errors do not (few cycles, low signal).
+    Each simulated map is the fit plus noise of the residual variance (white, or correlated as `acf` says) and is fitted
+    from scratch, so that the intervals also hold the jumps between minima. Of the usual bootstrap intervals (Efron &
+    Tibshirani 1993, chapters 13 and 14) these were the ones to cover 92 to 98 % where standard errors do not: few cycles,
+    low signal.
     """
     estimate = values_of(model, solution.p, solution.linear, maps.grid.unit, joint)
     variance, _ = noise_of(model, maps, solution)
@@ -48,7 +51,7 @@ def bootstrap_intervals(
     scale = np.sqrt(np.nan_to_num(variance))[:, None, None, None]
     draws: dict[str, list[Floats]] = {name: [] for name in estimate}
     for _ in range(repeats):
-        noisy = (fitted + scale * rng.standard_normal(fitted.shape)) * maps.mask[:, None]
+        noisy = (fitted + scale * draw_noise(rng, fitted.shape, acf)) * maps.mask[:, None]
         again, _ = run(model, maps.replaced(noisy), engine)
         for name, (_, values) in values_of(model, again.p, again.linear, maps.grid.unit, joint).items():
             draws[name].append(values)

@@ -6,6 +6,8 @@ noise: ``noise_sd`` and ``noise_acf`` of the bank, or half the difference of two
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -34,6 +36,21 @@ def noise_variance(bank: xr.Dataset) -> Floats | None:
     return None
 
 
+def autocorrelation(bank: xr.Dataset, mask: Floats) -> Floats | None:
+    """Noise autocorrelation (unit, lag_y, lag_x), 1 at lag 0 in the middle; None where nothing is known about it.
+
+    From ``noise_acf``, else from half the difference of the halves (one for all units: few pixels tell little alone).
+    `mask` (unit, y, x) is 1 where measured.
+    """
+    if "noise_acf" in bank:
+        acf = bank["noise_acf"].transpose("unit", "channel", "lag_y", "lag_x").values.astype(np.float64).mean(1)
+        middle = acf[:, acf.shape[1] // 2, acf.shape[2] // 2]
+        return np.asarray(acf / np.where(middle > 0, middle, np.nan)[:, None, None])
+    if "rf_half" in bank:
+        return _pooled_autocorrelation(half_difference(bank), mask)
+    return None
+
+
 def effective_pixels(bank: xr.Dataset, mask: Floats) -> Floats:
     """Number of independent pixels among the measured ones, one per unit of the bank.
 
@@ -51,28 +68,55 @@ def effective_pixels(bank: xr.Dataset, mask: Floats) -> Floats:
     InputError
         "noise correlation unknown", where the bank has neither ``noise_acf`` nor halves.
     """
-    height, width = mask.shape[1:]
-    if "noise_acf" in bank:
-        acf = bank["noise_acf"].transpose("unit", "channel", "lag_y", "lag_x").values.astype(np.float64).mean(1)
-        middle = acf[:, acf.shape[1] // 2, acf.shape[2] // 2]
-        acf = acf / np.where(middle > 0, middle, np.nan)[:, None, None]
-    elif "rf_half" in bank:
-        acf = _pooled_autocorrelation(half_difference(bank), mask)
-    else:
+    acf = autocorrelation(bank, mask)
+    if acf is None:
         raise InputError(
             f"{UNKNOWN}: expected noise_acf or two halves on a {bank.attrs['kind']} bank, got neither; "
             "give make_bank noise_acf= or half=, or compare r2 as for learned kernels with criterion='r2'"
         )
-    reach_y, reach_x = min(acf.shape[1] // 2, height - 1), min(acf.shape[2] // 2, width - 1)
-    center_y, center_x = acf.shape[1] // 2, acf.shape[2] // 2
     total = np.zeros(len(mask))
-    for dy in range(-reach_y, reach_y + 1):
-        for dx in range(-reach_x, reach_x + 1):
-            pairs = (_shifted(mask, dy, dx) * mask).sum((1, 2))
-            total += acf[:, center_y + dy, center_x + dx] * pairs
+    for dy, dx, rho in _lags(acf, mask.shape[1:]):
+        total += rho * (shifted(mask, dy, dx) * mask).sum((1, 2))
     count = mask.sum((1, 2))
     # Noise that is blue (Σρ < 1) would count pixels more than once.
     return np.asarray(np.clip(count**2 / np.where(total > 0, total, np.nan), 2.0, np.maximum(count, 2.0)))
+
+
+def correlate(acf: Floats, values: Floats) -> Floats:
+    """Products Cv of stationary correlation matrices with maps: `acf` (n, lag_y, lag_x), `values` (n, …, y, x)."""
+    out = np.zeros_like(values)
+    for dy, dx, rho in _lags(acf, values.shape[-2:]):
+        out += rho.reshape(-1, *(1,) * (values.ndim - 1)) * shifted(values, dy, dx)
+    return out
+
+
+def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], acf: Floats | None) -> Floats:
+    """Noise of unit variance (n, channel, y, x), white or with the autocorrelations `acf` (n, lag_y, lag_x).
+
+    By circulant embedding; what negative power an estimated autocorrelation has is cut off.
+    """
+    if acf is None or acf.shape[1:] == (1, 1):
+        return rng.standard_normal(shape)
+    height, width = (size + reach for size, reach in zip(shape[2:], acf.shape[1:], strict=True))
+    ring = np.zeros((len(acf), height, width))
+    for dy, dx, rho in _lags(acf, (height, width)):
+        ring[:, dy % height, dx % width] = rho
+    power = np.maximum(np.fft.fft2(ring).real, 0.0)
+    power /= power.mean(axis=(1, 2), keepdims=True)
+    larger = np.fft.fft2(rng.standard_normal((*shape[:2], height, width)))
+    noise = np.fft.ifft2(larger * np.sqrt(power)[:, None]).real
+    return np.asarray(noise[:, :, : shape[2], : shape[3]])
+
+
+def _lags(acf: Floats, shape: tuple[int, ...]) -> Iterator[tuple[int, int, Floats]]:
+    """Lags that fit into a map of this shape, each with its correlation (n,); lags without correlation are left out."""
+    middle_y, middle_x = acf.shape[1] // 2, acf.shape[2] // 2
+    reach_y, reach_x = min(middle_y, shape[0] - 1), min(middle_x, shape[1] - 1)
+    for dy in range(-reach_y, reach_y + 1):
+        for dx in range(-reach_x, reach_x + 1):
+            rho = acf[:, middle_y + dy, middle_x + dx]
+            if np.any(rho != 0):
+                yield dy, dx, rho
 
 
 def _pooled_autocorrelation(noise: Floats, mask: Floats) -> Floats:
@@ -85,8 +129,8 @@ def _pooled_autocorrelation(noise: Floats, mask: Floats) -> Floats:
     acf = np.zeros((2 * reach_y + 1, 2 * reach_x + 1))
     for dy in range(-reach_y, reach_y + 1):
         for dx in range(-reach_x, reach_x + 1):
-            pairs = (_shifted(mask, dy, dx) * mask).sum() * channels
-            acf[reach_y + dy, reach_x + dx] = (_shifted(seen, dy, dx) * seen).sum() / max(pairs, 1.0)
+            pairs = (shifted(mask, dy, dx) * mask).sum() * channels
+            acf[reach_y + dy, reach_x + dx] = (shifted(seen, dy, dx) * seen).sum() / max(pairs, 1.0)
     acf = acf / max(acf[reach_y, reach_x], 1e-300)
     # Lags whose correlation is not told from none add only their estimation error.
     pixels = max(float(mask.sum()) * channels, 1.0)
@@ -94,7 +138,7 @@ def _pooled_autocorrelation(noise: Floats, mask: Floats) -> Floats:
     return np.broadcast_to(acf, (n, *acf.shape))
 
 
-def _shifted(values: Floats, dy: int, dx: int) -> Floats:
+def shifted(values: Floats, dy: int, dx: int) -> Floats:
     """The last two axes moved by (dy, dx), with zeros moved in."""
     out = np.zeros_like(values)
     height, width = values.shape[-2:]

@@ -10,9 +10,9 @@ import xarray as xr
 
 from rfcompare.bank import check, inherit
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution
+from rfcompare.fitting.batched import Solution, information, prepare
 from rfcompare.fitting.engines import CACHE, Maps
-from rfcompare.fitting.noise import noise_variance
+from rfcompare.fitting.noise import autocorrelation, noise_variance
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter, map_of
 from rfcompare.quantities import FEW_CYCLES
@@ -33,7 +33,7 @@ PERIODS = {"orientation": 180.0, "phase": 360.0, "envelope_angle": 180.0}
 NEAR_NYQUIST = 0.9 * MAX_FREQUENCY
 """Carriers above this share of Nyquist (cycles per pixel) are hardly told from their alias."""
 
-TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.15
+TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.2
 """Standard errors are calibrated for nx, ny above the first and SD of log nx, log ny below the second."""
 
 EQUAL = 3.84
@@ -133,6 +133,16 @@ def noise_of(model: Model, maps: Maps, solution: Solution) -> tuple[Floats, Floa
     return np.where(spare > 0, solution.cost / np.where(spare > 0, spare, 1.0), np.nan), spare
 
 
+def noise_correlation(bank: xr.Dataset, maps: Maps) -> Floats | None:
+    """Noise autocorrelations (n, lag_y, lag_x) of the maps, or None where nothing is known or the noise is white."""
+    whole = np.zeros((bank.sizes["unit"], *maps.mask.shape[1:]))
+    whole[maps.usable] = maps.mask
+    acf = autocorrelation(bank, whole)
+    if acf is None or np.count_nonzero(np.any(acf != 0, axis=0)) <= 1 or not np.isfinite(acf[maps.usable]).all():
+        return None
+    return acf[maps.usable]
+
+
 def searched(model: Model, fits: xr.Dataset) -> tuple[Floats, Floats]:
     """Searched parameters (n, parameters) and amplitudes (n, channel, terms + 1) in the fits' own units."""
     columns = []
@@ -175,10 +185,18 @@ def publish(
     **attrs: Any,
 ) -> xr.Dataset:
     """The fits Dataset of a solution; `more` are further columns, and `attrs` attributes beside the bank's."""
-    p, linear, grid = solution.p, solution.linear, maps.grid
+    p, linear, grid, channels = solution.p, solution.linear, maps.grid, maps.channels
     variance, spare = noise_of(model, maps, solution)
     low, high = at_bounds(model, p, grid.x, grid.y)
-    spread = covariance(solution.information, low | high, variance)
+    acf, correlated = noise_correlation(bank, maps), None
+    if acf is not None:
+        problem = prepare(model, maps.values, maps.mask, grid.x, grid.y)
+        correlated = information(problem, p, linear, acf)
+        # Smooth noise is partly fitted: the fit takes tr[(JᵀJ)⁻¹ JᵀCJ] degrees of freedom out of the residual.
+        plain = np.nan_to_num(covariance(solution.information, low | high, np.ones(len(p))))
+        left = maps.pixels * channels - np.einsum("nij,nji->n", plain, correlated)
+        variance = np.where((spare > 0) & (left > 0), solution.cost / np.where(left > 0, left, 1.0), np.nan)
+    spread = covariance(solution.information, low | high, variance, correlated)
     columns = values_of(model, p, linear, grid.unit, joint)
     deviations = _deviations(model, columns, spread, p, linear, grid.unit)
     columns |= {f"{name}_se": column for name, column in deviations.items()}

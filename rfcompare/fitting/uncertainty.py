@@ -19,7 +19,9 @@ def at_bounds(model: Model, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tupl
     return p <= low + _EDGE, p >= high - _EDGE
 
 
-def covariance(information: np.ndarray, fixed: np.ndarray, variance: np.ndarray) -> np.ndarray:
+def covariance(
+    information: np.ndarray, fixed: np.ndarray, variance: np.ndarray, correlated: np.ndarray | None = None
+) -> np.ndarray:
     """Covariance of all fitted numbers at a minimum.
 
     Parameters
@@ -30,6 +32,8 @@ def covariance(information: np.ndarray, fixed: np.ndarray, variance: np.ndarray)
         Parameters on a bound: the others' covariance is taken with these held there.
     variance : (n,) array
         Noise variance of a pixel.
+    correlated : (n, m, m) array, optional
+        JᵀCJ where the pixels' noise has the correlation C: (JᵀJ)⁻¹ JᵀCJ (JᵀJ)⁻¹ then takes the place of (JᵀJ)⁻¹.
 
     Returns
     -------
@@ -49,6 +53,8 @@ def covariance(information: np.ndarray, fixed: np.ndarray, variance: np.ndarray)
     inverse = np.linalg.inv(unit)
     inflation = np.einsum("nii->ni", inverse)
     lost = held | ~(inflation > 0) | (inflation > _SINGULAR)
-    root = np.where(lost, np.nan, root)
-    deviation = root * np.sqrt(variance)[:, None]
-    return np.asarray(inverse * deviation[:, :, None] * deviation[:, None, :])
+    root = np.where(lost, 0.0, root)
+    spread = inverse * root[:, :, None] * root[:, None, :]
+    if correlated is not None:
+        spread = np.matmul(np.matmul(spread, correlated), spread)
+    return np.asarray(np.where(lost[:, :, None] | lost[:, None, :], np.nan, spread * variance[:, None, None]))
