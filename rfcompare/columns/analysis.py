@@ -231,6 +231,7 @@ def _with_positions(
             np.asarray(preferred.field_orientation.values), theta, fields, n_permutations=n_permutations, rng=rng
         )
         parts["orientation"].attrs |= {f"field_{name}": value for name, value in related.items()}
+        parts["orientation"].attrs["field_hypothesis"] = "the field's own orientation is unrelated to the preferred one"
         sentences.append(
             f"The fields' own orientation {verdict(related, 'follows', 'is not told to follow')} the preferred "
             f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."

@@ -20,6 +20,9 @@ N_FREQUENCIES = 16
 SIMILAR = 30.0
 """Orientation preferences within this many degrees count as similar where absolute phases are compared."""
 
+BLOCK = 5
+"""Cells of neighboring orientation that are exchanged with each other when absolute phases are permuted."""
+
 N_GRID = 31
 """Points per side of a field's map."""
 
@@ -221,6 +224,21 @@ def orientation_maps(
     )
 
 
+def _within_orientation(theta: Array, n_permutations: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Permutations (permutation, cell) that exchange only cells of neighboring orientation.
+
+    Orientation has a map of its own: exchanging any two cells would tear the pairs of similar orientation out of their
+    cortical neighborhoods, and the permuted statistic would have another variance than the observed one.
+    """
+    n = theta.size
+    order = np.tile(np.arange(n), (n_permutations, 1))
+    ranked = np.roll(np.argsort(theta, kind="stable"), rng.integers(n))
+    for cells in np.array_split(ranked, max(1, n // BLOCK)):
+        shuffled = np.argsort(rng.random((n_permutations, cells.size)), axis=1)
+        order[:, cells] = cells[shuffled]
+    return order
+
+
 def phase_maps(
     signed: xr.Dataset,
     found: xr.Dataset,
@@ -240,8 +258,8 @@ def phase_maps(
     xarray.Dataset
         ``phase`` (unit; degrees, for the cell's own orientation and the field's frequency; 0 where light at the visual
         origin drives it best), ``similarity`` (field): mean cos of phase differences of neighbors within `radius` µm,
-        and ``similarity_far``: of all other pairs; ``p`` for positions permuted within fields, over animals; ``effect``
-        over animals with interval.
+        and ``similarity_far``: of all other pairs; ``p`` for fields exchanged among cells of similar orientation;
+        ``effect`` over animals with interval.
     """
     maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
     x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
@@ -261,29 +279,26 @@ def phase_maps(
         bank_of = bank_of / np.maximum(np.abs(bank_of), 1e-300)
         gap = (own[None] - own[:, None] + 90.0) % 180.0 - 90.0
         index = np.rint((own[:, None] + gap / 2) % 180.0 / step).astype(int) % N_ORIENTATIONS
-        first, second = np.nonzero(np.triu(np.abs(gap) < SIMILAR, 1))
-        if first.size == 0:
-            continue
-        which = index[first, second]
         # At 180° − ½ step the nearest grating on the circle is that of 0°, the same for both cells of the pair.
-        alike = (bank_of[first, which] * bank_of[second, which].conj()).real
+        unit, other = np.indices(index.shape)
+        alike = (bank_of[unit, index] * bank_of[other, index].conj()).real
+        similar = np.triu(np.abs(gap) < SIMILAR, 1)
         near = cdist(field.cortex, field.cortex) <= radius
-        order = np.argsort(rng.random((n_permutations, len(own))), axis=1)
-        close = near[first, second]
-        if not close.any() or close.all():
+        if not (similar & near).any() or not (similar & ~near).any():
             continue
-        near_value[row], far_value[row] = alike[close].mean(), alike[~close].mean()
-        means = []
-        for part in in_parts(order, first.size):
-            shuffled = near[part[:, first], part[:, second]]
-            means.append((shuffled @ alike) / np.maximum(shuffled.sum(axis=1), 1))
-        permuted[:, row] = np.concatenate(means)
+        near_value[row], far_value[row] = alike[similar & near].mean(), alike[similar & ~near].mean()
+        first, second = np.nonzero(similar & near)
+        order = _within_orientation(own, n_permutations, rng)
+        permuted[:, row] = np.concatenate(
+            [alike[part[:, first], part[:, second]].mean(axis=1) for part in in_parts(order, first.size)]
+        )
     usable = np.isfinite(near_value)
     names = [f"{field.animal} {field.name}" for field in fields]
     attrs: dict[str, float | str] = {
         "radius": radius,
         "similar_orientation": SIMILAR,
         "hypothesis": "absolute phase is unrelated to cortical position among cells of similar orientation",
+        "permutation": f"fields exchanged within blocks of {BLOCK} cells of neighboring orientation",
         "p_smallest": 1 / (n_permutations + 1),
     }
     if usable.any():

@@ -365,9 +365,9 @@ def _grid_sentence(grid: pd.DataFrame) -> str:
     flanked = int((grid["flanked"] & grid["aligned"]).sum())
     spread = ", ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in GRID.items())
     return (
-        f"Over {len(grid)} settings of what the simulation assumes ({spread}), ON scatters more widely than OFF in "
-        f"{wider}, columns have ON flanks across the preferred orientation in {flanked}, and being Gabor-like tells a "
-        f"column from all three chance averages in {told}."
+        f"Over {len(grid)} settings of what the simulation assumes (sparse noise; {spread}), ON scatters more widely "
+        f"than OFF in {wider}, columns have ON flanks across the preferred orientation in {flanked}, and being "
+        f"Gabor-like tells a column from all three chance averages in {told}."
     )
 
 
