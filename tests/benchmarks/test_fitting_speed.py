@@ -7,8 +7,8 @@ does in about a second. The time per map is the median divided by the ``maps`` i
 import numpy as np
 import pytest
 
-from rfcompare.fitting import benchmark
-from rfcompare.fitting.compiled import fit_gabor, is_warm
+from rfcompare.fitting import benchmark as bench
+from rfcompare.fitting.compiled import fit_gabor
 
 SIZES = (11, 32)
 MAPS = {"rfcompare, compiled": 2000, "rfcompare, batched": 200}
@@ -19,18 +19,16 @@ def fit_lmfit(bank):
     """lmfit's Model from one start, with bounds."""
     import lmfit
 
-    pixels, (low, high) = benchmark._pixels(bank), benchmark._bounds(bank)
+    pixels, (low, high) = bench._pixels(bank), bench._bounds(bank)
 
     def one(values):
-        model = lmfit.Model(
-            lambda x, y, **p: benchmark.gabor((x, y), *(p[name] for name in benchmark.PARAMETERS)), ["x", "y"]
-        )
-        start = np.clip(benchmark.starts(values, bank, 1)[0], low + 1e-6, high - 1e-6)
+        model = lmfit.Model(lambda x, y, **p: bench.gabor((x, y), *(p[name] for name in bench.PARAMETERS)), ["x", "y"])
+        start = np.clip(bench.starts(values, bank, 1)[0], low + 1e-6, high - 1e-6)
         parameters = lmfit.Parameters()
-        for name, value, least, most in zip(benchmark.PARAMETERS, start, low, high, strict=True):
+        for name, value, least, most in zip(bench.PARAMETERS, start, low, high, strict=True):
             parameters.add(name, value, min=least, max=most)
         best = model.fit(values, parameters, x=pixels[0], y=pixels[1], max_nfev=2000).best_values
-        return [best[name] for name in benchmark.PARAMETERS]
+        return [best[name] for name in bench.PARAMETERS]
 
     return np.array([one(values) for values in bank.rf.values.reshape(bank.sizes["unit"], -1)])
 
@@ -38,54 +36,41 @@ def fit_lmfit(bank):
 def fit_xarray(bank):
     """xarray's curvefit from one start per map."""
     maps = bank.rf.isel(channel=0, drop=True)
-    first = np.array([benchmark.starts(values.ravel(), bank, 1)[0] for values in maps.values])
+    first = np.array([bench.starts(values.ravel(), bank, 1)[0] for values in maps.values])
 
     def gabor(pixels, x0, y0, orientation, frequency, sigma_x, sigma_y, phase, amplitude, offset):
-        return benchmark.gabor(pixels, x0, y0, orientation, frequency, sigma_x, sigma_y, phase, amplitude, offset)
+        return bench.gabor(pixels, x0, y0, orientation, frequency, sigma_x, sigma_y, phase, amplitude, offset)
 
-    start = {name: maps.unit.copy(data=first[:, i]).astype(float) for i, name in enumerate(benchmark.PARAMETERS)}
+    start = {name: maps.unit.copy(data=first[:, i]).astype(float) for i, name in enumerate(bench.PARAMETERS)}
     fitted = maps.curvefit(["x", "y"], gabor, p0=start, errors="ignore", kwargs={"maxfev": 4000})
     return fitted.curvefit_coefficients.values
 
 
-PEERS = {**benchmark.FITTERS, "lmfit, 1 start": fit_lmfit, "xarray curvefit, 1 start": fit_xarray}
+PEERS = {**bench.FITTERS, "lmfit, 1 start": fit_lmfit, "xarray curvefit, 1 start": fit_xarray}
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PEERS)
-def test_time_per_map(benchmark_of_maps, name, size):
-    benchmark_of_maps(PEERS[name], name, size)
-
-
-@pytest.fixture
-def benchmark_of_maps(request):
-    timer = request.getfixturevalue("benchmark")
-
-    def run(function, name, size):
-        bank = benchmark.make_cases((size,), n=MAPS.get(name, FEW))[0].bank
-        timer.extra_info["maps"] = bank.sizes["unit"]
-        assert is_warm() or name != "rfcompare, compiled" or function(bank.isel(unit=slice(0, 1))) is not None
-        found = timer.pedantic(function, (bank,), warmup_rounds=1, rounds=3 if name in MAPS else 1)
-        assert np.isfinite(benchmark.residuals(bank, found)).mean() >= 0.5
-
-    return run
+def test_time_per_map(benchmark, name, size):
+    bank = bench.make_cases((size,), n=MAPS.get(name, FEW))[0].bank
+    benchmark.extra_info["maps"] = bank.sizes["unit"]
+    found = benchmark.pedantic(PEERS[name], (bank,), warmup_rounds=1, rounds=3 if name in MAPS else 1)
+    assert np.isfinite(bench.residuals(bank, found)).mean() >= 0.5
 
 
 @pytest.mark.parametrize("size", [7, 11, 16, 32, 64])
-def test_time_of_the_engine_alone_by_size(request, size):
-    timer = request.getfixturevalue("benchmark")
-    maps = benchmark.make_cases((size,), n=512)[0].maps
+def test_time_of_the_engine_alone_by_size(benchmark, size):
+    maps = bench.make_cases((size,), n=512)[0].maps
     low = np.array([-0.5, -0.5, -np.inf, 0.1 / size, 0.4, 0.4])
     high = np.array([size - 0.5, size - 0.5, np.inf, 0.5, size, size])
-    timer.extra_info["maps"] = len(maps)
-    found = timer.pedantic(fit_gabor, (maps,), {"low": low, "high": high}, warmup_rounds=1, rounds=3)
+    benchmark.extra_info["maps"] = len(maps)
+    found = benchmark.pedantic(fit_gabor, (maps,), {"low": low, "high": high}, warmup_rounds=1, rounds=3)
     assert found.converged.mean() > 0.9
 
 
 @pytest.mark.parametrize("n", [500, 5_000, 50_000])
-def test_time_per_map_is_flat_in_their_number(request, n):
-    timer = request.getfixturevalue("benchmark")
-    bank = benchmark.make_cases((11,), n=500)[0].bank
+def test_time_per_map_is_flat_in_their_number(benchmark, n):
+    bank = bench.make_cases((11,), n=500)[0].bank
     many = bank.isel(unit=np.arange(n) % 500).assign_coords(unit=[f"u{i}" for i in range(n)])
-    timer.extra_info["maps"] = n
-    timer.pedantic(benchmark.FITTERS["rfcompare, compiled"], (many,), warmup_rounds=1, rounds=1)
+    benchmark.extra_info["maps"] = n
+    benchmark.pedantic(bench.FITTERS["rfcompare, compiled"], (many,), warmup_rounds=1, rounds=1)
