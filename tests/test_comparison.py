@@ -775,6 +775,23 @@ def test_few_animals_are_named_and_get_no_interval() -> None:
     assert np.isfinite(row(result, "similarity_score")["cells_low"])
 
 
+def test_many_units_are_thinned_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rfcompare.comparison.joint.MAX_UNITS", 100)
+    result = compare(CORTEX, NETWORK, nulls={"spectrum_noise": NOISE}, n_permutation=99)
+    assert "a random 100 of 240 units (a)" in str(row(result, "classifier_auc")["note"])
+    assert "p_cells of a random 100 of 240 units (a)" in str(row(result, "energy_distance")["note"])
+    whole = compare(CORTEX, NETWORK, nulls={"spectrum_noise": NOISE}, n_permutation=99, quantities=["nx"])
+    assert row(whole, "similarity_score")["n_units_a"] == 240
+
+
+def test_several_training_seeds_are_the_networks_subjects() -> None:
+    seeds = population(48 * 5, subjects=5, shift=0.4, kind="learned", seed=1, name="run")
+    result = compare(CORTEX, seeds, nulls={"untrained": UNTRAINED, "spectrum_noise": NOISE}, n_permutation=99)
+    assert (result.n_subjects_b == 5).all()
+    assert "mean over 5 training seeds" in str(row(result, "similarity_score")["note"])
+    assert "subject labels permuted" in str(row(result, "energy_distance")["hypothesis"])
+
+
 def test_the_door_for_the_score_alone(result: xr.Dataset) -> None:
     alone = score(CORTEX, NETWORK, NOISE, seed=0)
     assert alone.value == pytest.approx(row(result, "similarity_score")["effect"], abs=EXACT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,12 @@ def joint_rows(
     axes = ", ".join(space.quantities)
     rows[0].note(f"model-free space: {axes}" if space.name == "model_free" else f"space: {axes}", *space.left_out)
 
-    cortex, kernels = _few(x.points, generator), _few(y.points, generator)
+    few_x, few_y = _few(x, generator), _few(y, generator)
+    cortex, kernels = few_x.points, few_y.points
     together = np.vstack([cortex, kernels])
     bandwidth = energy.median_bandwidth(cortex)
     nulls = _null_populations(z, generator)
-    halves = _halves(cortex, x, generator)
+    halves = _halves(few_x, generator)
 
     mmd = Row("mmd", "Squared maximum mean discrepancy", "joint", statistic="squared MMD, Gaussian kernel")
     matrix = energy.gaussian_dissimilarity(together, bandwidth=bandwidth)
@@ -53,7 +55,7 @@ def joint_rows(
     mmd.note(f"bandwidth {bandwidth:.3g}, the median distance within the first population")
 
     auc = Row("classifier_auc", "Classifier between the two", "joint", statistic="cross-validated AUC, 0.5 alike")
-    auc.number["effect"] = _auc(cortex, kernels, x.subject if len(cortex) == len(x.points) else None, generator)
+    auc.number["effect"] = _auc(cortex, kernels, few_x.subject, generator)
     auc.number["null"] = _mean([_auc(cortex, each, None, generator) for each in nulls[:5]])
     auc.number["ceiling"] = _mean([_auc(one, two, subject, generator) for one, two, subject in halves[:5]])
     auc.number["p_cells"] = _auc_p(together, len(cortex), min(n, 999), generator)
@@ -76,6 +78,7 @@ def joint_rows(
             row.text["hypothesis"] = UNITS_ONLY
             row.text.setdefault("method", "no interval: the statistic has none over animals")
             row.text["ceiling_kind"] = kind
+            row.note(*_subset_notes((x, few_x), (y, few_y)))
     return rows
 
 
@@ -152,10 +155,11 @@ def _energy_row(
                 row.note(f"no verdict: with {size} animals p cannot fall below {test.smallest:.2g}")
     row.number |= {"ci_low": interval.low, "ci_high": interval.high, "p": test.p, "p_smallest": test.smallest}
     row.text |= {"method": interval.method, "hypothesis": test.hypothesis}
-    cortex, kernels = _few(x.points, generator), _few(y.points, generator)
-    together = np.vstack([cortex, kernels])
+    few_x, few_y = _few(x, generator), _few(y, generator)
+    together = np.vstack([few_x.points, few_y.points])
+    row.note(*(f"p_cells of {note}" for note in _subset_notes((x, few_x), (y, few_y))))
     _, cells = energy.permutation_test(
-        cdist(together, together), len(cortex), n_permutation=n, seed=generator, workers=workers
+        cdist(together, together), len(few_x.points), n_permutation=n, seed=generator, workers=workers
     )
     row.number["p_cells"] = cells.p
     return row
@@ -176,37 +180,47 @@ def _subject_permutation(x: Population, y: Population, n: int, generator: np.ran
     )
 
 
-def _few(values: Array, generator: np.random.Generator) -> Array:
-    if len(values) <= MAX_UNITS:
-        return values
-    return values[generator.choice(len(values), MAX_UNITS, replace=False)]
+def _few(whole: Population, generator: np.random.Generator) -> Population:
+    n = len(whole.points)
+    if n <= MAX_UNITS:
+        return whole
+    chosen = np.sort(generator.choice(n, MAX_UNITS, replace=False))
+    subject = None if whole.subject is None else whole.subject[chosen]
+    return replace(whole, points=whole.points[chosen], subject=subject)
+
+
+def _subset_notes(*pairs: tuple[Population, Population]) -> list[str]:
+    return [
+        f"a random {len(few.points)} of {len(whole.points)} units ({side})"
+        for side, (whole, few) in zip("ab", pairs, strict=True)
+        if few is not whole
+    ]
 
 
 def _null_populations(null: Population | None, generator: np.random.Generator) -> list[Array]:
     if null is None:
         return []
     if null.subject is None:
-        return [_few(null.points, generator)]
+        return [_few(null, generator).points]
     names = np.unique(null.subject)
     chosen = generator.choice(names, min(N_REFERENCE, names.size), replace=False)
     each = [null.points[null.subject == name] for name in chosen]
     return [values for values in each if len(values) > 1]
 
 
-def _halves(
-    points: Array, cortex: Population, generator: np.random.Generator
-) -> list[tuple[Array, Array, NDArray[np.str_] | None]]:
+def _halves(cortex: Population, generator: np.random.Generator) -> list[tuple[Array, Array, NDArray[np.str_] | None]]:
     """(the others, one animal, whose the others are) for every animal, or random halves of the cells."""
-    if cortex.subject is not None and len(points) == len(cortex.points):
+    points, n = cortex.points, len(cortex.points)
+    if cortex.subject is not None:
         held_out = [cortex.subject == name for name in np.unique(cortex.subject)]
         return [
             (points[~animal], points[animal], cortex.subject[~animal])
             for animal in held_out
-            if 2 <= animal.sum() <= len(points) - 2
+            if 2 <= animal.sum() <= n - 2
         ]
-    if len(points) < 4:
+    if n < 4:
         return []
-    labels = statistics.random_labelings(len(points) - len(points) // 2, len(points) // 2, N_REFERENCE, generator)
+    labels = statistics.random_labelings(n - n // 2, n // 2, N_REFERENCE, generator)
     return [(points[~label], points[label], None) for label in labels]
 
 

@@ -245,6 +245,8 @@ def _score_row(
             x.points, y.points, z.points, cortex_subject=x.subject, network_subject=y.subject, null_subject=z.subject
         )
         test = nearer_than_untrained(means)
+        if len(means.network) > 1:
+            row.note(f"the mean over {len(means.network)} training seeds is ranked among single untrained networks")
         row.number |= {"p": test.p, "p_smallest": test.smallest}
         row.text["hypothesis"] = test.hypothesis
         initializer = str(nulls[UNTRAINED].attrs.get("initializer", ""))

@@ -21,8 +21,8 @@ UNTRAINED = "untrained"
 """The null whose populations the headline p ranks the network among."""
 
 ALPHA = 0.05
-MAX_UNITS = 5000
-"""Units of one population whose pairwise distances are held at once; of more, a random subset stands in."""
+MAX_UNITS = 2000
+"""Units of one population whose pairwise distances are permuted or ranked; of more, a random subset stands in."""
 
 N_REFERENCE = 20
 """Null populations, or halves, over which a null or a ceiling of a joint statistic is averaged."""
