@@ -266,7 +266,7 @@ def test_color_is_named_by_its_axis_and_the_center_comes_first() -> None:
 
 
 def test_color_words_follow_the_share_off_the_gray_axis() -> None:
-    words = [name_color(share, 90.0) for share in (0.1, 0.25, 0.5, 0.9)]
+    words = [name_color(share, 90.0) for share in (0.05, 0.2, 0.5, 0.9)]
     assert words == ["achromatic", "faintly colored", "luminance with yellow–blue", "opponent yellow–blue"]
 
 
@@ -449,12 +449,13 @@ def test_real_alexnet_kernels(shared_data: Path) -> None:
     bank = rfc.load_kernels(shared_data / "kernels" / "caffenet_conv1_96x3x11x11_bgr_f32.npy", channel_order="bgr")
     table = rfc.classify(bank, progress=False)
     assert len(table) == 96 and table.unit.is_unique
-    # Looked at one by one: units 48 to 95 but 52, 74, 75, 79 and 92 are colored, and so is 10; no other is.
-    colored = set(np.flatnonzero(table.color != "achromatic"))
-    assert colored == {10, *range(48, 96)} - {52, 74, 75, 79, 92}
+    # Looked at one by one: units 48 to 95 but 52, 74, 79 and 92 are colored, and so is 10, and so, faintly, are four.
+    faint = {42, 45, 46, 75}
+    assert set(np.flatnonzero(table.color == "faintly colored")) == faint
+    assert set(np.flatnonzero(table.color != "achromatic")) == {10, *range(48, 96)} - {52, 74, 79, 92} | faint
     by = table["profile"]
     assert set(by[[11, 18, 21, 37, 38, 47]]) == {"Gabor"}  # many straight stripes
-    assert set(by[[3, 44, 68, 77]]) == {"first derivative"}  # two-sided edges
+    assert set(by[[3, 6, 44, 68, 77]]) == {"first derivative"}  # two-sided edges
     assert set(by[[16, 28]]) == {"second derivative"}  # a bar between two flanks
     assert set(by[[55, 62]]) == {"center–surround"}  # a green spot on magenta
     assert set(by[[48, 56, 75]]) == {"blob"}

@@ -289,8 +289,8 @@ def _colored(answers: dict[str, str], numbers: dict[str, Any]) -> str:
     extra = several if np.isfinite(share) and share < value("one_color") else ""
     if color in ("achromatic", "faintly colored"):
         return f"{color}{extra}"
-    if answers["profile"] in ("blob", "center–surround") and float(numbers["peak_sign"]) < 0:
-        hue += 180  # the color of the center comes first
+    if answers["profile"] in ("flat", "blob", "center–surround") and float(numbers["peak_sign"]) < 0:
+        hue += 180  # the color of the uniform field or of the center comes first
     first, second = pole_name(hue), pole_name(hue + 180)
     if color.startswith("opponent"):
         return f"opponent color, {first} against {second}{extra}"

@@ -136,7 +136,7 @@ def name_form(model: str, across: int, along: int, *, oriented: bool, low_pass: 
     if most == 1:
         return "blob"
     if model == "gabor_curved":
-        return "curved"
+        return "curved" if most > 2 else "first derivative"
     if model == "gabor":
         return "Gabor"
     if model in BLOBS:
@@ -257,7 +257,8 @@ def measure_profiles(
         "aspect": fitted("sigma_y") / fitted("sigma_x"),
         "nx": fitted("nx", "gabor"),
         "ny": fitted("ny", "gabor"),
-        "fit_orientation": fitted("orientation"),
+        # Where stripes bend, the direction at the center of their arc says little about the whole.
+        "fit_orientation": np.where(selected == "gabor_curved", fitted("orientation", "gabor"), fitted("orientation")),
         "bend": bend,
         "bend_low": bend - spread,
         "bend_high": bend + spread,
