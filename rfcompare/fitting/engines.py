@@ -25,6 +25,10 @@ ENGINES = ("auto", "batched", "compiled")
 LOAD_SECONDS = 1.5
 """What loading the compiled engine costs, once per process."""
 
+COMPILE_FROM = 2.0
+"""Seconds of the batched engine from which a job pays the compilation, once per machine: where one large job is fitted,
+bootstraps, nulls and other banks follow."""
+
 SECONDS_PER_PIXEL = 6e-6
 """What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.5 ms per map)."""
 
@@ -182,9 +186,9 @@ class Engine:
             return True
         if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
-        from rfcompare.fitting.compiled import estimated_seconds, is_warm
+        from rfcompare.fitting.compiled import is_warm
 
-        return is_warm() or estimated_seconds(n, height, width) < seconds
+        return is_warm() or seconds > COMPILE_FROM
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:
@@ -281,8 +285,10 @@ class _Bar:
 
 def _compiled(maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
     """The compiled engine counts pixels from a corner and takes widths as they are."""
-    from rfcompare.fitting.compiled import fit_gabor
+    from rfcompare.fitting.compiled import COMPILE_SECONDS, fit_gabor, is_warm
 
+    if not is_warm() and (engine.progress or (engine.progress is None and sys.stderr.isatty())):
+        print(f"compiling the Gabor engine, once on this machine: about {COMPILE_SECONDS:.0f} s", file=sys.stderr)
     model, grid = MODELS["gabor"], maps.grid
     height, width = maps.values.shape[2:]
     corner = np.array([(width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0])
