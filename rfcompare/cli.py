@@ -598,6 +598,9 @@ def training_options(steps: int) -> Callable[[Command], Command]:
             seed_option,
             click.option("--history", type=click.Path(path_type=Path), help="Table of r2, nx, ny and classes by step."),
             click.option(
+                "--snapshots", type=click.Path(path_type=Path), help="Twelve kernels along the way, as FILE.h5."
+            ),
+            click.option(
                 "--checkpoint", type=click.Path(path_type=Path), help="Written on the way, and continued from."
             ),
             click.option("--runs", type=click.IntRange(min=1), default=1, help="Seeds: --seed, --seed + 1, …"),
@@ -621,12 +624,18 @@ def _trained(
     runs: int,
     checkpoint: Path | None,
     history: Path | None,
+    snapshots: Path | None,
     output: Path,
     **options: Any,
 ) -> Any:
-    """Train once per seed; keep the first run's bank and the history of all."""
+    """Train once per seed; keep the first run's bank and snapshots, and the history of all."""
+    import numpy as np
+
     from rfcompare import bank, pipeline, taxonomy
 
+    for path in (output, history, snapshots, checkpoint):
+        if path is not None:
+            pipeline.output_folder(path.parent)  # found out before the training, not after it
     results = []
     for run in range(runs):
         where = (
@@ -639,6 +648,11 @@ def _trained(
     table = taxonomy.classify(results[0].bank)
     click.echo(f"{results[0].bank.attrs['task']}: accuracy {results[0].bank.attrs['accuracy']:.1%}")
     click.echo(taxonomy.summarize(table))
+    if snapshots is not None:
+        followed = np.linspace(0, len(table) - 1, min(12, len(table))).round().astype(int)
+        kept = {f"step {step}": seen.isel(unit=followed) for step, seen in results[0].snapshots.items()}
+        pipeline.save_many(kept, snapshots)
+        click.echo(f"wrote {snapshots}")
     if history is not None:
         pipeline.write_table(taxonomy.training_history(s for r in results for s in r.snapshots.values()), history)
         click.echo(f"wrote {history}")
@@ -684,6 +698,11 @@ def train_images_verb(folder: Path, method: str, output: Path, seed: int, **opti
     if method == "network":
         _trained(train_images, folder=folder, output=output, seed=seed, **options)
         return
+    given = [name for name in ("history", "snapshots", "checkpoint") if options[name] is not None]
+    if given:
+        raise InputError(
+            f"expected no --{' or --'.join(given)} with --method {method}, which has no steps; leave it out"
+        )
     code = code_patches(folder, method=method, seed=seed)
     bank.save(code, output)
     click.echo(taxonomy.summarize(taxonomy.classify(code)))
