@@ -306,6 +306,9 @@ def test_what_cannot_be_matched_is_said() -> None:
         rfc.match(color, fields)
     with pytest.raises(InputError, match="deg_per_px"):
         rfc.match(kernels, fields, by="degree")
+    for wrong in ({"rotation_step": 7.0}, {"scale_step": 0.0}, {"min_overlap": 1.5}, {"coarse_rotation": 0}):
+        with pytest.raises(InputError, match="expected"):
+            Search(**wrong)  # type: ignore[arg-type]
     buried = bank_of(fields.rf.values[:, 0], noise_sd=100.0)
     with pytest.raises(InputError, match="rise above their noise"):
         rfc.match(kernels, buried, nulls=None)

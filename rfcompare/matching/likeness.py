@@ -50,6 +50,7 @@ def like_with_like(
     snr: float | None = None,
     spot: float | None = None,
     threshold: float = 0.0,
+    n_draws: int = 5,
     level: float = 0.95,
     seed: int | np.random.Generator | None = 0,
     progress: bool | None = None,
@@ -64,6 +65,8 @@ def like_with_like(
         A descriptor of `rfcompare.quantities.QUANTITIES` without a scale.
     by, deg_per_px, spot, threshold, snr
         As in `rfcompare.estimation.measure_like`.
+    n_draws : int
+        Draws of the noise, whose kernels are taken together.
     level : float
         Of the intervals.
     seed : int, Generator or None
@@ -101,6 +104,8 @@ def like_with_like(
     """
     if quantity not in QUANTITIES or not QUANTITIES[quantity].dimensionless or QUANTITIES[quantity].period is not None:
         raise InputError(f"expected a descriptor without scale or period, as nx, got {quantity!r}; choose another")
+    if n_draws < 1:
+        raise InputError(f"expected at least one draw of the noise, got n_draws={n_draws}; 5 are usual")
     rng, _ = make_rng(seed)
     known = snr is not None or "noise_sd" in cortex or "rf_half" in cortex
     options: dict[str, Any] = {"by": by, "deg_per_px": deg_per_px, "snr": snr, "spot": spot, "threshold": threshold}
@@ -118,20 +123,25 @@ def like_with_like(
         finite = np.isfinite(values)
         return values[finite], None if names is None else names[finite]
 
-    plain, whole = described(kernels), described(cortex)
-    seen = described(measure_like(kernels, cortex, steps=all_steps, seed=rng, **options))
-    cut = described(window_like(cortex, kernels, by=by, deg_per_px=deg_per_px))
-    conditions = {"as they are": (plain, whole)}
+    def through(steps: tuple[Step, ...]) -> Floats:
+        """Of several draws of the noise together: a median of one draw moves by as much as what is asked for."""
+        draws = n_draws if "noise" in steps else 1
+        seen = (measure_like(kernels, cortex, steps=steps, seed=rng, **options) for _ in range(draws))
+        return np.concatenate([described(bank)[0] for bank in seen])
+
+    plain, (whole, owners) = described(kernels)[0], described(cortex)
+    seen = through(all_steps)
+    cut, cut_owners = described(window_like(cortex, kernels, by=by, deg_per_px=deg_per_px))
+    conditions = {"as they are": (plain, whole, owners)}
     if known:
-        noisy = described(measure_like(kernels, cortex, steps=("noise",), seed=rng, **options))
-        conditions["kernels with the cells' noise"] = (noisy, whole)
+        conditions["kernels with the cells' noise"] = (through(("noise",)), whole, owners)
     conditions |= {
-        "kernels through the recording": (seen, whole),
-        "cells cut to the kernels' window": (plain, cut),
-        "both": (seen, cut),
+        "kernels through the recording": (seen, whole, owners),
+        "cells cut to the kernels' window": (plain, cut, cut_owners),
+        "both": (seen, cut, cut_owners),
     }
     rows = {}
-    for name, ((a, _), (b, names)) in conditions.items():
+    for name, (a, b, names) in conditions.items():
         low, high, of = _interval(a, b, names, level, rng)
         rows[name] = {
             "kernels_median": np.median(a),
@@ -140,7 +150,7 @@ def like_with_like(
             "ci_low": low,
             "ci_high": high,
             "interval_over": of,
-            "n_kernels": a.size,
+            "n_kernels": kernels.sizes["unit"],
             "n_cells": b.size,
             "kind_kernels": str(kernels.attrs["kind"]),
             "kind_cells": str(cortex.attrs["kind"]),

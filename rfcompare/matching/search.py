@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from rfcompare.errors import InputError
+
 Floats = npt.NDArray[np.floating]
 Complex = npt.NDArray[np.complexfloating]
 
@@ -68,7 +70,7 @@ class Search:
     Attributes
     ----------
     rotation_step : float
-        Degrees between rotations in the end; 180 must be a multiple of six of them.
+        Degrees between rotations in the end; 180 must be a multiple of `coarse_rotation` of them.
     octaves : float
         Scales from −octaves to +octaves.
     scale_step : float
@@ -95,6 +97,19 @@ class Search:
     coarse_rotation: int = 6
     coarse_scale: int = 2
     starts: int = 3
+
+    def __post_init__(self) -> None:
+        turns = (
+            180 / (self.rotation_step * self.coarse_rotation) if self.rotation_step > 0 < self.coarse_rotation else 0
+        )
+        if turns < 1 or abs(turns - round(turns)) > 1e-9:
+            raise InputError(
+                f"expected rotation_step × coarse_rotation to divide 180°, got {self.rotation_step} × "
+                f"{self.coarse_rotation}; as in Search(rotation_step=2.5, coarse_rotation=6)"
+            )
+        steps = (self.scale_step, self.max_shift, self.shift_step, self.coarse_scale, self.starts)
+        if min(steps) <= 0 or self.octaves < 0 or not 0 <= self.min_overlap <= 1:
+            raise InputError(f"expected positive steps and an overlap from 0 to 1, got {self}; see Search's attributes")
 
     @property
     def rotations(self) -> npt.NDArray[np.float64]:
