@@ -38,6 +38,12 @@ from rfcompare.quantities import QUANTITIES
 _GAP = 0.12
 """Between tiles, as a share of a tile."""
 
+_HEADING = 0.55
+"""Height of a class's heading, in tiles."""
+
+_LETTER_MM = 1.15
+"""Width of a letter of a heading, generously."""
+
 _PERCENTILES = (95, 75, 50, 25, 5)
 """Where in the distribution of r² the examples stand: chosen by rule, not by eye."""
 
@@ -96,16 +102,16 @@ def kernels(
         plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
         same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
         columns = _column_counts(banks, same_scale=same_scale)
-        layouts = [_tile_rows(plan, column) for plan, column in zip(plans, columns, strict=True)]
+        each = width_mm(width) / len(banks) - 4
+        layouts = [_tile_rows(plan, column, each / column) for plan, column in zip(plans, columns, strict=True)]
         tallest = max(
             rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0])
             for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
         )
-        each = width_mm(width) / len(banks) - 4
         figure = new_figure(width=width, height=each * tallest + 14, axes=axes)
         panels = np.atleast_1d(figure.subplots(1, len(banks)))
         for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
-            tables.append(_draw_tiles(panel, bank, styles[index], layouts[index], columns[index]))
+            tables.append(_draw_tiles(panel, bank, styles[index], plans[index], layouts[index], columns[index]))
             if len(banks) > 1:
                 letter(panel, "abcdefgh"[index])
         return record(
@@ -143,27 +149,36 @@ def _column_counts(banks: Sequence[xr.Dataset], *, same_scale: bool) -> list[int
 
 
 def _tile_rows(
-    plan: list[tuple[str, list[int]]], columns: int
-) -> tuple[list[tuple[int, float, int]], list[tuple[str, int, float]], float]:
-    """Place every tile: (unit, row from the top, column), class headings with their row, and the height in tiles."""
+    plan: list[tuple[str, list[int]]], columns: int, tile_mm: float
+) -> tuple[list[tuple[int, float, int]], list[tuple[str, int, float, int]], float]:
+    """Place every tile: (unit, row, column), headings (class, count, row, column), and the height in tiles.
+
+    A class that fits beside the one before it, heading included, shares its rows.
+    """
     tiles: list[tuple[int, float, int]] = []
-    headings: list[tuple[str, int, float]] = []
-    row = 0.0
+    headings: list[tuple[str, int, float, int]] = []
+    top, bottom, free = 0.0, 0.0, 0
     for name, units in plan:
+        wide = max(len(units), math.ceil((len(name) + 6) * _LETTER_MM / tile_mm)) + 1 if name else columns
+        if wide > columns - free:
+            top, free = bottom, 0
         if name:
-            headings.append((name, len(units), row))
-            row += 0.75
+            headings.append((name, len(units), top, free))
+        first = top + (_HEADING if name else 0)
+        across = columns - free
         for position, unit in enumerate(units):
-            tiles.append((unit, row + position // columns, position % columns))
-        row += math.ceil(len(units) / columns)
-    return tiles, headings, row
+            tiles.append((unit, first + position // across, free + position % across))
+        bottom = max(bottom, first + math.ceil(len(units) / across))
+        free = free + wide if wide <= across and len(units) <= across else columns
+    return tiles, headings, bottom
 
 
 def _draw_tiles(
     axes: Axes,
     bank: xr.Dataset,
     population: Population,
-    layout: tuple[list[tuple[int, float, int]], list[tuple[str, int, float]], float],
+    plan: list[tuple[str, list[int]]],
+    layout: tuple[list[tuple[int, float, int]], list[tuple[str, int, float, int]], float],
     columns: int,
 ) -> pd.DataFrame:
     tiles, headings, height = layout
@@ -200,18 +215,20 @@ def _draw_tiles(
                 "limit": limit,
             }
         )
-    for name, count, row in headings:
-        axes.text(0, -row * pitch_y - 0.62 * pitch_y, f"{name} ({count})", fontsize=SMALL, va="bottom", ha="left")
     table = pd.DataFrame(rows)
-    for name, _, row in headings:
-        table.loc[table["row"] > row, "class"] = name
+    for name, count, row, column in headings:
+        axes.text(
+            column * pitch_x, -(row + _HEADING - 0.08) * pitch_y, f"{name} ({count})",
+            fontsize=SMALL, va="bottom", ha="left",
+        )  # fmt: skip
+    table["class"] = [next((name for name, units in plan if unit in units), "") for unit, _, _ in tiles]
     bar = nice_length(3 * size_x)
     bottom = -height * pitch_y - 0.35 * pitch_y
     axes.plot([0, bar], [bottom, bottom], color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
     axes.text(bar + 0.2 * pitch_x, bottom, length_text(bar, population.units), va="center", ha="left", fontsize=SMALL)
     axes.set_xlim(-0.02 * pitch_x, columns * pitch_x)
     axes.set_ylim(bottom - 0.35 * pitch_y, 0.1 * pitch_y)
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", anchor="N")
     axes.set_axis_off()
     axes.set_title(population.label)
     if population.kind == "simulated":
