@@ -407,6 +407,13 @@ def test_the_engine_is_warm_after_a_fit_and_cold_on_a_new_machine(tmp_path):
         assert out.stdout.strip() == expected
 
 
+def test_without_a_place_for_the_cache_functions_are_jitted_all_the_same():
+    """A function without a file stands for an installation that nobody may write to: Numba refuses to cache it."""
+    place = {}
+    exec("def double(x):\n    return 2 * x", place)
+    assert jitted.kept()(place["double"])(21) == 42
+
+
 if __name__ == "__main__":
     TABLE.parent.mkdir(exist_ok=True)
     with TABLE.open("w", newline="") as file:

@@ -42,7 +42,7 @@ def fit(
     seed : int, numpy.random.Generator or None
         For what is drawn at random (bootstrap); the fits themselves draw nothing. None draws a seed and records it.
     engine : {"auto", "batched", "compiled"}
-        "auto" takes the compiled one where it is ready or the job is large enough to compile it, and records its choice.
+        "auto" takes the compiled one where it is ready or the job is large enough to compile it; it records its choice.
     device : str, optional
         A torch device ("cuda"): the batched engine on torch tensors there.
     workers : int

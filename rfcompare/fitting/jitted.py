@@ -39,6 +39,18 @@ from rfcompare.fitting.lanes import (
 LANES_SHA256 = "b85e3b55ffe6b8cf71809296b3592efe9a6213a74521d4295d4d50ad222a3d8e"
 
 
+def kept(**options):
+    """Jit a function that releases the interpreter and stays on disk where there is a place that can be written to."""
+
+    def decorate(function):
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:
+            return njit(nogil=True, **options)(function)
+
+    return decorate
+
+
 @njit
 def _exp(x):
     """e^x to the last place or so; 0 below e^-700."""
@@ -564,7 +576,7 @@ def _candidates(cx, cy, radius, power, bins, size, low, high, peak, candidates):
             store(candidates, 6 * start + i, minimum(maximum(load(candidates, 6 * start + i), low[i]), high[i]))
 
 
-@njit(nogil=True, cache=True)
+@kept()
 def find_starts(maps, weights, counts, height, width, low, high, taps, cosines, sines, starts, worth):
     """Blind starts of every map and the sum of squares that each explains as it is."""
     masked, n, bins, size = weights.shape[0] > 0, height * width, cosines.shape[0] - 1, max(height, width)
@@ -616,7 +628,7 @@ def _doubtful(p, low, high, n_agree):
     return n_agree < 2 or p[3] * math.exp(p[4]) < 0.25 or p[3] > 0.35
 
 
-@njit(nogil=True, cache=True)
+@kept()
 def search(maps, weights, counts, height, width, low, high, starts, n_starts, settings, out, out_linear, tallies):
     """Refine the starts of every map; each lane works through one map's starts, then takes the next map.
 
@@ -729,7 +741,7 @@ def search(maps, weights, counts, height, width, low, high, starts, n_starts, se
 # What the final parameters say, computed afresh pixel by pixel
 
 
-@njit(nogil=True, cache=True)
+@kept()
 def inspect(maps, weights, counts, height, width, parameters, linear, cost, information):
     """Residual sum of squares and J'J over x0, y0, theta, frequency, log sigma_x, log sigma_y, a, b, offset."""
     masked, room = weights.shape[0] > 0, _make_room(height, width)
@@ -779,7 +791,7 @@ def inspect(maps, weights, counts, height, width, parameters, linear, cost, info
                     information[first + lane, i, j] = total[(9 * i + j) * WIDTH + lane]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@kept(fastmath={"reassoc", "contract"})
 def standardize(raw, weights, flat, counts, means, spreads):
     """Measured pixels with mean 0 and variance 1, the others 0; a spread of 0 says that there is nothing to fit."""
     n = raw.shape[1]
