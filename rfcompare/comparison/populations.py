@@ -36,20 +36,28 @@ def subjects(descriptors: xr.Dataset) -> NDArray[np.str_] | None:
     >>> subjects(xr.Dataset(coords={"unit": [1, 2], "subject": ("unit", ["a", "b"])}))
     array(['a', 'b'], dtype='<U1')
     """
-    names = np.asarray(descriptors["subject"].values).astype(np.str_)
+    return _identified(_names(descriptors))
+
+
+def _names(descriptors: xr.Dataset) -> NDArray[np.str_]:
+    return np.asarray(descriptors["subject"].values).astype(np.str_)
+
+
+def _identified(names: NDArray[np.str_]) -> NDArray[np.str_] | None:
     unique = np.unique(names)
-    if unique.size < 2 or np.isin(unique, ["", UNKNOWN]).any():
-        return None
-    return names
+    return None if unique.size < 2 or np.isin(unique, ["", UNKNOWN]).any() else names
 
 
 def n_subjects(descriptors: xr.Dataset) -> int:
     """How many subjects are known; a network without named training seeds is one, cells without identities are none."""
-    names = np.unique(np.asarray(descriptors["subject"].values).astype(np.str_))
-    known = names[~np.isin(names, ["", UNKNOWN])]
-    if known.size < names.size or known.size == 0:
-        return 1 if descriptors.attrs.get("kind") in NETWORK_KINDS else 0
-    return int(known.size)
+    return _count(_names(descriptors), str(descriptors.attrs.get("kind")))
+
+
+def _count(names: NDArray[np.str_], kind: str) -> int:
+    unique = np.unique(names)
+    if unique.size == 0 or np.isin(unique, ["", UNKNOWN]).any():
+        return 1 if kind in NETWORK_KINDS else 0
+    return int(unique.size)
 
 
 def transformed(descriptors: xr.Dataset, name: str) -> Array:
@@ -226,20 +234,19 @@ def population(descriptors: xr.Dataset, space: Space, *, name: str) -> Populatio
     A subject of one unit has no distance within itself: where others have more, it is left out.
     """
     values, kept = space.points(descriptors)
-    names = subjects(descriptors.isel(unit=kept)) if kept.any() else None
-    if names is not None:
+    names = _names(descriptors)[kept]
+    if _identified(names) is not None:
         unique, count = np.unique(names, return_counts=True)
         several = np.isin(names, unique[count > 1])
         if several.any():
-            values = values[several]
-            kept[np.flatnonzero(kept)[~several]] = False
+            values, names = values[several], names[several]
     if len(values) < 2:
         raise InputError(
             f"expected at least two units of {name} with {', '.join(space.quantities)}, got {len(values)} of "
             f"{kept.size}; look at their status"
         )
-    here = descriptors.isel(unit=kept)
-    return Population(values, subjects(here), str(descriptors.attrs["kind"]), n_subjects(here), int((~kept).sum()))
+    kind = str(descriptors.attrs["kind"])
+    return Population(values, _identified(names), kind, _count(names, kind), kept.size - len(values))
 
 
 def checked(descriptors: Any, name: str) -> xr.Dataset:
