@@ -18,6 +18,7 @@ from rfcompare.bank import fingerprint, make_rng, select, write_beside
 from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
+from rfcompare.matching import like_with_like, sweep_scale
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table, write_table
 from rfcompare.quantities import kinds
@@ -186,11 +187,30 @@ class Study:
             "kernels_descriptors": descriptor_table(self.network.descriptors),
         }
 
+    def likeness_tables(self) -> dict[str, pd.DataFrame]:
+        """Like with like, and the score over what a kernel's pixel is assumed to be in degrees.
+
+        Returns
+        -------
+        dict of str to pandas.DataFrame
+            "like_with_like": nx of kernels and cells as they are and with each seen like the other. "scale_sweep": only
+            where the fields are in degrees and the kernels in pixels; the assumed sizes lie within an octave of the one
+            that makes the median field radii equal.
+        """
+        seed = int(self.options["seed"])
+        alike = like_with_like(self.network.signed, self.cortex.signed, "nx", seed=seed, progress=False)
+        tables = {"like_with_like": alike.rename_axis("condition").reset_index()}
+        if self.cortex.bank.attrs["units"] == "degree" and self.network.bank.attrs["units"] == "px":
+            radii = [float(side.descriptors.field_radius.median()) for side in (self.cortex, self.network)]
+            assumed = radii[0] / radii[1] * np.logspace(-1, 1, 7, base=2)
+            tables["scale_sweep"] = sweep_scale(self.network.signed, self.cortex.signed, assumed, seed=seed)
+        return tables
+
     def write_tables(self, folder: Path) -> list[Path]:
         """Write every table as CSV into a folder that is made where it does not exist."""
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for name, table in self.tables().items():
+        for name, table in {**self.tables(), **self.likeness_tables()}.items():
             written.append(folder / f"{name}.csv")
             write_table(table, written[-1])
         return written
