@@ -531,6 +531,32 @@ def calibrate(size: int, snr: float, n: int, *, engine: str, seed: int) -> dict[
     return row
 
 
+def calibrate_bootstrap(size: int, snr: float, n: int, *, repeats: int, seed: int) -> dict[str, float]:
+    """Coverage of bootstrap and standard-error intervals over all Gabors, and over those whose status warns."""
+    rng = np.random.default_rng(seed)
+    p, linear = draw_gabors(size, n, rng)
+    clean = map_of(MODELS["gabor"], p, linear, *axes(size))[:, 0]
+    fits = rfc.fit(gabor_bank(clean + rng.normal(0, 1 / np.sqrt(snr), clean.shape)), seed=seed, bootstrap=repeats)
+    warned = fits.status.values != "converged"
+    reach = student.ppf(0.975, size**2 - MODELS["gabor"].degrees_of_freedom)
+    truth = {"frequency": p[:, 3], "sigma_x": np.exp(p[:, 4]), "sigma_y": np.exp(p[:, 5])}
+    truth |= {
+        "nx": truth["sigma_x"] * p[:, 3],
+        "ny": truth["sigma_y"] * p[:, 3],
+        "orientation": np.degrees(p[:, 2]) - 90,
+    }
+    row: dict[str, float] = {"size": size, "snr": snr, "n": n, "warned": float(warned.mean())}
+    for name, value in truth.items():
+        found, error = fits[name].values, fits[f"{name}_se"].values
+        off = (value - found + 90) % 180 - 90 if name == "orientation" else value - found
+        low, high = fits[f"{name}_ci_low"].values - found, fits[f"{name}_ci_high"].values - found
+        inside = (low <= off) & (off <= high)
+        row[f"coverage_{name}"] = float(inside.mean())
+        row[f"coverage_warned_{name}"] = float(inside[warned].mean())
+        row[f"coverage_warned_se_{name}"] = float((np.abs(off) <= reach * error)[warned].mean())
+    return row
+
+
 MEASURES = ("log_nx", "log_ny", "log_f", "orientation")
 CELLS = [(size, snr) for size in (11, 32) for snr in (1.0, 5.0, 100.0)]
 
@@ -559,6 +585,15 @@ def test_errors_meet_their_bounds_in_full(size: int, snr: float) -> None:
         assert 0.92 <= row[f"coverage_{name}"] <= 0.98, name
     assert row["beyond_5_bounds"] <= 0.02 and row["beyond_5_bounds_without_warning"] <= 0.001
     assert row["no_worse_than_from_truth"] >= 0.99
+
+
+@pytest.mark.calibration
+@pytest.mark.parametrize("snr", [1.0, 5.0])
+def test_the_bootstrap_covers_in_full(snr: float) -> None:
+    row = calibrate_bootstrap(11, snr, 1000, repeats=200, seed=23)
+    for name in ("nx", "ny", "frequency", "sigma_x", "sigma_y", "orientation"):
+        assert 0.92 <= row[f"coverage_{name}"] <= 0.98, name
+        assert row[f"coverage_warned_{name}"] >= 0.91, name
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -735,6 +770,7 @@ def test_first_layer_kernels_of_a_real_network(shared_data: Path) -> None:
 
 def write_table() -> None:
     rows = [{"what": "errors", **calibrate(size, snr, 2000, engine="auto", seed=12)} for size, snr in CELLS]
+    rows += [{"what": "bootstrap", **calibrate_bootstrap(11, snr, 1000, repeats=200, seed=23)} for snr in (1.0, 5.0)]
     pairs = [{"what": "selection", **row} for row in select_models(11, 250, seed=22)]
     names = list(dict.fromkeys(name for row in (*rows, *pairs) for name in row))
     with CALIBRATION.open("w", newline="") as file:

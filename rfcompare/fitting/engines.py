@@ -153,12 +153,15 @@ class Maps:
 
 @dataclass(frozen=True)
 class Engine:
-    """How to run: the engine's name, a torch device, threads, and whether to show progress (None: on a terminal)."""
+    """How to run: the engine's name, a torch device, threads, whether to show progress (None: on a terminal), and how
+    often every map will be fitted.
+    """
 
     name: str = "auto"
     device: str | None = None
     workers: int = 1
     progress: bool | None = None
+    times: int = 1
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
@@ -181,6 +184,7 @@ class Engine:
         if not able or self.name == "batched" or self.device is not None:
             return self.name == "compiled"
         n, _, height, width = maps.values.shape
+        n *= self.times
         seconds = n * (5e-4 + SECONDS_PER_PIXEL * height * width)
         if self.name == "compiled":
             return True

@@ -86,10 +86,10 @@ def fit(
     >>> [round(float(fits[name].squeeze()), 3) for name in ("orientation", "frequency", "sigma_x", "amplitude", "r2")]
     [90.0, 0.15, 3.0, 1.0, 1.0]
     """
-    chosen, how = model_named(model), Engine(engine, device, workers, progress)
-    rng, recorded = make_rng(seed)
     if isinstance(bootstrap, bool) or not isinstance(bootstrap, int) or bootstrap < 0:
         raise InputError(f"expected bootstrap to be a number of refits from 0, got {bootstrap!r}; give bootstrap=200")
+    chosen, how = model_named(model), Engine(engine, device, workers, progress, times=1 + bootstrap)
+    rng, recorded = make_rng(seed)
     maps = Maps.of(bank, joint=joint)
     solution, used = run(chosen, maps, how)
     more: Columns = {}

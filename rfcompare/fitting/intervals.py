@@ -41,9 +41,9 @@ def bootstrap_intervals(
     """Intervals from refits of simulated maps: percentiles, and for angles the symmetric interval about the estimate.
 
     Each simulated map is the fit plus noise of the residual variance (white, or correlated as `acf` says) and is fitted
-    from scratch, so that the intervals also hold the jumps between minima. Of the usual bootstrap intervals (Efron &
-    Tibshirani 1993, chapters 13 and 14) these were the ones to cover 92 to 98 % where standard errors do not: few cycles,
-    low signal.
+    from scratch, so that the intervals also hold the jumps between minima. Of the usual bootstrap intervals (Efron and
+    Tibshirani 1993, chapters 13 and 14) these were the ones to cover 92 to 98 % where standard errors do not: few
+    cycles, low signal.
     """
     estimate = values_of(model, solution.p, solution.linear, maps.grid.unit, joint)
     variance, _ = noise_of(model, maps, solution)
