@@ -419,7 +419,7 @@ _GROUPS: Mapping[str, str] = {
     "checker": "#882255", "irregular": "#8c6d31", "unstructured": "#bdbdbd", "too few pixels": "#e3e3e3",
     "low-pass": "#ddcc77", "band-pass": "#332288", "high-pass": "#882255", "all-pass": "#bdbdbd",
     "1": "#c6dbef", "2": "#88ccee", "3": "#44aa99", "4": "#117733", "5": "#4c3a9e", "6+": "#332288",
-    "not classified": "#f2f2f2",
+    "not classified": "#f2f2f2", "fixed by construction": "#f2f2f2",
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def survey(
         "lobes": visible lobes of striped profiles, or "order": their number less one, for the derivatives that they
         are), ``answer``, ``n``, ``share``
         (of the group) and ``status``: "classified", what such small kernels cannot show, or why there are no kernels. A
-        population without kernels has one row with no question.
+        population without kernels has one row with counts of 0 and no question.
 
     Raises
     ------
@@ -94,8 +94,9 @@ def survey(
     rows: list[dict[str, Any]] = []
     for name, bank in tqdm(banks.items(), desc="survey", unit="population", disable=_quiet(progress)):
         rows += count_classes(classify(bank, progress=False), name=name, size=(bank.sizes["y"], bank.sizes["x"]))
-    table = pd.DataFrame([*rows, *absent]).reindex(columns=list(COLUMNS))
-    return table.astype({"n_units": "Int64", "n_group": "Int64", "n": "Int64"})
+    counts = {"n_units": 0, "n_group": 0, "n": 0}
+    table = pd.DataFrame([*rows, *({**counts, **row} for row in absent)]).reindex(columns=list(COLUMNS))
+    return table.astype(dict.fromkeys(counts, int))
 
 
 def _quiet(progress: bool | None) -> bool | None:
