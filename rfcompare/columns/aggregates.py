@@ -60,8 +60,14 @@ def mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[n
     weight = sparse.csr_array(weight)
 
     def mean(values: NDArray[Any]) -> Array:
-        flat = np.nan_to_num(np.asarray(values, dtype=np.float64)).reshape(len(values), -1)
-        return np.asarray(weight @ flat).reshape(weight.shape[0], *values.shape[1:])
+        """Over the cells that measured each pixel; NaN where none did."""
+        flat = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+        measured = np.isfinite(flat)
+        total = np.asarray(weight @ np.where(measured, flat, 0.0))
+        if not measured.all():
+            share = np.asarray(weight @ measured.astype(np.float64))
+            total = np.divide(total, share, out=np.full_like(total, np.nan), where=share > 0)
+        return total.reshape(weight.shape[0], *values.shape[1:])
 
     at = signed.isel(unit=rows)
     has = signed.variables
@@ -204,7 +210,7 @@ def profiles(
         the opposite sign beyond it on either side), their positions, ``flank_ratio`` (mean flank over center), and
         ``structure`` in words.
     """
-    maps = np.asarray(columns.rf.values[:, 0], dtype=np.float64)
+    maps = np.nan_to_num(np.asarray(columns.rf.values[:, 0], dtype=np.float64))
     n = len(maps)
     dx, dy = pitch(columns)
     cycle = np.linspace(-1.25, 1.25, N_PROFILE)
@@ -251,7 +257,8 @@ def profiles(
         table["flank_high"].append(flank[1])
         table["low_at"].append(float(cycle[peaks[0]]))
         table["high_at"].append(float(cycle[peaks[1]]))
-        table["flank_ratio"].append(-0.5 * (flank[0] + flank[1]) / profile[unit, middle])
+        height = profile[unit, middle]
+        table["flank_ratio"].append(-0.5 * (flank[0] + flank[1]) / height if height else np.nan)
         table["structure"].append(structure)
     result = xr.Dataset(
         {

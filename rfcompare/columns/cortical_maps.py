@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import pitch
+from rfcompare.bank import bad_units, pitch
 from rfcompare.columns.topology import MIN_CELLS, in_parts, over_animals, permutation_p, sign_flip_p, t_interval
 from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
 
@@ -106,15 +106,19 @@ def preferences(bank: xr.Dataset, signed: xr.Dataset) -> xr.Dataset:
     """
     own = grating_preference(signed)
     found = own.rename(orientation="field_orientation", frequency="field_frequency")
+    replaced = 0
+    for name in ("orientation", "frequency"):
+        values = own[name].values.copy()
+        if f"preferred_{name}" in bank.variables:
+            measured = np.asarray(bank[f"preferred_{name}"].values, dtype=np.float64)
+            good = np.isfinite(measured) & ((measured > 0) | (name == "orientation"))
+            values[good] = measured[good] % 180.0 if name == "orientation" else measured[good]
+            replaced = max(replaced, int((~good).sum())) if name == "orientation" else replaced
+        found[name] = ("unit", values)
     apart = "preferred_orientation" in bank.variables
-    found["orientation"] = (
-        ("unit", np.asarray(bank.preferred_orientation.values, dtype=np.float64) % 180.0) if apart else own.orientation
-    )
-    known = "preferred_frequency" in bank.variables
-    found["frequency"] = (
-        ("unit", np.asarray(bank.preferred_frequency.values, dtype=np.float64)) if known else own.frequency
-    )
     found.attrs["source"] = "measured apart from the maps" if apart else "read from the same maps"
+    if replaced:
+        found.attrs["source"] += f", but for {replaced} units without a measurement read from their maps"
     return found
 
 
@@ -133,7 +137,7 @@ def patches(bank: xr.Dataset) -> list[Patch]:
     cortex = np.stack([bank.cortex_x.values, bank.cortex_y.values], axis=1).astype(np.float64)
     animals = bank.subject.values.astype(str)
     labels = bank.field_of_view.values.astype(str) if "field_of_view" in bank.variables else animals
-    good = np.isfinite(cortex).all(axis=1) & np.isfinite(bank.rf.values).any(axis=(1, 2, 3))
+    good = np.isfinite(cortex).all(axis=1) & np.array([problem == "" for problem in bad_units(bank)])
     out = []
     for animal, label in sorted(set(zip(animals.tolist(), labels.tolist(), strict=True))):
         rows = np.flatnonzero((animals == animal) & (labels == label) & good)

@@ -156,7 +156,8 @@ def _growth_sentence(growth: xr.Dataset, found: Verdicts) -> str:
     for name in at.condition.values[1:]:
         one = at.sel(condition=name)
         low, high = float(one.difference_low), float(one.difference_high)
-        words.append(f"{float(one.r2):.2f} {name} (column minus null {low:+.2f} to {high:+.2f})")
+        interval = f"{low:+.2f} to {high:+.2f}" if np.isfinite([low, high]).all() else f"{float(one.difference):+.2f}"
+        words.append(f"{float(one.r2):.2f} {name} (column minus null {interval})")
     n = len(words)
     ending = (
         "being Gabor-like tells a column from every one of these chance averages"

@@ -203,9 +203,7 @@ def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     panel.set_title("Centers in visual space")
     panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
     # A square with room above for the legend and below for the mark.
-    spans = [
-        np.array([np.nanmin(both), np.nanmax(both)]) for both in ([found.on_x, found.off_x], [found.on_y, found.off_y])
-    ]
+    spans = [_span([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy"]
     half = 0.5 * max(1.1 * np.ptp(spans[0]), 1.5 * np.ptp(spans[1]))
     panel.set_xlim(spans[0].mean() - half, spans[0].mean() + half)
     panel.set_ylim(spans[1].mean() - half, spans[1].mean() + half)
@@ -216,6 +214,13 @@ def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
             "b", unit=found.unit.values, series=sign, x=found[f"{sign}_x"].values, y=found[f"{sign}_y"].values
         )
     ]
+
+
+def _span(values: list[Array]) -> Array:
+    """Smallest and largest finite value; −1 and 1 where there is none."""
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite)]
+    return np.array([finite.min(), finite.max()]) if finite.size else np.array([-1.0, 1.0])
 
 
 def _distances(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
