@@ -45,11 +45,17 @@ MOST_ROWS = 2000
 FIGURE_DPI = 170
 """Resolution of figures in the page; the PDFs beside it are for print."""
 
+SCREEN_DPI = 135
+"""Pixels an inch of a figure takes on a screen: text of 6 points must be read there without a lens."""
+
 VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
 """Packages whose versions the page states where the manifest does not."""
 
 UNTESTED = "not yet tested against chance"
 """What stands in place of a similarity that has no null and no ceiling."""
+
+_FAMILIES = {"score": -2, "joint": -1}
+"""Rows of the results that stand first in the page."""
 
 _SCORE = "(mean D null − mean D network)/(mean D null − mean D other animals), D the squared energy distance"
 
@@ -261,7 +267,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
             + "."
         )
         if stimulus := maps.attrs.get("stimulus"):
-            text += f" Stimulus: {stimulus}."
+            text += f" Stimulus: {_stimulus_text(str(stimulus))}."
         if "color_direction" in maps:
             text += (
                 " Each color kernel was reduced to the first singular component of its channel × pixel matrix: one "
@@ -300,6 +306,17 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
     return paragraphs
 
 
+def _stimulus_text(stimulus: str) -> str:
+    """Write a stimulus' description, kept as JSON, in words."""
+    try:
+        described = json.loads(stimulus)
+    except ValueError:
+        return stimulus
+    if not isinstance(described, dict):
+        return stimulus
+    return ", ".join(f"{str(name).replace('_', ' ')} {value}" for name, value in described.items())
+
+
 def _selection_text(selection: str) -> str:
     try:
         steps = json.loads(selection)
@@ -331,7 +348,7 @@ def _comparison_text(result: xr.Dataset) -> str:
         text += f" The score's one is {score['ceiling_kind']}; similarity score = {_SCORE}."
     for side in ("a", "b"):
         if stimulus := attrs.get(f"stimulus_{side}"):
-            text += f" Stimulus of population {side}: {stimulus}."
+            text += f" Stimulus of population {side}: {_stimulus_text(str(stimulus))}."
     return text
 
 
@@ -441,8 +458,10 @@ def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) 
 
 
 def result_table(result: xr.Dataset) -> pd.DataFrame:
-    """Return results as a table, columns in the schema's order, further ones after them."""
+    """Return results as a table: the score and what is joint first, columns in the schema's order, others after."""
     frame = result.to_dataframe().reset_index() if result.sizes["quantity"] else pd.DataFrame({"quantity": []})
+    if "family" in frame:
+        frame = frame.sort_values("family", key=lambda family: family.map(_FAMILIES).fillna(0), kind="stable")
     first = [name for name in ("quantity", *SCHEMAS["results"].variables) if name in frame]
     return frame[first + [name for name in frame.columns if name not in first]]
 
@@ -491,7 +510,7 @@ def _embedded(name: str, figure: Figure) -> dict[str, str]:
         "name": name,
         "caption": gallery.caption(figure),
         "address": "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode("ascii"),
-        "width": str(round(figure.get_size_inches()[0] * 96)),
+        "width": str(round(figure.get_size_inches()[0] * SCREEN_DPI)),
     }
 
 
@@ -575,7 +594,7 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
                 "values": [0.01, 0.03, 0.1, 0.3, 1, 3],
                 "format": "~g",
                 "grid": False,
-                "title": f"{quantity.title}, {name} = σ{name[1]}·f",
+                "title": [quantity.title, f"{name} = σ{name[1]}·f"],
             },
         }
 

@@ -172,6 +172,20 @@ def test_bad_input_is_one_sentence(fits: list[xr.Dataset], tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_the_score_stands_first_in_the_results(result: xr.Dataset) -> None:
+    table = reporting.result_table(result)
+    assert table["quantity"].iloc[0] == "similarity_score"
+    assert sorted(table["quantity"]) == sorted(result.quantity.values)
+
+
+def test_a_stimulus_is_told_in_words() -> None:
+    assert (
+        reporting._stimulus_text('{"class": "sparse noise", "element_deg": 0.8}')
+        == "class sparse noise, element deg 0.8"
+    )
+    assert reporting._stimulus_text("unknown") == "unknown"
+
+
 def test_tables_round_as_they_say() -> None:
     assert reporting._cell(0.123456789, True) == {"text": "0.123", "value": "0.123457"}
     assert reporting._cell(3.0, True) == {"text": "3", "value": "3"}
