@@ -198,6 +198,8 @@ def _with_positions(
     n_seeds: int,
     rng: np.random.Generator,
 ) -> tuple[dict[str, xr.Dataset], list[str], list[str]]:
+    # A stream for every part: what one draws changes nothing in another.
+    distances, fits, maps, own, phases, flanks, averages_rng = rng.spawn(7)
     parts: dict[str, xr.Dataset] = {}
     sentences: list[str] = []
     missing: list[str] = []
@@ -216,19 +218,19 @@ def _with_positions(
 
     chosen = split_fields(found)
     if chosen:
-        parts["topology"] = topology_tests(chosen, radius=radius, n_permutations=n_permutations, rng=rng)
+        parts["topology"] = topology_tests(chosen, radius=radius, n_permutations=n_permutations, rng=distances)
         parts["as_published"] = as_published(chosen)
-        parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n_permutations, rng=rng)
+        parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n_permutations, rng=fits)
         sentences += topology_sentences(parts["topology"], parts["scatter_ratio"])
     else:
         missing.append(f"no field of view with {MIN_CELLS} cells that have both subfields: topology left out")
 
     parts["orientation"] = orientation_maps(
-        preferred, fields, smoothing=smoothing, n_permutations=n_permutations, rng=rng
+        preferred, fields, smoothing=smoothing, n_permutations=n_permutations, rng=maps
     )
     if apart:
         related = orientation_agreement(
-            np.asarray(preferred.field_orientation.values), theta, fields, n_permutations=n_permutations, rng=rng
+            np.asarray(preferred.field_orientation.values), theta, fields, n_permutations=n_permutations, rng=own
         )
         parts["orientation"].attrs |= {f"field_{name}": value for name, value in related.items()}
         parts["orientation"].attrs["field_hypothesis"] = "the field's own orientation is unrelated to the preferred one"
@@ -236,7 +238,7 @@ def _with_positions(
             f"The fields' own orientation {verdict(related, 'follows', 'is not told to follow')} the preferred "
             f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."
         )
-    parts["phase"] = phase_maps(signed, preferred, fields, radius=radius, n_permutations=n_permutations, rng=rng)
+    parts["phase"] = phase_maps(signed, preferred, fields, radius=radius, n_permutations=n_permutations, rng=phases)
     if "p" in parts["phase"].attrs:
         about = parts["phase"].attrs
         sentences.append(
@@ -253,7 +255,7 @@ def _with_positions(
         frequency=frequency,
         off_center=off_center,
         n_permutations=n_permutations,
-        rng=rng,
+        rng=flanks,
     )
     columns = _columns(signed, found, fields, theta, frequency, radius, alpha)
     columns.attrs |= {f"flank_{name}": value for name, value in axis_test.items()}
@@ -264,7 +266,7 @@ def _with_positions(
         orientation=theta,
         centers=np.stack([found.field_x.values, found.field_y.values], axis=1),
         n_seeds=n_seeds,
-        rng=rng,
+        rng=averages_rng,
     )
     r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
     parts["growth"] = growth_table(averages, r2)
