@@ -77,7 +77,7 @@ def fit_models(
     -------
     xarray.Dataset
         Dims (unit, model), from the simplest model to the richest: ``r2``, ``degrees_of_freedom``, ``status``,
-        every parameter of every model (NaN where a model has none), ``rf``; with noise ``bic``, ``aicc``,
+        every parameter of every model (NaN where a model has none), ``rf_fit``; with noise ``bic``, ``aicc``,
         ``effective_pixels`` and, where the bank has halves, ``r2_other_half`` (fitted to one half, seen on the other,
         averaged over both ways). ``selected(unit)`` is the simplest model that cannot be told from the best,
         ``indistinguishable(unit, model)`` marks all that cannot, and ``decided(unit)`` that there is only one.
@@ -147,6 +147,7 @@ def fit_models(
     table = xr.concat(tables, dim=xr.Variable("model", np.array(names, dtype=object)), join="exact", **_CONCAT)
     carried = {name: tables[0][name] for name in bank.data_vars if name in tables[0]}
     table = table.assign(carried).transpose("unit", "model", ...).assign(out)
+    table["status"] = table["status"].copy(data=_with_simpler(table["status"].values, maps, names, chosen, close))
     if rule == "r2":
         table = table.assign_coords(at=("at", np.array(others)))
     return table.assign_attrs(
@@ -213,6 +214,19 @@ def publish_names(model: Model) -> set[str]:
 
 
 _CONCAT: dict[str, Any] = {"data_vars": "all", "coords": "minimal", "compat": "override", "combine_attrs": "drop"}
+
+
+def _with_simpler(
+    status: npt.NDArray[Any], maps: Maps, names: Sequence[str], chosen: npt.NDArray[np.int64], close: Bools
+) -> npt.NDArray[Any]:
+    """Statuses (unit, model) that also say from which simpler model a richer one cannot be told."""
+    status = status.copy()
+    for row, column in np.argwhere(close):
+        if column != chosen[row]:
+            at = (maps.usable[row], column)
+            words = [] if status[at] == "converged" else [str(status[at])]
+            status[at] = "; ".join([*words, f"not told from {names[chosen[row]]}"])
+    return status
 
 
 def _ordered(models: Sequence[str]) -> list[str]:
