@@ -13,6 +13,7 @@ from .descriptors import describe as describe
 from .errors import InputError as InputError
 from .estimation import estimate as estimate
 from .estimation import measure_like as measure_like
+from .filtering import filter_image as filter_image
 from .fitting import fit as fit
 from .fitting import fit_models as fit_models
 from .fitting import predict as predict
@@ -29,5 +30,9 @@ from .sources import load_kernels as load_kernels
 from .sources import open_fields as open_fields
 from .taxonomy import classify as classify
 from .taxonomy import survey as survey
+from .training import code_patches as code_patches
+from .training import train_digits as train_digits
+from .training import train_images as train_images
+from .training import train_lines as train_lines
 
 __version__: str

@@ -10,13 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import rfcompare as rfc
+from rfcompare.cli import main
 from rfcompare.errors import InputError
+from rfcompare.pipeline import load_many
+from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
 from rfcompare.taxonomy.classes import ANSWERS, NUMBERS, name_band
 from rfcompare.taxonomy.color import name_color
-from rfcompare.taxonomy.networks import COLUMNS, first_kernel, what_shows
+from rfcompare.taxonomy.networks import COLUMNS, count_classes, first_kernel, what_shows
 from rfcompare.taxonomy.profile import surrogates
 from rfcompare.taxonomy.spectrum import measure_spectra
 
@@ -31,6 +35,9 @@ MAX_WRONG = 0.03
 MAX_ABSTAINING = 0.10
 ORIENTATION_TOLERANCE = 4.0
 """Degrees; an 11×11 Gabor of one visible cycle at this noise is oriented to about one degree, a round edge to three."""
+
+DRIFT = 0.05
+"""Shares of the shipped survey against the same count now."""
 
 ABSTENTIONS = {"irregular", "undecided", "weakly anisotropic", "faintly colored", "too few pixels"}
 
@@ -463,3 +470,80 @@ def test_real_alexnet_kernels(shared_data: Path) -> None:
     assert (table.loc[[11, 18, 21, 37, 38, 47], "straightness"] == "straight").all()
     assert table.loc[21, "orientation"] == pytest.approx(90, abs=3)  # vertical stripes
     assert json.loads(json.dumps(table["sentence"].tolist()))  # plain text throughout
+    # What ships was counted in the same way; a fit that tips over a threshold may move one or two kernels.
+    shipped = pd.read_csv(path_of("survey"), keep_default_na=False, na_values=[""])
+    own = pd.DataFrame(count_classes(table, name="CaffeNet (AlexNet)", size=(11, 11)))
+    both = own.merge(
+        shipped[shipped.population == "CaffeNet (AlexNet)"], on=["group", "question", "answer"], how="outer"
+    ).fillna({"share_x": 0.0, "share_y": 0.0})
+    assert (both.share_x - both.share_y).abs().max() < DRIFT
+
+
+# -------------------------------------------------------------------------------------------------------- what ships
+
+
+def test_shipped_kernels_became_oriented_by_training() -> None:
+    snapshots = list(load_many(path_of("training-snapshots")).values())
+    assert [bank.attrs["kind"] for bank in snapshots] == ["untrained"] + ["learned"] * (len(snapshots) - 1)
+    first, last = (
+        measure_spectra(rfc.to_signed(bank).rf.values[:, 0].astype(float)) for bank in snapshots[:: len(snapshots) - 1]
+    )
+    assert np.median(last["anisotropy"]) > 2 * np.median(first["anisotropy"])
+    final = rfc.load_kernels("reference:learned")
+    # White noise of 11×11 px fills 0.51 ± 0.04 of the frequency square.
+    area = measure_spectra(rfc.to_signed(final).rf.values[:, 0].astype(float))["spectral_area"]
+    assert np.median(area) < 0.2 and np.median(first["spectral_area"]) > 0.4
+
+
+def test_shipped_survey_has_networks_untrained_ones_and_cortex() -> None:
+    table = pd.read_csv(path_of("survey"), keep_default_na=False, na_values=[""])
+    assert list(table.columns) == list(COLUMNS)
+    assert {"learned", "untrained", "measured", "parametric", "simulated"} <= set(table.kind)
+    share = table.set_index(["population", "group", "question", "answer"])["share"]
+    assert share["untrained 11×11", "all", "profile", "unstructured"] > 0.9
+    assert ("untrained 11×11", "all", "profile", "Gabor") not in share.index
+    absent = table[table.question.isna()]
+    assert absent.status.str.contains("cache").all() and (absent.n_units == 0).all()
+
+
+def test_shipped_history_rises() -> None:
+    table = pd.read_csv(path_of("training-history"))
+    values = table.pivot_table(index="quantity", columns="step", values="median")
+    last = values.columns[-1]
+    assert values.loc["striped_share", 0] == 0 < values.loc["striped_share", last]
+    assert values.loc["r2", 0] < values.loc["r2", last]
+    assert set(table.loc[table.step == 0, "kind"]) == {"untrained"}
+
+
+# -------------------------------------------------------------------------------------------------------------- verbs
+
+
+def test_the_commands_write_one_row_per_kernel_and_say_what_they_found(tmp_path: Path) -> None:
+    np.save(tmp_path / "kernels.npy", np.random.default_rng(0).normal(size=(3, 3, 5, 5)))
+    kernels = str(tmp_path / "kernels.npy")
+    done = CliRunner().invoke(main, ["classify", "--kernels", kernels, "-o", str(tmp_path / "t.csv")])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table.columns[:7]) == ["unit", *ANSWERS, "sentence"] and len(table) == 3
+    assert "3 units, kind learned" in done.output and "% oriented band-pass" in done.output
+    done = CliRunner().invoke(
+        main, ["survey", "--population", f"noise={kernels}", "--no-torchvision", "-o", str(tmp_path / "survey")]
+    )
+    assert done.exit_code == 0, done.output
+    survey = pd.read_csv(tmp_path / "survey" / "survey.csv")
+    assert set(survey.population) == {"noise", "untrained 5×5"}
+    assert (tmp_path / "survey" / "figure.pdf").stat().st_size > 0
+    failed = CliRunner().invoke(main, ["classify", "--kernels", "no/such.npy", "-o", str(tmp_path / "u.csv")])
+    assert failed.exit_code == 2 and not (tmp_path / "u.csv").exists()
+
+
+def test_train_lines_from_the_command_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main,
+        ["train", "lines", "--steps", "12", "--runs", "2", "--snapshots", str(tmp_path / "s.h5"), "--history",
+         str(tmp_path / "h.csv"), "-o", str(tmp_path / "lines.nc")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert rfc.load(tmp_path / "lines.nc").attrs["kind"] == "learned"
+    assert set(pd.read_csv(tmp_path / "h.csv").seed) == {0, 1}
+    assert list(load_many(tmp_path / "s.h5"))[:2] == ["step 0", "step 10"]

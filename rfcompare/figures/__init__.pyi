@@ -6,6 +6,7 @@ from .drawing import numbers as numbers
 from .drawing import record as record
 from .drawing import save as save
 from .drawing import style as style
+from .filtering import filter_response as filter_response
 from .maps import fits as fits
 from .maps import kernels as kernels
 from .networks import color as color
