@@ -29,8 +29,8 @@ from rfcompare.simulation import simulate_population
 SLACK = 0.75
 """Pixels at 100 dpi that a text's box may stand out: antialiasing widens boxes by about half a pixel."""
 
-OVERLAP = 0.12
-"""Share of the smaller text's box that two texts may share: boxes are higher than their letters."""
+OVERLAP = 0.2
+"""Share of the smaller text's box that two texts may share: a box is about a quarter higher than its letters."""
 
 SMALLEST, LARGEST = 6.0, 8.0
 """The brief of every journal figure: text of 6 to 8 points."""
