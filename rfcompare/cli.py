@@ -597,6 +597,10 @@ def training_options(steps: int) -> Callable[[Command], Command]:
             output_option("The bank, as FILE.nc."),
             seed_option,
             click.option("--history", type=click.Path(path_type=Path), help="Table of r2, nx, ny and classes by step."),
+            click.option("--fields", help="Population whose similarity score the history follows."),
+            click.option(
+                "--layout", type=click.Path(path_type=Path), help="What the file of FIELDS does not say (TOML)."
+            ),
             click.option(
                 "--snapshots", type=click.Path(path_type=Path), help="Twelve kernels along the way, as FILE.h5."
             ),
@@ -617,47 +621,14 @@ def train() -> None:
     """Train a small first layer, or code patches of photographs, and keep the kernels as a bank."""
 
 
-def _trained(
-    train_one: Callable[..., Any],
-    *,
-    seed: int,
-    runs: int,
-    checkpoint: Path | None,
-    history: Path | None,
-    snapshots: Path | None,
-    output: Path,
-    **options: Any,
-) -> Any:
-    """Train once per seed; keep the first run's bank and snapshots, and the history of all."""
-    import numpy as np
+def _trained(train_one: Callable[..., Any], output: Path, **options: Any) -> Any:
+    """Train, keep what came of it, and say so; returns the kernels' classes."""
+    from rfcompare.pipeline.learning import keep_training
 
-    from rfcompare import bank, pipeline, taxonomy
-
-    for path in (output, history, snapshots, checkpoint):
-        if path is not None:
-            pipeline.output_folder(path.parent)  # found out before the training, not after it
-    results = []
-    for run in range(runs):
-        where = (
-            checkpoint.with_name(f"{checkpoint.stem}-{seed + run}{checkpoint.suffix}")
-            if checkpoint and runs > 1
-            else checkpoint
-        )
-        results.append(train_one(seed=seed + run, checkpoint=where, **options))
-    bank.save(results[0].bank, output)
-    table = taxonomy.classify(results[0].bank)
-    click.echo(f"{results[0].bank.attrs['task']}: accuracy {results[0].bank.attrs['accuracy']:.1%}")
-    click.echo(taxonomy.summarize(table))
-    if snapshots is not None:
-        followed = np.linspace(0, len(table) - 1, min(12, len(table))).round().astype(int)
-        kept = {f"step {step}": seen.isel(unit=followed) for step, seen in results[0].snapshots.items()}
-        pipeline.save_many(kept, snapshots)
-        click.echo(f"wrote {snapshots}")
-    if history is not None:
-        pipeline.write_table(taxonomy.training_history(s for r in results for s in r.snapshots.values()), history)
-        click.echo(f"wrote {history}")
-    click.echo(f"wrote {output}")
-    return table
+    kept = keep_training(train_one, output, **options)
+    for line in (*kept.sentences, *(f"wrote {path}" for path in kept.written)):
+        click.echo(line)
+    return kept.classes
 
 
 @train.command("lines")
@@ -698,7 +669,7 @@ def train_images_verb(folder: Path, method: str, output: Path, seed: int, **opti
     if method == "network":
         _trained(train_images, folder=folder, output=output, seed=seed, **options)
         return
-    given = [name for name in ("history", "snapshots", "checkpoint") if options[name] is not None]
+    given = [name for name in ("history", "snapshots", "checkpoint", "fields") if options[name] is not None]
     if given:
         raise InputError(
             f"expected no --{' or --'.join(given)} with --method {method}, which has no steps; leave it out"

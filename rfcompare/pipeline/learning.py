@@ -1,0 +1,120 @@
+"""Training once per seed, and keeping what came of it: the bank, kernels along the way, and their history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rfcompare import bank
+from rfcompare.comparison import score
+from rfcompare.descriptors import describe_maps
+from rfcompare.errors import InputError
+from rfcompare.pipeline.population import open_population
+from rfcompare.pipeline.tables import output_folder, save_many, write_table
+from rfcompare.simulation.nulls import simulate_null
+from rfcompare.taxonomy import classify, summarize, training_history
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FOLLOWED = 12
+"""Kernels kept at every watched step: as many as the figure shows."""
+
+NULL_POPULATIONS = 20
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training left: the final kernels' classes, sentences about them, and the files written."""
+
+    classes: pd.DataFrame
+    sentences: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
+def keep_training(
+    train_one: Callable[..., Any],
+    output: Path,
+    *,
+    seed: int,
+    runs: int = 1,
+    checkpoint: Path | None = None,
+    history: Path | None = None,
+    snapshots: Path | None = None,
+    fields: str | None = None,
+    layout: Path | None = None,
+    **options: Any,
+) -> Kept:
+    """Train with `runs` seeds; write the first one's bank and snapshots and the history of all.
+
+    Parameters
+    ----------
+    train_one : callable
+        Of `rfcompare.training`; takes seed, checkpoint and `options`.
+    output : path
+        The bank.
+    seed, runs : int
+        Seeds from `seed` on.
+    checkpoint, history, snapshots : path, optional
+        Checkpoints (one a seed), table by step, and twelve kernels by step.
+    fields : str, optional
+        A population whose similarity score is followed in the history.
+    layout : path, optional
+        Says what the population's file does not.
+
+    Raises
+    ------
+    InputError
+        Before any training where an output cannot be written or `fields` has no history to go into.
+    """
+    if fields is not None and history is None:
+        raise InputError("expected --history with --fields, got none; name the table that the score goes into")
+    cortex = None if fields is None else open_population(fields, layout=layout)
+    for path in (output, history, snapshots, checkpoint):
+        if path is not None:
+            output_folder(path.parent)
+    results = []
+    for each in range(seed, seed + runs):
+        own = checkpoint
+        if checkpoint is not None and runs > 1:
+            own = checkpoint.with_name(f"{checkpoint.stem}-{each}{checkpoint.suffix}")
+        results.append(train_one(seed=each, checkpoint=own, **options))
+    first = results[0]
+    bank.save(first.bank, output)
+    written = [output]
+    if snapshots is not None:
+        n = first.bank.sizes["unit"]
+        units = np.linspace(0, n - 1, min(FOLLOWED, n)).round().astype(int)
+        save_many({f"step {step}": seen.isel(unit=units) for step, seen in first.snapshots.items()}, snapshots)
+        written.append(snapshots)
+    if history is not None:
+        along = [seen for result in results for seen in result.snapshots.values()]
+        table = training_history(along)
+        if cortex is not None:
+            table = pd.concat([table, score_by_step(along, cortex)], ignore_index=True)
+        write_table(table, history)
+        written.append(history)
+    classes = classify(first.bank)
+    task = f"{first.bank.attrs['task']}: accuracy {first.bank.attrs['accuracy']:.1%}"
+    return Kept(classes, (task, summarize(classes)), tuple(written))
+
+
+def score_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
+    """Rows of a training history: the similarity score of every snapshot, 0 at untrained kernels."""
+    snapshots = list(snapshots)
+    fields = describe_maps(bank.to_signed(cortex))
+    drawn = simulate_null(bank.to_signed(snapshots[-1]), "untrained", n_populations=NULL_POPULATIONS, seed=0)
+    null = describe_maps(drawn)
+    rows = []
+    for seen in snapshots:
+        found = score(fields, describe_maps(bank.to_signed(seen)), null, seed=0)
+        row = {name: seen.attrs[name] for name in ("seed", "step", "kind")}
+        row |= {"source": str(seen.source.values[0]), "n_units": seen.sizes["unit"], "quantity": "similarity_score"}
+        against = f"{cortex.source.values[0]} ({cortex.attrs['kind']}); null: untrained; ceiling: {found.ceiling}"
+        rows.append({**row, "median": found.value, "against": against})
+    return pd.DataFrame(rows)
