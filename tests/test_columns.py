@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -296,27 +298,49 @@ def test_with_on_scatter_both_signs_are_told_apart() -> None:
     assert np.isnan(sign.loc["whole field", "p"]) and "not tested" in sign.loc["whole field", "hypothesis"]
 
 
+EQUAL = {"anchor": 0.5, "on_scatter": 0.3, "off_scatter": 0.3}
+POPULATIONS: dict[str, dict[str, float]] = {
+    # Both signs scatter alike: the sign tests' hypothesis is true.
+    "no ON scatter": EQUAL,
+    # Nothing is ordered over cortex, orientation neither: the position tests' hypothesis is true as well. (With an
+    # orientation map it is not: displacements of neighbors lie along similar axes.)
+    "no ON scatter, no order over cortex": {**EQUAL, "magnification": 1e6, "map_spacing": 1.0},
+    # Orientation has its map but absolute phase has none.
+    "no visuotopy": {**EQUAL, "magnification": 1e6},
+    "defaults": {},
+}
+NULL_TESTS = {
+    "no ON scatter": ("sign",),
+    "no ON scatter, no order over cortex": ("sign", "position"),
+    "no visuotopy": ("absolute phase",),
+}
+
+
 def calibration_rows(runs: int = RUNS) -> list[dict[str, object]]:
     """Rejections of every test on measured maps, with and without what it looks for."""
     rows = []
-    for name, options in (
-        ("no ON scatter, no visuotopy", {"anchor": 0.5, "on_scatter": 0.3, "off_scatter": 0.3, "magnification": 1e6}),
-        ("defaults", {}),
-    ):
+    for name, options in POPULATIONS.items():
         counts: dict[str, int] = {}
         for run in range(runs):
             rng = np.random.default_rng(run)
             # Equal weights: subfields of unequal strength are found with unequal error, which is no scatter of theirs.
-            bank, _ = simulate_treeshrew(seed=run, on_weight=1.0, weight_spread=0.0, **options)  # type: ignore[arg-type]
+            bank, _ = simulate_treeshrew(
+                seed=run,
+                on_weight=1.0,
+                weight_spread=0.0,
+                n_cells=15,
+                field_size=310.0,
+                **options,  # type: ignore[arg-type]
+            )
             fields = split_fields(subfields(bank))
-            table = topology_tests(fields, radius=125.0, n_permutations=199, rng=rng).to_dataframe()
+            table = topology_tests(fields, radius=125.0, n_permutations=99, rng=rng).to_dataframe()
             for _, one in table.iterrows():
                 if np.isfinite(one["p"]):
                     key = f"{one['category']}, {one['shuffle']} shuffled"
                     counts[key] = counts.get(key, 0) + int(one["p"] <= LEVEL)
             signed = rfc.to_signed(bank)
             phase = phase_maps(
-                signed, preferences(bank, signed), patches(signed), radius=125.0, n_permutations=199, rng=rng
+                signed, preferences(bank, signed), patches(signed), radius=125.0, n_permutations=99, rng=rng
             )
             counts["absolute phase"] = counts.get("absolute phase", 0) + int(phase.attrs["p"] <= LEVEL)
         rows += [{"population": name, "test": key, "runs": runs, "rejected": count} for key, count in counts.items()]
@@ -340,11 +364,15 @@ def test_levels_on_measured_maps_are_those_of_the_table() -> None:
 def test_the_committed_table_shows_nominal_levels_and_power() -> None:
     with CALIBRATION.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    null = [row for row in rows if row["population"].startswith("no ON scatter")]
-    assert len(null) >= 10
+    null = [row for row in rows if any(word in row["test"] for word in NULL_TESTS.get(row["population"], ()))]
+    assert len(null) == 4 + 9 + 1
     for row in null:
         assert REJECTIONS[0] <= int(row["rejected"]) <= REJECTIONS[1], row
-    assert all(int(row["rejected"]) >= 0.9 * RUNS for row in rows if row["population"] == "defaults")
+    for row in rows:
+        if row["population"] == "defaults":
+            # ON centers are scattered: that neighbors' lie closer together is the hardest to see with 120 cells.
+            least = 0.6 if row["test"] == "ON-ON, position shuffled" else 0.95
+            assert int(row["rejected"]) >= least * RUNS, row
 
 
 # What the simulator's truth gives back
@@ -603,6 +631,41 @@ def test_too_few_cells_leave_topology_out(shrew: tuple[xr.Dataset, xr.Dataset]) 
     tree = analyze_columns(shrew[0].isel(unit=slice(0, 3)), seed=0)
     assert "topology" not in tree.children
     assert "no field of view with 5 cells" in " ".join(json.loads(tree.attrs["missing"]))
+
+
+def without_pixels(bank: xr.Dataset) -> None:
+    bank["rf"].values[:, :, :, :3] = np.nan
+
+
+def with_dead_units(bank: xr.Dataset) -> None:
+    bank["rf"].values[3], bank["rf"].values[4] = np.nan, 0.0
+
+
+def without_some_preferences(bank: xr.Dataset) -> None:
+    bank["preferred_orientation"].values[5] = np.nan
+
+
+def without_some_positions(bank: xr.Dataset) -> None:
+    bank["cortex_x"].values[::4] = np.nan
+
+
+def with_noise_only(bank: xr.Dataset) -> None:
+    bank["rf"].values[:] = np.random.default_rng(0).normal(size=bank.rf.shape) * bank.noise_sd.values[0]
+
+
+@pytest.mark.parametrize(
+    "change", [without_pixels, with_dead_units, without_some_preferences, without_some_positions, with_noise_only]
+)
+def test_defects_are_worked_around(small: tuple[xr.Dataset, xr.Dataset], change: Callable[[xr.Dataset], None]) -> None:
+    bank = small[0].isel(unit=slice(0, 26)).copy(deep=True)
+    change(bank)
+    tree = analyze_columns(bank, n_permutations=19, n_seeds=1, seed=0)
+    assert "columns" in tree.children
+    words = " ".join(json.loads(tree.attrs["conclusion"]))
+    assert not re.search(r"\b(nan|inf)\b", words)
+    assert ("a Gabor-like column is not supported here" in words) == (change is with_noise_only)
+    if change is with_noise_only:  # no center at all to draw
+        assert len(rfc.figures.cortical_columns(bank, tree).axes) > 10
 
 
 @pytest.mark.parametrize(
