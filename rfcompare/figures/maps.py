@@ -108,7 +108,7 @@ def kernels(
             rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0])
             for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
         )
-        figure = new_figure(width=width, height=each * tallest + 14, axes=axes)
+        figure = new_figure(width=width, height=each * (tallest + 0.7 / min(columns)) + 6, axes=axes)
         panels = np.atleast_1d(figure.subplots(1, len(banks)))
         for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
             tables.append(_draw_tiles(panel, bank, styles[index], plans[index], layouts[index], columns[index]))
