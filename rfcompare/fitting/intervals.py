@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
+from tqdm import tqdm
 
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Solution, prepare, refine, render
@@ -50,7 +51,8 @@ def bootstrap_intervals(
     fitted = render(model, solution.p, solution.linear, maps.grid.x, maps.grid.y)
     scale = np.sqrt(np.nan_to_num(variance))[:, None, None, None]
     draws: dict[str, list[Floats]] = {name: [] for name in estimate}
-    for _ in range(repeats):
+    quiet = None if engine.progress is None else not engine.progress
+    for _ in tqdm(range(repeats), desc=f"bootstrap {model.name}", unit="refit", disable=quiet):
         noisy = (fitted + scale * draw_noise(rng, fitted.shape, acf)) * maps.mask[:, None]
         again, _ = run(model, maps.replaced(noisy), engine)
         for name, (_, values) in values_of(model, again.p, again.linear, maps.grid.unit, joint).items():
