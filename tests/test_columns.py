@@ -310,8 +310,8 @@ POPULATIONS: dict[str, dict[str, float]] = {
     "defaults": {},
 }
 NULL_TESTS = {
-    "no ON scatter": ("sign",),
-    "no ON scatter, no order over cortex": ("sign", "position"),
+    "no ON scatter": ("sign shuffled",),
+    "no ON scatter, no order over cortex": ("sign shuffled", "position shuffled"),
     "no visuotopy": ("absolute phase",),
 }
 
