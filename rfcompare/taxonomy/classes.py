@@ -216,11 +216,12 @@ def _sentence(answers: dict[str, str], numbers: dict[str, Any], unit: str) -> st
     color = _colored(answers, numbers)
     if color:
         parts.append(color)
+    turns = "its contour turns" if answers["profile"] == "first derivative" else "its stripes turn"
     if answers["straightness"] == "straight":
         bend = max(abs(float(numbers["bend_low"])), abs(float(numbers["bend_high"])))
-        parts.append(f"its stripes turn by less than {max(1, round(bend))}°")
+        parts.append(f"{turns} by less than {max(1, round(bend))}°")
     elif answers["straightness"] == "curved":
-        parts.append(f"its stripes turn by {abs(round(float(numbers['bend'])))}°")
+        parts.append(f"{turns} by {abs(round(float(numbers['bend'])))}°")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
