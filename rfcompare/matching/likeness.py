@@ -117,7 +117,7 @@ def like_with_like(
         if QUANTITIES[quantity].source == "map":
             table = describe_maps(bank)
         else:
-            table = describe(fit(bank, "gabor", seed=0, progress=progress))
+            table = describe(fit(bank, "gabor", seed=0, engine="batched", progress=progress))
         values = table[quantity].values.astype(float)
         names = subjects(table)
         finite = np.isfinite(values)

@@ -171,8 +171,11 @@ def study_columns(
         if not compared:
             return ColumnStudy(bank, tree, _beside(network, columns, seed=seed), {}, None)
         sides = {"cells": to_signed(bank), "columns": columns}
-        conv1 = describe(fit(network, "gabor", seed=seed, progress=False))
-        described = {name: describe(fit(side, "gabor", seed=seed, progress=False)) for name, side in sides.items()}
+        conv1 = describe(fit(network, "gabor", seed=seed, engine="batched", progress=False))
+        described = {
+            name: describe(fit(side, "gabor", seed=seed, engine="batched", progress=False))
+            for name, side in sides.items()
+        }
         results = {
             name: compare(kept, conv1, n_permutation=N_PERMUTATIONS, seed=seed)
             for name, one in described.items()

@@ -277,8 +277,10 @@ def fit_population(
     maps = bank if joint else to_signed(bank)
     options = {"model": model, "joint": joint, "seed": seed}
     n = maps.sizes["unit"]
+    # By size alone and not by what is compiled already: the same seed gives the same tables on the same machine.
+    engine = "batched" if n <= PART or model != "gabor" or joint else "compiled"
     if n <= PART or not cache:
-        return fit(maps, model, joint=joint, seed=seed, workers=workers, progress=progress)
+        return fit(maps, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=progress)
     folder = cache_folder() / "fits"
     folder.mkdir(parents=True, exist_ok=True)
     from tqdm import tqdm
@@ -294,7 +296,7 @@ def fit_population(
                 continue
             except InputError:
                 path.unlink()  # a damaged part is fitted again
-        parts.append(fit(part, model, joint=joint, seed=seed, workers=workers, progress=False))
+        parts.append(fit(part, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=False))
         save(parts[-1], path)
     joined = xr.concat(
         parts, "unit", data_vars="minimal", coords="minimal", compat="equals", join="exact", combine_attrs="override"

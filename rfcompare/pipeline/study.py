@@ -303,7 +303,9 @@ def null_descriptors(
         n = n_untrained if name == "untrained" else N_NULL
         drawn = simulate_null(network.signed, name, n_populations=n, seed=stream)
         # The score's own null is fitted too, so that nx and ny stand beside what chance gives.
-        described[name] = describe(fit(drawn, "gabor", seed=0)) if name == FITTED_NULL else describe_maps(drawn)
+        described[name] = (
+            describe(fit(drawn, "gabor", seed=0, engine="batched")) if name == FITTED_NULL else describe_maps(drawn)
+        )
     return described
 
 
