@@ -39,8 +39,8 @@ TEMPERATURE = 0.1
 LEARNING_RATE = 0.002
 WEIGHT_DECAY = 1.0
 INITIAL_SD = 0.003
-"""Small first weights and strong (decoupled) decay: what the photographs teach soon outweighs the initial noise, and the
-noise of single batches, which is as strong at the finest frequencies as anywhere while photographs are not, dies away."""
+"""Small first weights and strong (decoupled) decay: what the photographs teach soon outweighs the initial noise, and
+the noise of single batches, as strong at the finest frequencies as anywhere while photographs are not, dies away."""
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -149,8 +149,8 @@ def train_images(
 ) -> Trained:
     """Train an AlexNet front end (11×11 kernels, stride 4) on photographs without labels.
 
-    Convolution, rectification and 3×3 maximum pooling as in AlexNet, a second, normalized convolution, and a code of 128
-    numbers. The loss is that of SimCLR with views of 64 px.
+    Convolution, rectification and 3×3 maximum pooling as in AlexNet, a second, normalized convolution, and a code of
+    128 numbers. The loss is that of SimCLR with views of 64 px.
 
     Parameters
     ----------
