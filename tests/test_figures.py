@@ -485,7 +485,7 @@ def test_score_stands_between_null_and_ceiling(result: xr.Dataset) -> None:
     for key in ("network", "null", "others"):
         mean = next(line for line in figure.axes[1].lines if line.get_gid() == key)
         assert mean.get_xdata()[0] == pytest.approx(detail["mean"][key])
-    assert figures.caption(figure).startswith("Demonstration: depends on assumed parameters.")
+    assert figures.caption(figure).startswith("Demonstration: depends on assumed parameters (net).")
 
 
 def test_untested_score_is_refused(cortex: xr.Dataset, network: xr.Dataset) -> None:

@@ -171,7 +171,7 @@ def _draw_scores(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         else:
             axes.text(0.5, position, "undefined", fontsize=SMALL, ha="center", va="center")
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, -0.3), max(high, 1.3))
+    axes.set_xlim(min(low, -0.3), max(high, 1.45))
     axes.set_ylim(len(rows) - 0.4, -0.75)
     axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
     axes.tick_params(axis="y", length=0)
@@ -242,7 +242,9 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     above.plot(rank, ordered["score"], linestyle="none", marker="o", markersize=1.8, color="black", gid="multiverse")
     finite = ordered["score"][np.isfinite(ordered["score"])]
     if not finite.empty:
-        above.set_ylim(min(-0.1, finite.min() - 0.1), max(1.1, finite.max() + 0.1))
+        low = np.nanmin([finite.min(), *ordered.get("ci_low", finite)])
+        high = np.nanmax([finite.max(), *ordered.get("ci_high", finite)])
+        above.set_ylim(min(-0.1, low - 0.1), max(1.1, high + 0.1))
     above.set_ylabel("similarity score")
     above.tick_params(labelbottom=False)
     letter(above, "c")
@@ -313,11 +315,12 @@ def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None) ->
             text += f", 95 % interval for these cells only {row['cells_low']:.2f} to {row['cells_high']:.2f} (dotted)"
         text += f"; null {row['null_name'].replace('_', ' ')}, ceiling {row['ceiling_kind']}"
         if np.isfinite(row.get("p", np.nan)):
-            text += f"; {row['hypothesis']}: p = {row['p']:.2g}, smallest possible {row['p_smallest']:.2g}"
+            text += f"; null hypothesis “{row['hypothesis']}”: p = {row['p']:.2g}, smallest possible {row['p_smallest']:.2g}"
         if row["verdict"]:
             text += f"; {row['verdict']}"
         lines.append(text)
-    head = "Demonstration: depends on assumed parameters. " if "simulated" in _kinds(rows) else ""
+    simulated = [row["name"] for row in rows if "simulated" in _kinds([row])]
+    head = f"Demonstration: depends on assumed parameters ({'; '.join(simulated)}). " if simulated else ""
     text = (
         f"{head}(a) Similarity score (mean D null − mean D network)/(mean D null − mean D other animals): 0 = no "
         "nearer than the null, 1 = as near as another animal; diamond, score; small dots, held-out animals; line, 95 % "
