@@ -315,7 +315,8 @@ def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None) ->
             text += f", 95 % interval for these cells only {row['cells_low']:.2f} to {row['cells_high']:.2f} (dotted)"
         text += f"; null {row['null_name'].replace('_', ' ')}, ceiling {row['ceiling_kind']}"
         if np.isfinite(row.get("p", np.nan)):
-            text += f"; null hypothesis “{row['hypothesis']}”: p = {row['p']:.2g}, smallest possible {row['p_smallest']:.2g}"
+            text += f"; null hypothesis “{row['hypothesis']}”: p = {row['p']:.2g}"
+            text += f", smallest possible {row['p_smallest']:.2g}"
         if row["verdict"]:
             text += f"; {row['verdict']}"
         lines.append(text)
