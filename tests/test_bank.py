@@ -239,9 +239,13 @@ def test_on_minus_off_keeps_dominance_and_drops_baselines() -> None:
 def test_noise_of_a_difference_adds_up() -> None:
     rng = np.random.default_rng(0)
     bank = rfc.make_bank(
-        rng.normal(size=(3, 2, 40, 40)), channel=("on", "off"), kind="simulated", noise_sd=np.ones(3), noise_acf=np.ones((3, 2, 1, 1)),
+        rng.normal(size=(3, 2, 40, 40)),
+        channel=("on", "off"),
+        kind="simulated",
+        noise_sd=np.ones(3),
+        noise_acf=np.ones((3, 2, 1, 1)),
         half=rng.normal(size=(2, 3, 2, 40, 40)),
-    )  # fmt: skip
+    )
     signed = rfc.to_signed(bank)
     # sqrt(1² + 1²); the sample SD of 1,600 normals is within 3·σ/√(2·1600) of it
     assert signed.noise_sd.values == pytest.approx(np.sqrt(2))

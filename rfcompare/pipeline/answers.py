@@ -20,6 +20,7 @@ from rfcompare.errors import InputError
 from rfcompare.pipeline.population import Population, prepare
 from rfcompare.pipeline.study import BETWEEN, N_UNTRAINED, claim_table, named, null_descriptors, published_table
 from rfcompare.pipeline.tables import result_table
+from rfcompare.simulation.nulls import NULLS
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Answers:
             rest = ", ".join(f"{row.cortex} ({row.kind_a}) {row.score:.2f}, {row.apart}" for row in others.itertuples())
             said.append(
                 f"{network} ({first['kind_b']}) is nearest to {first['cortex']} ({first['kind_a']}): score "
-                f"{first['score']:.2f} (0 = {first['null_name'].replace('_', ' ')}, 1 = {first['ceiling_kind']})"
+                f"{first['score']:.2f} (0 = {NULLS[first['null_name']].title}, 1 = {first['ceiling_kind']})"
                 + (f"; then {rest}" if rest else "")
             )
         kinds = {str(kind) for kind in self.nearest["kind_a"]}

@@ -20,7 +20,7 @@ from rfcompare.pipeline.study import BETWEEN, FITTED_NULL, Study
 from rfcompare.pipeline.tables import load_many
 from rfcompare.simulation.nulls import NULLS
 from rfcompare.sources.reference import path_of
-from rfcompare.taxonomy import survey
+from rfcompare.taxonomy import classify, survey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,10 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _kernels(study: Study) -> Inputs:
-    return (study.network.bank, study.cortex.bank), {}
+    table = classify(study.network.bank, progress=False)
+    # Rendering fixes the profile of a parametric bank, so that one is sorted by band.
+    classes = table["band" if study.network.kind == "parametric" else "profile"].tolist()
+    return (study.network.bank, study.cortex.bank), {"classes": [classes, None]}
 
 
 def _fits(study: Study) -> Inputs:
