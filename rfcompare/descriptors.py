@@ -8,6 +8,8 @@ and the spectrum of what is left is summed up. Definitions and units stand in `r
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -198,10 +200,13 @@ def _model_free(dataset: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     dx, dy = pitch(dataset)
     padded = _padded_length(maps.shape)
     step = max(1, CHUNK_VALUES // padded**2)
-    for start in range(0, usable.size, step):
-        chosen = usable[start : start + step]
-        for name, numbers in describe_arrays(maps[chosen], dx=dx, dy=dy, padded=padded).items():
-            result[name][chosen] = numbers
+    chunks = [usable[start : start + step] for start in range(0, usable.size, step)]
+    # Transforms and sums release the interpreter's lock; every chunk is computed alone, so threads change no number.
+    with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1) or 1) as pool:
+        tables = pool.map(lambda chosen: describe_arrays(maps[chosen], dx=dx, dy=dy, padded=padded), chunks)
+        for chosen, table in zip(chunks, tables, strict=True):
+            for name, numbers in table.items():
+                result[name][chosen] = numbers
     return result
 
 

@@ -167,6 +167,9 @@ def bad_units(bank: xr.Dataset) -> list[str]:
     ['', 'flat', 'not measured']
     """
     data = np.asarray(bank.rf.values)
+    if np.isfinite(data.min(initial=0)) and np.isfinite(data.max(initial=0)):
+        varies = np.not_equal(data.min((-2, -1)), data.max((-2, -1))).reshape(data.shape[0], -1).any(1)
+        return ["" if some else "flat" for some in varies]
     values = data.reshape(data.shape[0], -1)
     measured = ~np.isnan(values)
     infinite = np.isinf(values).any(1)

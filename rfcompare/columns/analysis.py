@@ -268,7 +268,9 @@ def _with_positions(
         n_seeds=n_seeds,
         rng=averages_rng,
     )
-    r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
+    r2 = np.asarray(
+        fit(averages, "gabor", seed=0, engine="batched", progress=False).r2.values, dtype=np.float64
+    ).reshape(-1)
     parts["growth"] = growth_table(averages, r2)
     sentences += column_sentences(columns, parts["growth"])
     return parts, sentences, missing

@@ -35,9 +35,10 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _kernels(study: Study) -> Inputs:
-    table = classify(study.network.bank, progress=False)
-    # Rendering fixes the profile of a parametric bank, so that one is sorted by band.
-    classes = table["band" if study.network.kind == "parametric" else "profile"].tolist()
+    if study.network.kind == "parametric":  # rendering fixes the profile, so that one is sorted by band alone
+        classes = np.where(study.network.descriptors.low_pass.values, "low-pass", "band-pass").tolist()
+    else:
+        classes = classify(study.network.bank, progress=False)["profile"].tolist()
     return (study.network.bank, study.cortex.bank), {"classes": [classes, None]}
 
 
@@ -104,7 +105,8 @@ def _training(study: Study) -> Inputs:
 
 
 def _columns(study: Study) -> Inputs:
-    found = study_columns(study.cortex.bank, kernels=study.network.bank, seed=int(study.options.get("seed", 0)))
+    seed = int(study.options.get("seed", 0))
+    found = study_columns(study.cortex.bank, kernels=study.network.bank, compared=False, seed=seed)
     return (found.bank, found.tree, found.beside), {}
 
 

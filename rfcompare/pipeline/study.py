@@ -41,6 +41,9 @@ N_NULL = 20
 FITTED_NULL = "spectrum_noise"
 """The null whose Gabor parameters are fitted as well: the one that is the score's zero."""
 
+N_FITTED = 5
+"""Populations of it that are fitted."""
+
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
 
@@ -210,7 +213,7 @@ class Study:
         """Write every table as CSV into a folder that is made where it does not exist."""
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for name, table in {**self.tables(), **self.likeness_tables()}.items():
+        for name, table in {**self.tables(), **(self.likeness_tables() if self.options["full"] else {})}.items():
             written.append(folder / f"{name}.csv")
             write_table(table, written[-1])
         return written
@@ -302,10 +305,9 @@ def null_descriptors(
     for name, stream in zip(bar, generator.spawn(len(NULLS)), strict=True):
         n = n_untrained if name == "untrained" else N_NULL
         drawn = simulate_null(network.signed, name, n_populations=n, seed=stream)
-        # The score's own null is fitted too, so that nx and ny stand beside what chance gives.
-        described[name] = (
-            describe(fit(drawn, "gabor", seed=0, engine="batched")) if name == FITTED_NULL else describe_maps(drawn)
-        )
+        described[name] = describe_maps(drawn)
+        if name == FITTED_NULL:
+            described[name] = _with_gabors(described[name], drawn)
     return described
 
 
@@ -326,6 +328,22 @@ def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.Da
     if cortex is not None:
         copy.insert(1, "cortex", cortex)
     return copy
+
+
+def _with_gabors(described: xr.Dataset, null: xr.Dataset) -> xr.Dataset:
+    """Descriptors of a null with those of fitted Gabors for its first populations, NaN for the others.
+
+    So nx and ny stand beside what chance gives, at the cost of a few fits and not of all.
+    """
+    subjects = null.subject.values.astype(str)
+    first = np.flatnonzero(np.isin(subjects, np.unique(subjects)[:N_FITTED]))
+    fitted = describe(fit(null.isel(unit=first), "gabor", seed=0, engine="batched", progress=False))
+    added = {}
+    for name in set(fitted.data_vars) - set(described.data_vars) - {"low_pass"}:
+        values = np.full(described.sizes["unit"], np.nan)
+        values[first] = fitted[name].values
+        added[str(name)] = ("unit", values)
+    return described.assign(added)
 
 
 class _Steps:
