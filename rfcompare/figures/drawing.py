@@ -22,6 +22,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.bank import write_beside
@@ -361,12 +362,28 @@ def laid_out(figure: Figure) -> Iterator[None]:
     'PlaceHolderLayoutEngine'
     """
     engine = figure.get_layout_engine()
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if isinstance(engine, PlaceHolderLayoutEngine):  # frozen before
+        yield
+        return
+    freeze(figure)
     try:
         yield
     finally:
         figure.set_layout_engine(engine)
+
+
+def freeze(figure: Figure) -> None:
+    """Lay a figure out for good: what is added to it later moves nothing.
+
+    Examples
+    --------
+    >>> figure = new_figure(height=50)
+    >>> freeze(figure)
+    >>> type(figure.get_layout_engine()).__name__
+    'PlaceHolderLayoutEngine'
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 @dataclass(frozen=True)

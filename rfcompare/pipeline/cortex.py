@@ -21,7 +21,7 @@ from rfcompare.comparison import compare, make_space
 from rfcompare.comparison.energy import energy_distance
 from rfcompare.descriptors import describe
 from rfcompare.fitting import fit
-from rfcompare.matching import apply_transform, match
+from rfcompare.matching import Search, apply_transform, match
 from rfcompare.pipeline.population import open_population
 from rfcompare.pipeline.tables import output_folder, result_table, write_table
 from rfcompare.simulation import simulate_treeshrew
@@ -43,6 +43,9 @@ GRID_NAME = "treeshrew-columns-grid"
 """The shipped table of `assumption_grid`."""
 
 SPACES = ("model_free", "gabor_form")
+
+COLUMN_SEARCH = Search(rotation_step=5.0, scale_step=0.25)
+"""Twice the steps of `rfcompare.match`, for kernels and null alike, since a column is drawn and not counted."""
 
 N_PERMUTATIONS = 999
 """Labelings of every test between columns, cells and kernels."""
@@ -301,7 +304,7 @@ def _nearer_sentence(row: pd.Series) -> str:
 
 
 def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Dataset:
-    found = match(network, columns, seed=seed, progress=False)
+    found = match(network, columns, search=COLUMN_SEARCH, seed=seed, progress=False)
     laid, names = [], []
     for unit in columns.unit.values:
         best = str(found.best_unit.sel(unit_b=unit).item())

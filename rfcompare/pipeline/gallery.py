@@ -14,6 +14,7 @@ import xarray as xr
 from rfcompare import figures
 from rfcompare.comparison import published
 from rfcompare.errors import InputError
+from rfcompare.figures.drawing import freeze
 from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
 from rfcompare.pipeline.study import BETWEEN, FITTED_NULL, Study
@@ -201,5 +202,7 @@ def write_figures(
                 raise
             left_out.append(f"{name}: {error}")
             continue
+        with figures.style():
+            freeze(drawn[name])  # it is saved, and then embedded in a page: one layout serves both
         written += figures.save(drawn[name], name, folder)
     return drawn, written, left_out
