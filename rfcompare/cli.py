@@ -96,6 +96,27 @@ def kernel_options(command: Command) -> Command:
     return command
 
 
+def selection_option(command: Command) -> Command:
+    """The one selection line."""
+    return click.option(
+        "--min-r2",
+        type=click.FloatRange(0, 1),
+        help="Selection on both sides for the per-descriptor rows; never for the score.",
+    )(command)
+
+
+def side_options(command: Command) -> Command:
+    """The two sides of a comparison, and how to read them."""
+    for option in (
+        kernel_options,
+        field_options,
+        click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels."),
+        click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields."),
+    ):
+        command = option(command)
+    return command
+
+
 def seed_option(command: Command) -> Command:
     """The seed of everything that is drawn."""
     return click.option(
@@ -170,11 +191,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 )
 @field_options
 @kernel_options
-@click.option(
-    "--min-r2",
-    type=click.FloatRange(0, 1),
-    help="Selection on both sides for the per-descriptor rows; never for the score.",
-)
+@selection_option
 @seed_option
 @click.option(
     "--scores", type=click.Path(path_type=Path), help="Keep the similarity scores for the figure of the scores."
@@ -215,15 +232,8 @@ def compare(
 
 
 @main.command()
-@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
-@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
-@field_options
-@kernel_options
-@click.option(
-    "--min-r2",
-    type=click.FloatRange(0, 1),
-    help="Selection on both sides for the per-descriptor rows; never for the score.",
-)
+@side_options
+@selection_option
 @click.option(
     "--full", is_flag=True, help="Add what takes minutes: survey, matches and training figures of these populations."
 )
@@ -264,10 +274,7 @@ def report(
 
 @main.command()
 @click.argument("name")
-@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
-@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
-@field_options
-@kernel_options
+@side_options
 @click.option(
     "--width", type=click.Choice(["single", "double"]), help="Journal width, 89 or 183 mm; default: the figure's own."
 )
@@ -322,10 +329,7 @@ def fetch(name: str | None, output: Path | None) -> None:
 
 
 @main.command()
-@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
-@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels.")
-@field_options
-@kernel_options
+@side_options
 @click.option(
     "--assumed-deg-per-px",
     type=float,

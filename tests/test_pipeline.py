@@ -206,3 +206,45 @@ def test_real_kernels_reach_the_measured_quality(shared_data: Path) -> None:
     assert (r2 > 0.7).sum() >= 92  # 94 to 95 were measured with a prototype
     assert np.median(r2) >= 0.945  # 0.951
     assert "on a bound" in pipeline.fits_sentence(side.fits)
+
+
+def test_several_networks_and_cortices_are_answered_together(tmp_path: Path) -> None:
+    for name, seed in (("near", 0), ("far", 1), ("kernels", 2)):
+        bank, _ = rfc.simulation.simulate_population(
+            n=40,
+            size=13,
+            seed=seed,
+            snr=3.0,
+            median={"nx": 1.0, "ny": 1.0} if name == "far" else {"nx": 0.3, "ny": 0.3},
+        )
+        rfc.save(bank, tmp_path / f"{name}.nc")
+    answers = pipeline.answer(
+        [f"near={tmp_path / 'near.nc'}", f"far={tmp_path / 'far.nc'}"],
+        [f"network={tmp_path / 'kernels.nc'}"],
+        n_untrained=N_UNTRAINED,
+    )
+    assert list(answers.results) == ["network – near", "network – far"]
+    # the kernels are drawn from the same distribution as the near cortex
+    assert answers.nearest["cortex"].tolist() == ["near", "far"]
+    assert answers.sentences()[0].startswith("network (simulated) is nearest to near (simulated)")
+    assert {"network", "cortex", "quantity"} <= set(answers.tables()["results"])
+    pipeline.save_many(answers.scores(), tmp_path / "scores.h5")
+    back = pipeline.load_many(tmp_path / "scores.h5")
+    assert list(back) == list(answers.results)
+    for pair, kept in back.items():
+        assert float(kept.effect[0]) == float(answers.scores()[pair].effect[0])
+
+
+def test_two_populations_of_one_name_are_refused() -> None:
+    with pytest.raises(rfc.InputError, match="NAME=POPULATION"):
+        pipeline.answer(["reference:treeshrew-simulated", "reference:treeshrew-simulated"], ["reference:alexnet"])
+
+
+def test_the_null_that_is_fitted_leaves_the_others_as_they_are() -> None:
+    side = pipeline.prepare(population(12))
+    nulls = pipeline.null_descriptors(side, n_untrained=2)
+    fitted = nulls["spectrum_noise"]
+    n = 5 * 12  # five populations of as many units as the network
+    assert np.isfinite(fitted.nx.values[:n]).all() and np.isnan(fitted.nx.values[n:]).all()
+    assert np.isfinite(fitted.centroid_cycles.values).all()
+    assert "nx" not in nulls["untrained"]

@@ -154,9 +154,9 @@ class Study:
         value = float(row.effect)
         note = str(row.note.item())
         if not str(self.results.attrs.get("headline_null", "")):
-            return f"{opening}the similarity of {sides} is {NOT_TESTED}"
+            return f"{opening}the similarity of {sides} is {NOT_TESTED}."
         if not np.isfinite(value):
-            return f"{opening}the similarity score of {sides} is undefined ({note})"
+            return f"{opening}the similarity score of {sides} is undefined ({note})."
         low, high, animals = float(row.ci_low), float(row.ci_high), int(row.n_subjects_a)
         if np.isfinite(low):
             interval = f"95 % interval {low:.2f} to {high:.2f} over {animals} animals"
@@ -174,7 +174,7 @@ class Study:
             if np.isfinite(p)
             else ""
         )
-        return f"{opening}similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})"
+        return f"{opening}similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})."
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by file name."""
