@@ -264,6 +264,7 @@ def report(
         result=study.results,
         answer=study.answer(),
         figures=drawn,
+        tables=study.page_tables(),
         manifest=study.manifest(),
         warnings=[*study.warnings(), *(f"figure left out, {why}" for why in left_out)],
     )

@@ -23,6 +23,7 @@ from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
+from rfcompare.sources.reference import path_of
 
 BETWEEN = " – "
 """What stands between a network's and a cortex's name."""
@@ -189,6 +190,14 @@ class Study:
             "fields_descriptors": descriptor_table(self.cortex.descriptors),
             "kernels_descriptors": descriptor_table(self.network.descriptors),
         }
+
+    def page_tables(self) -> dict[str, pd.DataFrame]:
+        """What the page shows below the results; beside the embedded populations also what real ones gave."""
+        tables = self.tables()
+        shown = {name: tables[name] for name in ("differences", "published", "published_claims", "multiverse")}
+        if self.embedded:
+            shown["real_networks_and_recordings"] = pd.read_csv(path_of("scores-nearest"), comment="#")
+        return shown
 
     def likeness_tables(self) -> dict[str, pd.DataFrame]:
         """Like with like, and the score over what a kernel's pixel is assumed to be in degrees.
