@@ -137,6 +137,12 @@ def test_tables_hold_kind_units_and_every_unit(study: pipeline.Study, tmp_path: 
     assert unit and fits[unit[0]].to_numpy() == pytest.approx(study.cortex.fits.frequency.values, rel=ROUNDING)
 
 
+def test_every_table_says_of_what_kind_its_populations_are(study: pipeline.Study) -> None:
+    for name, table in {**study.tables(), **study.likeness_tables()}.items():
+        said = [column for column in table if column.startswith("kind")]
+        assert said and set(table[said[-1]]) == {"simulated"}, name  # the published cells, kind_a, are measured
+
+
 def test_the_same_seed_gives_the_same_tables_byte_for_byte(study: pipeline.Study, tmp_path: Path) -> None:
     again = pipeline.Study.make(population(40), population(30, seed=1), n_untrained=N_UNTRAINED)
     study.write_tables(tmp_path / "a")

@@ -131,12 +131,14 @@ def answer(
         nearest.insert(0, "network", name)
         tables["nearest"].append(nearest)
         for key, result in found.items():
-            tables["differences"].append(named(difference_table(result), name, key))
+            kinds = {"kind_a": cortices[key].kind, "kind_b": network.kind}
+            tables["differences"].append(named(difference_table(result).assign(**kinds), name, key))
         tables["published"].append(named(published_table(network, nulls, seed=seed), name))
         tables["claims"].append(named(claim_table(network), name))
         if universe.empty:
             key, cortex = next(iter(cortices.items()))
-            universe = named(multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed), name, key)
+            found_here = multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed)
+            universe = named(found_here.assign(kind_a=cortex.kind, kind_b=network.kind), name, key)
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     return Answers(networks, cortices, results, **joined, multiverse=universe)
 

@@ -178,11 +178,12 @@ class Study:
         return f"{opening}similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})."
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Every table of the report by file name."""
+        """Every table of the report by file name; each says of what kind its populations are."""
+        sides = {"kind_a": self.cortex.kind, "kind_b": self.network.kind}
         return {
             "results": result_table(self.results),
-            "differences": difference_table(self.results),
-            "multiverse": self.multiverse,
+            "differences": difference_table(self.results).assign(**sides),
+            "multiverse": self.multiverse.assign(**sides),
             "published": published_table(self.network, self.nulls, seed=int(self.options["seed"])),
             "published_claims": claim_table(self.network),
             "fields_fits": fit_table(self.cortex.fits),
@@ -327,7 +328,8 @@ def published_table(network: Population, nulls: Mapping[str, xr.Dataset], *, see
 
 def claim_table(network: Population) -> pd.DataFrame:
     """What Ringach 2002 found of ICA and sparse coding, asked of a population, a row a claim."""
-    return pd.DataFrame(ringach_claims(network.descriptors)).T.rename_axis("claim").reset_index()
+    claims = pd.DataFrame(ringach_claims(network.descriptors)).T.infer_objects().rename_axis("claim").reset_index()
+    return claims.assign(kind=network.kind)
 
 
 def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.DataFrame:
