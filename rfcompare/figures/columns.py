@@ -448,7 +448,8 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
         one = beside.isel(unit=row)
         draw_map(panels[0, place], one.rf.values, extent=extent)
         draw_map(panels[1, place], one.kernel.values, extent=extent)
-        panels[0, place].set_title(f"similarity {float(one.similarity):.2f}", fontsize=SMALL)
+        # A similarity is never shown alone: beside it stands what noise reaches over the same transforms.
+        panels[0, place].set_title(f"{float(one.similarity):.2f}, chance {float(one.chance):.2f}", fontsize=SMALL)
         panels[1, place].set_title(f"kernel {one.kernel_name.item()}", fontsize=SMALL)
     panels[0, 0].set_ylabel("Column")
     panels[1, 0].set_ylabel("Best kernel")
@@ -505,6 +506,14 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
     return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
+def _ceiling_text(beside: xr.Dataset) -> str:
+    """The ceiling of the columns' similarity, or that there is none."""
+    ceiling = beside["ceiling"].values if "ceiling" in beside else np.array([np.nan])
+    if not np.isfinite(ceiling).any():
+        return "no ceiling is known, since the averages have no halves"
+    return f"from halves, a noiseless model could reach {np.nanmedian(ceiling):.2f}"
+
+
 def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: int) -> str:
     about = tree.attrs
     columns = tree["columns"].to_dataset()
@@ -528,7 +537,8 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
         chance = float(np.nanmedian(beside.chance))
         text += (
             f"i, Columns above the kernel of {beside.attrs['kernels']} ({beside.attrs['kind_kernels']}) that matches "
-            f"best after shift, rotation, scale and sign; noise with the kernels' spectra reaches {chance:.2f}. "
+            "best after shift, rotation, scale and sign, with their correlation and what noise with the kernels' spectra "
+            f"reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
         )
     text += " ".join(json.loads(str(about["conclusion"])))
     missing = json.loads(str(about["missing"]))

@@ -317,6 +317,7 @@ def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Datase
     beside["kernel"] = (("unit", "y", "x"), np.stack(laid))
     beside["similarity"] = ("unit", found.best.values)
     beside["chance"] = ("unit", found.chance.values)
+    beside["ceiling"] = ("unit", found.ceiling.values)
     beside["kernel_name"] = ("unit", np.array(names, dtype=object))
     kernels = {str(name) for name in network.source.values} - {""}
     return beside.assign_attrs(kernels=", ".join(sorted(kernels)), kind_kernels=str(network.attrs["kind"]))
