@@ -9,7 +9,6 @@ from rfcompare.pipeline.answers import Answers, answer
 from rfcompare.pipeline.gallery import IN_REPORT, chosen_figures, draw, in_report, known_figures, write_figures
 from rfcompare.pipeline.population import (
     Population,
-    cache_folder,
     fit_population,
     fits_sentence,
     open_population,
@@ -34,7 +33,6 @@ __all__ = [
     "Study",
     "alexnet_table",
     "answer",
-    "cache_folder",
     "chosen_figures",
     "descriptor_table",
     "draw",

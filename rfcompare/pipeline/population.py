@@ -29,6 +29,8 @@ from rfcompare.errors import InputError
 from rfcompare.fitting import fit
 from rfcompare.quantities import kinds
 from rfcompare.sources import load_kernels, open_fields
+from rfcompare.sources.kernels import sha256_of
+from rfcompare.sources.remote import cache_folder
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
@@ -88,8 +90,7 @@ class Population:
         recorded = str(self.bank.attrs.get("sha256", ""))
         if recorded or not Path(self.name).is_file():
             return recorded
-        with Path(self.name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(Path(self.name))
 
     def sentence(self) -> str:
         """What the population is, in one line for the terminal, the page and the captions.
@@ -227,16 +228,10 @@ def prepare(
 
 def _bank_of_fits(fits: xr.Dataset) -> xr.Dataset:
     """The signed bank that travels inside fits."""
-    names = ("rf", "color_direction", "rank_one_share", "luminance_share", "polarity_known", "discarded", "overlap")
+    color = ("color_direction", "rank_one_share", "luminance_share", "polarity_known")
+    names = ("rf", *color, "discarded", "overlap", "noise_sd", "r2_original", "rank_one_share_original")
     attrs = inherit(fits, "bank")
     return check(fits[[name for name in names if name in fits]].assign_attrs(attrs))
-
-
-def cache_folder() -> Path:
-    """Where fits are kept: ``$RFCOMPARE_CACHE`` or the user's cache folder."""
-    import pooch
-
-    return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
 
 
 def fit_population(

@@ -18,7 +18,7 @@ def is_address(text: str) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept; the environment variable ``RFCOMPARE_CACHE`` names another place."""
+    """Where downloads and fits are kept; the environment variable ``RFCOMPARE_CACHE`` names another place."""
     import pooch
 
     return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
