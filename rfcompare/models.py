@@ -11,8 +11,10 @@ y up and angles anticlockwise, over the Python array API: the same lines run on 
 Adding a model
 --------------
 Subclass `Model`, give it a name, its `Parameter` s and linear terms, write `evaluate` (basis functions and their
-derivatives) and `starts`, override `canonical` if one map has several parameter vectors, and list an instance in
-`MODELS`. The engines, standard errors, statuses and model selection need nothing else.
+derivatives) and `starts`, override `spread` where what is plausible of one parameter depends on another and `canonical`
+if one map has several parameter vectors, and list an instance in `MODELS`. Standard errors, statuses, model selection
+and the engine that starts at once need nothing else; the compiled one has a seam of its own, in
+``fitting/compiled/shapes.py``.
 
 Examples
 --------
@@ -116,6 +118,9 @@ class Model(ABC):
         The basis functions' amplitudes, without the offset that every model has.
     nested : str or None
         A model with fewer parameters whose fits are the starts of this one (through `extend`).
+    keep : int
+        How many of the starts that explain most are refined for every map by the engine that starts at once; the others
+        too where the outcome is doubtful.
     """
 
     name: str
@@ -123,6 +128,7 @@ class Model(ABC):
     parameters: tuple[Parameter, ...]
     linear: tuple[str, ...]
     nested: str | None = None
+    keep: int = 8
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -157,6 +163,33 @@ class Model(ABC):
     def extend(self, p: Array, size: float) -> Array:
         """Starts (n, starts, parameters) from fits (n, parameters) of the nested model, for maps of `size` pixels."""
         raise TypeError(f"{self.name} has no nested model")
+
+    def spread(self, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Parameters that fill the range of plausible maps as evenly as `points` fill the unit cube.
+
+        Parameters
+        ----------
+        points : (n, parameters) array
+            Between 0 and 1.
+        x, y : (width,) and (height,) arrays
+            Pixel positions.
+
+        Returns
+        -------
+        (n, parameters) array
+            The center anywhere in the map, any direction, SDs from 0.06 to 0.4 of its longer side.
+        """
+        size = float(max(len(x), len(y)))
+        table = {
+            "x": (float(x[0]), float(x[-1])),
+            "y": (float(y[0]), float(y[-1])),
+            "angle": (0.0, math.pi),
+            "frequency": (0.3 / size, MAX_FREQUENCY),
+            "log_length": (math.log(max(0.06 * size, 0.5)), math.log(max(0.4 * size, 1.0))),
+            "curvature": (-2.0 / size, 2.0 / size),
+        }
+        limits = np.array([table[parameter.link] for parameter in self.parameters])
+        return np.asarray(limits[:, 0] + points * (limits[:, 1] - limits[:, 0]))
 
     def bounds(self, x: Array, y: Array) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the nonlinear parameters on pixel positions x, y.
@@ -318,6 +351,12 @@ class DifferenceOfGaussians(Model):
         ]
         return _stack_starts(xp, rows, summary.x)
 
+    def spread(self, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The surround 1.15 to 2.9 times as wide as the center."""
+        p = super().spread(points, x, y)
+        p[:, 3] = p[:, 2] + math.log(1.15) + points[:, 3] * math.log(2.5)
+        return p
+
     def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
         """The narrower Gaussian is the center."""
         xp = array_api_compat.array_namespace(p)
@@ -437,6 +476,7 @@ class Gabor(Model):
             self.parameters += (Parameter("curvature", "curvature"),)
         self.linear = ("even", "odd")
         self.nested = "gabor" if free or curved else None
+        self.keep = 4
 
     def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
         """The even and the odd part."""
@@ -502,6 +542,14 @@ class Gabor(Model):
             for quarter in range(4)
         ]
         return _stack_starts(xp, rows, summary.x)
+
+    def spread(self, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Frequencies in octaves, and SDs of 0.1 to 1 cycle, at most half the map."""
+        size, p = float(max(len(x), len(y))), super().spread(points, x, y)
+        low = 0.3 / size
+        p[:, 3] = low * (MAX_FREQUENCY / low) ** points[:, 3]
+        p[:, 4:6] = np.log(np.clip(0.1 * 10 ** points[:, 4:6] / p[:, 3:4], 0.5, max(0.5 * size, 1.0)))
+        return p
 
     def extend(self, p: Array, size: float) -> Array:
         """The plain Gabor, and the envelope turned or the stripes bent to either side."""

@@ -6,8 +6,6 @@ the calibration that ``pytest -m calibration`` runs.
 
 import csv
 import datetime
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -226,15 +224,6 @@ def test_a_diverging_amplitude_is_flagged_and_its_peak_is_not() -> None:
     assert float(fits.amplitude.squeeze()) > 10 and float(fits.peak.squeeze()) == pytest.approx(1, abs=0.02)
 
 
-def test_two_equal_minima_are_told() -> None:
-    # Two equal blobs: a blob model fits either one as well as the other.
-    two = gabor_map((21, 21), frequency=0, phase=0, x0=-6, sigma_x=1.5, sigma_y=1.5)
-    two = two + two[:, ::-1] + 0.003 * np.random.default_rng(0).normal(size=two.shape)
-    noisy = np.stack([two, gabor_map()])
-    words = rfc.fit(gabor_bank(noisy), "gaussian_isotropic", seed=0).status.values
-    assert "several equal minima" in str(words[0])
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Known failures of other tools
 
@@ -430,54 +419,6 @@ def test_the_bootstrap_covers_where_standard_errors_do_not() -> None:
     # The full calibration: 62 % by standard errors and 97 % by the bootstrap; 0.95 − 3·√(0.95·0.05/30) = 0.83.
     assert by_bootstrap.mean() >= 0.83 and by_se.mean() < 0.83
     assert np.mean(warned) > 0.85
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Engines
-
-
-def test_the_engines_agree() -> None:
-    """The compiled engine and the batched one, held against each other within a tenth of a standard error."""
-    rng = np.random.default_rng(8)
-    p, linear = draw_gabors(11, 150, rng)
-    maps = map_of(MODELS["gabor"], p, linear, *axes(11))[:, 0] + rng.normal(0, np.sqrt(1 / 5), (150, 11, 11))
-    maps[3, 2:4, 5] = np.nan
-    bank = gabor_bank(maps)
-    batched, compiled = (rfc.fit(bank, seed=0, engine=engine) for engine in ("batched", "compiled"))
-    assert compiled.attrs["engine"].startswith("compiled") and batched.attrs["engine"].startswith("batched")
-    same = np.abs(batched.r2 - compiled.r2).values < SAME_COST * (1 - batched.r2.values)
-    assert same.mean() >= 0.98
-    sure = same & (batched.status.values == "converged")
-    assert sure.sum() > 50
-    for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset"):
-        off = (batched[name] - compiled[name]).values.reshape(150)
-        period = {"orientation": 180.0, "phase": 360.0}.get(name)
-        off = off if period is None else (off + period / 2) % period - period / 2
-        error = compiled[f"{name}_se"].values.reshape(150)
-        assert (np.abs(off[sure]) < 0.1 * error[sure]).all(), name
-        np.testing.assert_allclose(batched[f"{name}_se"].values.reshape(150)[sure], error[sure], rtol=0.05)
-
-
-def test_workers_and_torch_give_the_same_fits() -> None:
-    rng = np.random.default_rng(9)
-    bank = gabor_bank(rng.normal(size=(40, 7, 8)) + np.stack([gabor_map((7, 8))] * 40))
-    alone = rfc.fit(bank, "gaussian", seed=0, engine="batched")
-    xr.testing.assert_equal(alone, rfc.fit(bank, "gaussian", seed=0, engine="batched", workers=2))
-    pytest.importorskip("torch")
-    torch = rfc.fit(bank, "gaussian", seed=0, device="cpu")
-    assert torch.attrs["engine"] == "batched (torch, cpu)"
-    np.testing.assert_allclose(torch.r2, alone.r2, atol=1e-6)
-
-
-def test_a_small_job_loads_neither_torch_nor_numba() -> None:
-    code = (
-        "import sys, numpy as np, rfcompare as rfc;"
-        "maps = np.random.default_rng(0).normal(size=(20, 1, 11, 11));"
-        "bank = rfc.make_bank(maps, channel=('signed',), kind='simulated');"
-        "rfc.fit(bank, seed=0); print([m for m in ('torch', 'numba', 'matplotlib') if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ import pytest
 import scipy.io
 
 from rfcompare.errors import InputError
-from rfcompare.fitting import jitted, lanes
-from rfcompare.fitting.compiled import CHUNK, CompiledFit, estimated_seconds, fit_gabor, is_warm
+from rfcompare.fitting.compiled import CHUNK, CompiledFit, estimated_seconds, fit_gabor, is_warm, search
 
 TABLE = Path(__file__).parent / "tables" / "fitting_compiled_global_optimum.csv"
 EXACT = 1e-10  # share of a noiseless map's variance that may be left: rounding in sums of 1,000 terms is 1e-13
@@ -92,13 +91,15 @@ def left_over(found, maps):
 
 def assert_same(a, b, rows=slice(None)):
     for name in CompiledFit.__dataclass_fields__:
-        assert np.array_equal(getattr(a, name)[rows], getattr(b, name)[rows]), name
+        assert np.array_equal(getattr(a, name)[rows], getattr(b, name)[rows], equal_nan=True), name
 
 
-def test_the_cache_knows_the_vector_type():
-    """Numba recompiles when jitted.py changes; a changed lanes.py must therefore change jitted.py."""
-    digest = hashlib.sha256(Path(lanes.__file__).read_bytes()).hexdigest()
-    assert digest == jitted.LANES_SHA256, "write the new digest into jitted.py"
+def test_the_cache_knows_the_files_beside_it():
+    """Numba recompiles when search.py changes; a change in what it calls must therefore change search.py."""
+    folder = Path(search.__file__).parent
+    assert {*search.SIBLINGS, "__init__.py", "engine.py", "search.py"} == {path.name for path in folder.glob("*.py")}
+    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in search.SIBLINGS)).hexdigest()
+    assert digest == search.SIBLINGS_SHA256, f"write SIBLINGS_SHA256 = {digest!r} into search.py"
 
 
 # -- truth
@@ -411,7 +412,7 @@ def test_without_a_place_for_the_cache_functions_are_jitted_all_the_same():
     """A function without a file stands for an installation that nobody may write to: Numba refuses to cache it."""
     place = {}
     exec("def double(x):\n    return 2 * x", place)
-    assert jitted.kept()(place["double"])(21) == 42
+    assert search.kept()(place["double"])(21) == 42
 
 
 if __name__ == "__main__":

@@ -305,7 +305,7 @@ def _columns(
     known = "noise_acf" in bank.variables or "rf_half" in bank.variables
     if "noise_acf" in bank.variables:
         bank = bank.drop_vars("rf_half", errors="ignore")  # halves would only be fitted once more
-    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, progress=False)
+    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, engine="batched", progress=False)
     gabor = fits_of(table, "gabor")
     result = columns.assign({name: across[name] for name in across.data_vars}).assign_coords(cycle=across.cycle)
     result["orientation"] = ("unit", orientation)

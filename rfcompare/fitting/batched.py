@@ -8,14 +8,17 @@ whose gradient points outwards, and capped steps. Each map gets many screened st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from rfcompare.fitting.dictionary import likest
 from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
 from rfcompare.fitting.noise import correlate
+from rfcompare.fitting.uncertainty import apart, rivals
 from rfcompare.models import MODELS, Array, Derivatives, Model, map_of, summarize
 
 TOLERANCE = 1e-7
@@ -26,9 +29,6 @@ ROUNDING = 1e-13
 
 AGREE = 1e-4
 """Two minima are the same when their costs differ by less than this share (and by rounding)."""
-
-KEEP, MORE = 3, 7
-"""Starts refined per map, and further ones where the outcome is doubtful."""
 
 SCREEN_ITERATIONS, ITERATIONS = 6, 100
 """Iterations before hopeless starts are dropped, and at most after that."""
@@ -108,8 +108,10 @@ class Solution:
     n_agree : (n,) int array
         Refined starts that ended in this minimum.
     converged : (n,) bool array
-    rival : (n,) array
-        Cost of the best other minimum that a refined start ended in; infinite where there was none.
+    rival : (n, parameters) array
+        The best other minimum that a refined start ended in; NaN where there was none.
+    rival_cost : (n,) array
+        Its residual sum of squares; infinite where there was none.
     information : (n, m, m) array
         JᵀJ of all fitted numbers: the nonlinear parameters, then every channel's amplitudes and offset.
     """
@@ -120,7 +122,13 @@ class Solution:
     n_agree: np.ndarray
     converged: np.ndarray
     rival: np.ndarray
+    rival_cost: np.ndarray
     information: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """The solutions of consecutive chunks of maps as one."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def _solve_scaled(matrix: Array, right: Array) -> Array:
@@ -327,9 +335,7 @@ def refine(
     return best, cost_out, done
 
 
-def solve(
-    model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts: Array | None = None, keep: int = KEEP
-) -> Solution:
+def solve(model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts: Array | None = None) -> Solution:
     """Fit every map.
 
     Parameters
@@ -342,38 +348,53 @@ def solve(
     x, y : (width,) and (height,) arrays
         Pixel positions.
     starts : (n, starts, parameters) array, optional
-        In place of the model's blind starts.
-    keep : int
-        How many of the screened starts are refined; where the outcome is doubtful (on a bound, or reached by one start
-        only), `MORE` further ones.
+        In place of the model's blind starts and those from its dictionary.
+
+    Notes
+    -----
+    Of the starts that explain most, `Model.keep` are refined; where the outcome is doubtful (on a bound, reached by one
+    start only, or among minima side by side), the others as well.
     """
     problem = prepare(model, maps, mask, x, y)
     xp = array_api_compat.array_namespace(problem.maps)
     n, device, dtype = problem.maps.shape[0], problem.maps.device, problem.maps.dtype
-    if starts is None:
-        starts = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
+    if not model.parameters:
+        starts = xp.zeros((n, 1, 0), dtype=dtype, device=device)
+    elif starts is None:
+        blind = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
+        starts = xp.concat([blind, likest(model.name, problem.maps, problem.x, problem.y)], axis=1)
     low, high = (xp.asarray(b, dtype=dtype, device=device) for b in model.bounds(problem.x, problem.y))
     starts = xp.clip(starts, low, high)
-    rows, k = xp.arange(n, device=device), starts.shape[1]
+    rows, k, keep = xp.arange(n, device=device), starts.shape[1], model.keep
     if k > keep:
         costs = evaluate(problem, _each(xp, rows, k), xp.reshape(starts, (n * k, -1)), derivatives=False).cost
         order = xp.argsort(xp.reshape(costs, (n, k)), axis=1)
         starts = starts[rows[:, None], order]
     p, cost, done = _refine_all(problem, rows, starts[:, :keep])
-    best, lowest, agree, rival, sure = _choose(problem, rows, p, cost, done)
+    best, lowest, agree, sure = _choose(problem, rows, p, cost, done)
+    ends = [(np.arange(n), p, xp.where(done, cost, xp.inf))]
     doubtful = (agree == 1) | xp.any((best <= low) | (best >= high), axis=1)
     if k > keep and bool(xp.any(doubtful)):
         again = rows[doubtful]
-        further = _refine_all(problem, again, starts[again, keep : keep + MORE])
-        both = (xp.concat([x[again], y], axis=1) for x, y in zip((p, cost, done), further, strict=True))
-        best[again], lowest[again], agree[again], rival[again], sure[again] = _choose(problem, again, *both)
+        further = _refine_all(problem, again, starts[again, keep : 4 * keep])
+        p, cost, done = (xp.concat([x[again], y], axis=1) for x, y in zip((p, cost, done), further, strict=True))
+        best[again], lowest[again], agree[again], sure[again] = _choose(problem, again, p, cost, done)
+        ends.append((_numpy(again), p, xp.where(done, cost, xp.inf)))
+    rival, rival_cost, plain = np.full((n, starts.shape[2]), np.nan), np.full(n, np.inf), _numpy(best)
+    for of, places, heights in ends:
+        rival[of], rival_cost[of] = rivals(model, plain[of], _numpy(places), _numpy(heights))
     best, linear = model.canonical(best, evaluate(problem, rows, best, derivatives=False).linear)
     exact = direct_cost(problem, best, linear)
     inner = information(problem, best, linear)
     linear = xp.asarray(linear, copy=True)
     linear[:, :, -1] += problem.mean
-    found = (best, linear, exact, agree, sure, rival, inner)
-    return Solution(*(np.asarray(values.cpu() if hasattr(values, "cpu") else values) for values in found))
+    return Solution(
+        _numpy(best), _numpy(linear), _numpy(exact), _numpy(agree), _numpy(sure), rival, rival_cost, _numpy(inner)
+    )
+
+
+def _numpy(values: Array) -> np.ndarray:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
 def _each(xp: Any, rows: Array, times: int) -> Array:
@@ -388,7 +409,7 @@ def _refine_all(problem: Problem, rows: Array, starts: Array) -> tuple[Array, Ar
     follows it.
     """
     xp = array_api_compat.array_namespace(starts)
-    n, k, q = starts.shape
+    model, (n, k, q) = problem.model, starts.shape
     maps_of = _each(xp, rows, k)
     p, cost, done = refine(problem, maps_of, xp.reshape(starts, (n * k, q)), iterations=SCREEN_ITERATIONS)
     here = xp.reshape(cost, (n, k))
@@ -397,7 +418,9 @@ def _refine_all(problem: Problem, rows: Array, starts: Array) -> tuple[Array, Ar
     front = here[number, leader][:, None]
     total = problem.total[rows][:, None]
     others = xp.arange(k, device=starts.device)[None] != leader[:, None]
-    met = others & (here <= front * (1 + AGREE) + 1e-9 * total)
+    places = xp.reshape(p, (n, k, q))
+    near = ~apart(model, places, places[number, leader][:, None]) if q else xp.ones_like(others)
+    met = others & near & (here <= front * (1 + AGREE) + 1e-9 * total)
     hopeful = here <= 1.3 * front + 1e-9 * total
     going = ~done & xp.reshape(hopeful & ~met, (-1,))
     if bool(xp.any(going)):
@@ -411,14 +434,13 @@ def _refine_all(problem: Problem, rows: Array, starts: Array) -> tuple[Array, Ar
 
 
 def _choose(problem: Problem, rows: Array, p: Array, cost: Array, done: Array) -> tuple[Array, ...]:
-    """Of refined starts: the best parameters, their cost, how many agree, the best other minimum's cost, converged?"""
+    """Of refined starts: the best parameters, their cost, how many agree, converged?"""
     xp = array_api_compat.array_namespace(p)
     number, winner = xp.arange(p.shape[0], device=p.device), xp.argmin(cost, axis=1)
     lowest = cost[number, winner]
     same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total[rows])[:, None]
-    rival = xp.min(xp.where(same | ~done, xp.inf, cost), axis=1)
     agree = xp.sum(xp.astype(same & xp.isfinite(cost), xp.int64), axis=1)
-    return p[number, winner], lowest, agree, rival, done[number, winner]
+    return p[number, winner], lowest, agree, done[number, winner]
 
 
 def render(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:

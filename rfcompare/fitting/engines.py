@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import xarray as xr
 from rfcompare.bank import bad_units, check, pitch
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Solution, solve
-from rfcompare.models import MODELS, Model
+from rfcompare.models import MODELS, Model, summarize
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,12 +25,21 @@ ENGINES = ("auto", "batched", "compiled")
 LOAD_SECONDS = 1.5
 """What loading the compiled engine costs, once per process."""
 
-COMPILE_FROM = 2.0
-"""Seconds of the batched engine from which a job pays the compilation, once per machine: where one large job is fitted,
-bootstraps, nulls and other banks follow."""
+COMPILE_FROM = {"gabor": 2.0}
+"""Seconds of the batched engine from which a job pays the compilation, once per machine: for Gabors soon, since where
+one large job is fitted bootstraps, nulls and other banks follow; …"""
 
-SECONDS_PER_PIXEL = 6e-6
-"""What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.5 ms per map)."""
+COMPILE_FROM_OTHERS = 15.0
+"""… for other models when it saves what it costs."""
+
+SECONDS_PER_PIXEL = {"gabor": 8e-6}
+"""What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.8 ms per map); …"""
+
+SECONDS_PER_PIXEL_OTHERS = 1.3e-5
+"""… and for other models."""
+
+SMALL = 2000
+"""Units up to which `engine_by_size` takes the engine that starts at once."""
 
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
@@ -131,6 +140,11 @@ class Maps:
         return int(self.values.shape[1])
 
     @property
+    def alone(self) -> bool:
+        """Whether a Gabor takes the shortest way: one channel on square pixels."""
+        return self.channels == 1 and self.grid.square
+
+    @property
     def pixels(self) -> Floats:
         """Measured pixels (n,) of one channel."""
         return np.asarray(self.mask.sum((1, 2)))
@@ -175,24 +189,31 @@ class Engine:
 
     def compiles(self, model: Model, maps: Maps) -> bool:
         """Whether the compiled engine takes this job, and if the choice is free, whether that saves time."""
-        able = model is MODELS["gabor"] and maps.channels == 1 and maps.grid.square
-        if self.name == "compiled" and not able:
-            raise InputError(
-                f"expected a Gabor on one channel and square pixels for engine='compiled', got {model.name} on "
-                f"{maps.channels} channels; use engine='auto'"
-            )
-        if not able or self.name == "batched" or self.device is not None:
-            return self.name == "compiled"
-        n, _, height, width = maps.values.shape
-        n *= self.times
-        seconds = n * (5e-4 + SECONDS_PER_PIXEL * height * width)
+        if not model.parameters or self.name == "batched" or self.device is not None:
+            return False
         if self.name == "compiled":
             return True
+        n, channels, height, width = maps.values.shape
+        each = SECONDS_PER_PIXEL.get(model.name, SECONDS_PER_PIXEL_OTHERS)
+        seconds = n * self.times * (8e-4 + each * height * width * channels)
         if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
         from rfcompare.fitting.compiled import is_warm
 
-        return is_warm() or seconds > COMPILE_FROM
+        return is_warm(model.name, alone=maps.alone) or seconds > COMPILE_FROM.get(model.name, COMPILE_FROM_OTHERS)
+
+
+def engine_by_size(bank: xr.Dataset) -> str:
+    """The engine for a bank by its number of units alone, so that numbers repeat whatever was compiled before.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.fitting import engine_by_size
+    >>> engine_by_size(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="learned"))
+    'batched'
+    """
+    return "batched" if bank.sizes["unit"] <= SMALL else "compiled"
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:
@@ -213,11 +234,11 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
     str
         The engine that was used, in words.
     """
-    if engine.compiles(model, maps):
-        return _compiled(maps, engine, starts), "compiled (Numba)"
     if starts is None and model.nested is not None and len(maps.values):
         simpler, _ = run(MODELS[model.nested], maps, engine)
         starts = np.asarray(model.extend(simpler.p, float(max(maps.values.shape[2:]))))
+    if len(maps.values) and engine.compiles(model, maps):
+        return _compiled(model, maps, engine, starts), "compiled (Numba)"
     move: Callable[[Any], Any] = np.asarray
     name, chunk = "batched (NumPy)", CHUNK
     if engine.device is not None:
@@ -255,8 +276,7 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
         for first, part in zip(firsts, _in_order(one, firsts, engine.workers), strict=True):
             parts.append(part)
             advance(min(chunk, total - first))
-    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Solution)}
-    return Solution(**joined), name
+    return Solution.joined(parts), name
 
 
 def _in_order(function: Callable[[int], Solution], firsts: range, workers: int) -> Iterator[Solution]:
@@ -287,12 +307,31 @@ class _Bar:
             self.bar.close()
 
 
-def _compiled(maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
-    """The compiled engine counts pixels from a corner and takes widths as they are."""
-    from rfcompare.fitting.compiled import COMPILE_SECONDS, fit_gabor, is_warm
+def _compiled(model: Model, maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
+    from rfcompare.fitting.compiled import COMPILE_SECONDS, fit_model, is_warm
 
-    if not is_warm() and (engine.progress or (engine.progress is None and sys.stderr.isatty())):
-        print(f"compiling the Gabor engine, once on this machine: about {COMPILE_SECONDS:.0f} s", file=sys.stderr)
+    if not is_warm(model.name, alone=maps.alone) and (
+        engine.progress or (engine.progress is None and sys.stderr.isatty())
+    ):
+        print(
+            f"compiling the engine for the model {model.name}, once on this machine: about {COMPILE_SECONDS:.0f} s",
+            file=sys.stderr,
+        )
+    grid = maps.grid
+    with _Bar(model, len(maps.values), engine, shown=len(maps.values) > 10 * CHUNK) as advance:
+        if model is MODELS["gabor"] and maps.alone:
+            return _compiled_gabor(maps, engine, starts, advance)
+        if starts is None and not grid.square:
+            starts = np.asarray(model.starts(summarize(maps.values, maps.mask, grid.x, grid.y)))
+        return fit_model(
+            model, maps.values, maps.mask, grid.x, grid.y, starts=starts, workers=engine.workers, progress=advance
+        )
+
+
+def _compiled_gabor(maps: Maps, engine: Engine, starts: Floats | None, advance: Callable[[int], object]) -> Solution:
+    """The Gabor's own functions count pixels from a corner and take widths as they are."""
+    from rfcompare.fitting.compiled import fit_gabor
+
     model, grid = MODELS["gabor"], maps.grid
     height, width = maps.values.shape[2:]
     corner = np.array([(width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0])
@@ -302,22 +341,24 @@ def _compiled(maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
         p[..., 4:] = np.exp(p[..., 4:])
         return p
 
+    def inward(p: Floats) -> Floats:
+        p = p - corner
+        p[:, 4:] = np.log(p[:, 4:])
+        return p
+
     low, high = (outward(bound) for bound in model.bounds(grid.x, grid.y))
-    with _Bar(model, len(maps.values), engine, shown=len(maps.values) > 10 * CHUNK) as advance:
-        found = fit_gabor(
-            maps.values[:, 0],
-            None if maps.mask.all() else maps.mask > 0,
-            low=low,
-            high=high,
-            seed_starts=None if starts is None else outward(starts),
-            workers=engine.workers,
-            progress=advance,
-        )
-    p = found.parameters - corner
-    scale = np.ones((len(p), 9))
-    scale[:, 4:6] = p[:, 4:]
-    p[:, 4:] = np.log(p[:, 4:])
-    p, linear = model.canonical(p, found.linear[:, None])
+    found = fit_gabor(
+        maps.values[:, 0],
+        None if maps.mask.all() else maps.mask > 0,
+        low=low,
+        high=high,
+        seed_starts=None if starts is None else outward(starts),
+        workers=engine.workers,
+        progress=advance,
+    )
+    scale = np.ones((len(found.cost), 9))
+    scale[:, 4:6] = found.parameters[:, 4:]
+    p, linear = model.canonical(inward(found.parameters), found.linear[:, None])
     scale[:, 7] = np.where(linear[:, 0, 1] * found.linear[:, 1] < 0, -1.0, 1.0)
     return Solution(
         p,
@@ -325,6 +366,7 @@ def _compiled(maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
         found.cost,
         found.n_agree,
         found.converged,
-        np.full(len(p), np.inf),
+        inward(found.rival),
+        found.rival_cost,
         found.information * scale[:, :, None] * scale[:, None, :],
     )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from rfcompare.bank import check, inherit
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution, information, prepare
+from rfcompare.fitting.batched import Solution, evaluate, information, prepare
 from rfcompare.fitting.engines import CACHE, Maps
 from rfcompare.fitting.noise import autocorrelation, noise_variance
 from rfcompare.fitting.uncertainty import at_bounds, covariance
@@ -224,12 +224,31 @@ def publish(
     columns["rf_fit"] = ("unit", "channel", "y", "x"), fitted
     columns["n_agree"] = ("unit",), solution.n_agree
     columns |= more or {}
-    status = _statuses(model, solution, variance, spare, spread, low, high, peak)
+    status = _statuses(model, maps, solution, variance, spare, spread, low, high, peak)
     return _place(bank, model, columns, status, maps, attrs)
+
+
+def _equalled(model: Model, solution: Solution, variance: Floats, maps: Maps) -> Bools:
+    """Where another minimum is a different map and fits as well."""
+    margin = EQUAL * np.nan_to_num(variance)
+    out = np.less_equal(solution.rival_cost, solution.cost + margin)
+    rows = np.flatnonzero(out)
+    if rows.size:
+        grid = maps.grid
+        problem = prepare(model, maps.values[rows], maps.mask[rows], grid.x, grid.y)
+        p = solution.rival[rows]
+        linear = evaluate(problem, np.arange(len(rows)), p, derivatives=False).linear
+        linear[:, :, -1] += problem.mean
+        other = map_of(model, p, linear, grid.x, grid.y)
+        best = map_of(model, solution.p[rows], solution.linear[rows], grid.x, grid.y)
+        apart = (((other - best) * maps.mask[rows, None]) ** 2).sum(axis=(1, 2, 3))
+        out[rows] = apart > margin[rows]
+    return np.asarray(out)
 
 
 def _statuses(
     model: Model,
+    maps: Maps,
     solution: Solution,
     variance: Floats,
     spare: Floats,
@@ -247,8 +266,7 @@ def _statuses(
             (low[:, i], f"{parameter.name} at its lower bound"),
             (high[:, i], f"{parameter.name} at its upper bound"),
         ]
-    rival = np.less_equal(solution.rival, solution.cost + EQUAL * np.nan_to_num(variance))
-    flags.append((rival, "several equal minima"))
+    flags.append((_equalled(model, solution, variance, maps), "several equal minima"))
     names = [parameter.name for parameter in model.parameters]
     if "frequency" in names:
         f = p[:, names.index("frequency")]

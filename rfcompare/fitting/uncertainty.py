@@ -1,10 +1,13 @@
-"""How well a fit's numbers are known: covariances from the normal equations."""
+"""How well a fit's numbers are known: covariances from the normal equations, bounds, and other minima."""
 
 from __future__ import annotations
 
+import math
+
+import array_api_compat
 import numpy as np
 
-from rfcompare.models import Model
+from rfcompare.models import Array, Model
 
 _EDGE = 1e-9
 """A parameter nearer to its bound than this (in its searched form) is on it."""
@@ -12,11 +15,68 @@ _EDGE = 1e-9
 _SINGULAR = 1e12
 """A variance inflated this often by the other parameters is not known."""
 
+_APART = {"x": 0.1, "y": 0.1, "angle": 0.1, "frequency": 0.05, "log_length": 0.2, "curvature": 0.05}
+"""Two minima are one when they are no farther apart: positions in the widest SD, angles in radians, cycles per widest
+SD, logarithms of widths."""
+
 
 def at_bounds(model: Model, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which parameters (n, parameters) lie on their lower and on their upper bound."""
     low, high = model.bounds(x, y)
     return p <= low + _EDGE, p >= high - _EDGE
+
+
+def apart(model: Model, p: Array, best: Array) -> Array:
+    """Whether parameter vectors (…, parameters) stand for maps that differ by more than an unfinished search does.
+
+    Of two names of one map, as they come before `Model.canonical`, it knows only an angle's half turns.
+    """
+    xp = array_api_compat.array_namespace(p)
+    off, links = xp.abs(p - best), [parameter.link for parameter in model.parameters]
+    widest = xp.exp(xp.max(best[..., [i for i, link in enumerate(links) if link == "log_length"]], axis=-1))
+    out = off[..., 0] < 0
+    for i, link in enumerate(links):
+        away = off[..., i]
+        if link == "angle":
+            away = xp.abs((away + math.pi / 2) % math.pi - math.pi / 2)
+        elif link in ("x", "y"):
+            away = away / widest
+        elif link in ("frequency", "curvature"):
+            away = away * widest
+        out = out | (away > _APART[link])
+    return out
+
+
+def rivals(model: Model, p: np.ndarray, ends: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best other minimum of every map among those in which its starts ended.
+
+    Parameters
+    ----------
+    model : Model
+    p : (n, parameters) array
+        The best parameters.
+    ends : (n, starts, parameters) array
+        Where starts ended.
+    costs : (n, starts) array
+        Their residual sums of squares; infinite where a start did not end in a minimum.
+
+    Returns
+    -------
+    (n, parameters) array
+        NaN where every start ended near `p`, or in another description of the same map.
+    (n,) array
+        Its residual sum of squares; infinite where there is none.
+    """
+    n, k, q = ends.shape
+    if k == 0 or q == 0:
+        return np.full((n, q), np.nan), np.full(n, np.inf)
+    blank = np.zeros((n * (k + 1), 1, len(model.linear) + 1))
+    both = np.concatenate([p[:, None], ends], axis=1).reshape(-1, q)
+    both = model.canonical(both, blank)[0].reshape(n, k + 1, q)
+    costs = np.where(apart(model, both[:, 1:], both[:, :1]), costs, np.inf)
+    rows, first = np.arange(n), costs.argmin(axis=1)
+    lowest = costs[rows, first]
+    return np.where(np.isfinite(lowest)[:, None], ends[rows, first], np.nan), lowest
 
 
 def covariance(

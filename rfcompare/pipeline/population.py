@@ -26,7 +26,7 @@ from rfcompare.bank import (
 )
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
-from rfcompare.fitting import fit
+from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kinds
 from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.kernels import sha256_of
@@ -272,8 +272,7 @@ def fit_population(
     maps = bank if joint else to_signed(bank)
     options = {"model": model, "joint": joint, "seed": seed}
     n = maps.sizes["unit"]
-    # By size alone and not by what is compiled already: the same seed gives the same tables on the same machine.
-    engine = "batched" if n <= PART or model != "gabor" or joint else "compiled"
+    engine = engine_by_size(maps)
     if n <= PART or not cache:
         return fit(maps, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=progress)
     folder = cache_folder() / "fits"

@@ -128,6 +128,13 @@ def zeros(typing_context, n):
 
 
 @intrinsic
+def zeros_like(typing_context, blank):
+    """A tuple of lanes, all zero, as long as another tuple."""
+    kind = types.UniTuple(_LANES, blank.count)
+    return kind(blank), lambda context, builder, signature, args: cgutils.get_null_value(context.get_value_type(kind))
+
+
+@intrinsic
 def add_row(typing_context, totals, array, index, factor):
     """totals[i] + factor · lanes number index + i of the array, for all i."""
 

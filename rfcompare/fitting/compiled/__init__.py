@@ -1,0 +1,16 @@
+"""The engine for bulk work on CPUs: compiled once per machine with Numba, eight maps side by side.
+
+`engine.py` is its door, `search.py` what is compiled and kept; the other files hold what that calls.
+"""
+
+from rfcompare.fitting.compiled.engine import (
+    CHUNK,
+    COMPILE_SECONDS,
+    CompiledFit,
+    estimated_seconds,
+    fit_gabor,
+    fit_model,
+    is_warm,
+)
+
+__all__ = ["CHUNK", "COMPILE_SECONDS", "CompiledFit", "estimated_seconds", "fit_gabor", "fit_model", "is_warm"]
