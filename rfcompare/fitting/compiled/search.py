@@ -44,7 +44,7 @@ from rfcompare.fitting.compiled.starting import (
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
 
 SIBLINGS = ("gabor.py", "lanes.py", "shapes.py", "starting.py", "vectors.py")
-SIBLINGS_SHA256 = "9738357604d85bfb97233308e301121cba861c599d55c5a9dcf456156ac9db75"
+SIBLINGS_SHA256 = "1534060712b9e0dcd0cf383661003b0ffd7774ce93e82d729b7fc7733188f905"
 
 
 def kept(**options):

@@ -31,9 +31,9 @@ WaveRoom = namedtuple("WaveRoom", _FIELDS)  # type: ignore[misc]
 
 # Of a room, in lanes: `values` (channel, pixel), `valid` (pixel) and `count` of measured pixels; `table` the functions
 # along one row of pixels, `gram` their products with each other, `data` (channel, function) with the maps; `chain` and
-# `work` (parameter, function) the derivatives' coefficients and their products with the functions, `left` (function) what
-# the amplitudes leave of `data`, `span` (parameter, amplitude) the derivatives' shares in the basis, `factor` its
-# Cholesky factor.
+# `work` (parameter, function) the derivatives' coefficients and their products with the functions; `left` (function)
+# what the amplitudes leave of `data`; `span` (parameter, amplitude) the derivatives' shares in the basis, and `factor`
+# its Cholesky factor.
 
 
 @njit
