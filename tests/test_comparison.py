@@ -145,6 +145,11 @@ def test_mean_distances_between_subjects(rng: np.random.Generator) -> None:
     four = energy.subject_matrix(x, np.arange(12) % 4)
     pairs = [four[g, h] for g, h in ((0, 2), (0, 3), (1, 2), (1, 3))]
     assert float(energy.subject_energy(four, labels)[0]) == pytest.approx(2 * np.mean(pairs) - four[0, 1] - four[2, 3])
+    # Subjects of one unit have no distance within, which no distance between subjects needs.
+    lone = energy.subject_matrix(x[:4], np.arange(4))
+    assert np.isnan(np.diag(lone)).all()
+    assert energy.different_subjects_mean(lone) == pytest.approx(every[:4, :4].sum() / 12, abs=EXACT)
+    assert np.isfinite(energy.subject_energy(lone, labels)).all()
 
 
 def test_chunks_change_nothing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +209,17 @@ def test_classifier_auc_ranks_as_scikit_learn_does(rng: np.random.Generator) -> 
     assert float(energy.classifier_auc(distance, is_b, fold, k=5)) == pytest.approx(expected, abs=ORACLE)
     with pytest.raises(InputError, match="fewer folds"):
         energy.classifier_auc(distance, is_b, is_b.astype(np.intp), k=5)
+    # Of many labelings one that leaves nothing to rank stops none of the others.
+    several = energy.classifier_auc(distance, np.stack([is_b, fold == 0]), fold, k=5)
+    assert several == pytest.approx([expected, 0.5], abs=ORACLE)
+
+
+def test_a_bandwidth_of_copies_is_not_zero() -> None:
+    x = np.zeros((6, 2))
+    x[0] = [3.0, 4.0]
+    assert energy.median_bandwidth(x) == 5.0
+    assert energy.median_bandwidth(x[1:]) == 1.0  # nothing but copies
+    assert energy.squared_mmd(x, x, bandwidth=energy.median_bandwidth(x)) <= 0
 
 
 def test_coverage_of_a_copy_is_whole(rng: np.random.Generator) -> None:
@@ -261,6 +277,17 @@ def test_few_subjects_give_no_interval() -> None:
         assert np.isnan(interval.high)
         assert interval.method == inference.NO_INTERVAL
     assert np.isnan(inference.one_sample_test([1.0, 2.0, 3.0], 0.0).p)
+
+
+def test_estimates_that_do_not_vary_give_no_p() -> None:
+    for sample, value in (
+        ([5.0] * 5, 7.0),
+        ([0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2], 7.0),  # but for rounding
+        ([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]], [2.5, 1.0]),  # not along the axis on which they differ
+    ):
+        test = inference.one_sample_test(sample, value, hypothesis="equal")
+        assert np.isnan(test.p) and np.isnan(test.smallest)
+        assert test.hypothesis == "equal (not tested: the subjects' estimates do not vary)"
 
 
 def test_intervals_by_number_of_subjects(rng: np.random.Generator) -> None:
@@ -323,6 +350,25 @@ def test_score_is_its_definition(rng: np.random.Generator) -> None:
     means = np.mean(to_null), np.mean(to_network), np.mean(to_others)
     assert result.value == pytest.approx((means[0] - means[1]) / (means[0] - means[2]), abs=ORACLE)
     assert result.ceiling == "the other animals"
+
+
+def test_animals_of_one_cell_each_are_scored(rng: np.random.Generator) -> None:
+    cells, network, null = cloud(rng, 40), cloud(rng, 20, 0.5), cloud(rng, 20, 2)
+    lone = similarity_score(cells, network, null, cortex_subject=np.arange(40))
+    # The distance between different cells is that within the sample, so the value is the one without identities.
+    assert lone.value == pytest.approx(similarity_score(cells, network, null).value, abs=ORACLE)
+    assert lone.interval.low < lone.value < lone.interval.high
+    assert np.isnan(lone.cells_interval.low) and np.isnan(lone.single_animal)
+    # Of independent cells the jackknife over cells is the jackknife over animals; Student weights agree with it.
+    width = lone.jackknife.high - lone.jackknife.low
+    assert lone.interval.high - lone.interval.low == pytest.approx(width, rel=0.15)
+
+
+def test_two_animals_give_the_three_distances_of_their_score(rng: np.random.Generator) -> None:
+    cells, network, null = cloud(rng, 30), cloud(rng, 20, 0.5), cloud(rng, 20, 2)
+    got = similarity_score(cells, network, null, cortex_subject=np.repeat(["a", "b"], 15))
+    part = got.null_distance - got.network_distance
+    assert got.value == pytest.approx(part / (got.null_distance - got.others_distance), abs=ORACLE)
 
 
 def test_score_leaves_each_animal_out_as_if_it_had_not_been_there(rng: np.random.Generator) -> None:

@@ -139,6 +139,30 @@ def test_an_animal_of_one_cell_does_not_stop_the_others() -> None:
     assert np.isfinite(row(compare(CORTEX, NETWORK, nulls={"spectrum_noise": thin}, n_permutation=99), "mmd")["null"])
 
 
+def test_animals_of_one_cell_each_are_compared_and_not_ranked() -> None:
+    lone = CORTEX.assign_coords(subject=("unit", CORTEX.unit.values.astype(object)))
+    result = compare(lone, NETWORK, nulls={"spectrum_noise": NOISE}, n_permutation=99)
+    got = row(result, "energy_distance")
+    assert got["ci_low"] < got["effect"] < got["ci_high"]
+    assert np.isnan(got["p"]) and "of one cell each" in str(got["hypothesis"]) and np.isnan(got["ceiling"])
+    assert np.isfinite(row(result, "similarity_score")["ci_low"])
+    assert json.loads(result.attrs["score"])["mean"] == {"network": None, "null": None, "others": None}
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+def test_very_few_units_are_compared(n: int) -> None:
+    a, b = (population(n, shift=shift, seed=seed) for shift, seed in ((0.0, 4), (1.0, 5)))
+    result = compare(a, b, n_permutation=999)
+    assert np.isfinite(row(result, "energy_distance")["effect"])
+    assert 0 < row(result, "classifier_auc")["p_cells"] <= 1
+
+
+def test_copies_in_the_cortex_do_not_stop_the_comparison() -> None:
+    copies = CORTEX.isel(unit=np.r_[np.zeros(30, int), 1:11])
+    copies = copies.assign_coords(unit=[f"u{i}" for i in range(40)], subject=("unit", ["unknown"] * 40))
+    assert np.isfinite(row(compare(copies, NETWORK, n_permutation=99), "mmd")["effect"])
+
+
 def test_the_initializer_of_untrained_networks_is_named() -> None:
     named = UNTRAINED.assign_attrs(initializer="kaiming_uniform")
     got = row(compare(CORTEX, NETWORK, nulls={"untrained": named}, n_permutation=99), "similarity_score")
@@ -525,6 +549,16 @@ def test_the_nearer_cortex_comes_first() -> None:
     assert (scales.loc["near"] > scales.loc["far"]).all()
 
 
+def test_nothing_is_called_apart_without_an_interval() -> None:
+    other = population(200, subjects=5, seed=6, name="other")
+    unscored = compare_cortices(NETWORK, {"one": CORTEX, "other": other}, nulls={}, n_permutation=99)
+    assert list(question_table(unscored)["apart"]) == ["", ""]
+    alike = population(480, subjects=10, kind="simulated", seed=8, name="alike")  # a null no farther than animals are
+    undefined = compare_cortices(NETWORK, {"one": CORTEX, "other": other}, nulls={"alike": alike}, n_permutation=99)
+    table = question_table(undefined)
+    assert table.score.isna().all() and not table.nearest.any() and list(table["apart"]) == ["", ""]
+
+
 def test_differences_are_sorted_and_stand_beside_their_ceiling(result: xr.Dataset) -> None:
     table = difference_table(result)
     assert list(table["apart"]) == sorted(table["apart"], reverse=True)
@@ -551,6 +585,24 @@ def test_multiverse_does_not_select_by_what_rendering_fixes() -> None:
     table = multiverse(rendered, NETWORK, {"spectrum_noise": NOISE}, spaces=["model_free"])
     assert set(table.selection) == {"all units", "r² > 0.5 (b only)", "r² > 0.7 (b only)"}
     assert (table.n_units_a == 240).all()
+
+
+def test_multiverse_keeps_what_cannot_be_analyzed() -> None:
+    blobs = NETWORK.assign(nx=("unit", np.full(48, 0.02)))
+    table = multiverse(CORTEX, blobs, {"spectrum_noise": NOISE}, selections={"all units": None})
+    form = table[table.space == "gabor form"]
+    assert len(form) and form.score.isna().all() and (form.n_units_b == 0).all()
+    assert form.verdict.str.startswith("not made: expected at least two units of the network").all()
+    assert np.isfinite(table[table.space == "model-free"].score).all()
+    nowhere = multiverse(CORTEX.assign(nx=("unit", np.full(240, 0.02))), NETWORK, {"spectrum_noise": NOISE})
+    assert nowhere[nowhere.space == "gabor form"].verdict.str.contains("varies in the cortex").all()
+
+
+def test_multiverse_and_result_have_one_headline_null() -> None:
+    nulls = {"pixel_shuffled": NOISE, "untrained": UNTRAINED}
+    table = multiverse(CORTEX, NETWORK, nulls, spaces=["model_free"], selections={"all units": None})
+    chosen = compare(CORTEX, NETWORK, nulls=nulls, n_permutation=19).attrs["headline_null"]
+    assert table[table.headline]["null"].tolist() == [chosen] == ["untrained"]
 
 
 # Real kernels and recordings -----------------------------------------------------------------------------------------

@@ -126,8 +126,8 @@ def subject_matrix(x: Array, code: Codes) -> Array:
 def different_subjects_mean(matrix: Array) -> float:
     """Mean distance between units of different subjects, every subject counting the same.
 
-    It estimates E|Y − Y'| of the species without the pairs of one animal, which are closer than pairs of the species;
-    with one subject only those pairs exist, and their mean is returned.
+    It estimates E|Y − Y'| of the species without the pairs of one animal, which are closer than pairs of the species,
+    and which a subject of one unit does not have; with one subject only those pairs exist, and their mean is returned.
 
     Examples
     --------
@@ -138,7 +138,12 @@ def different_subjects_mean(matrix: Array) -> float:
     size = len(matrix)
     if size == 1:
         return float(matrix[0, 0])
-    return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
+    return float(off_diagonal(matrix).sum() / (size * (size - 1)))
+
+
+def off_diagonal(matrix: Array) -> Array:
+    """The matrix with a diagonal of 0, whatever stood there (NaN for subjects of one unit)."""
+    return np.where(np.eye(len(matrix), dtype=np.bool_), 0.0, matrix)
 
 
 # Statistics ----------------------------------------------------------------------------------------------------------
@@ -182,12 +187,18 @@ def gaussian_dissimilarity(x: Array, *, bandwidth: float) -> Array:
 def median_bandwidth(x: ArrayLike) -> float:
     """Median distance between the units of x: the bandwidth, fixed on the cortex before any network is seen.
 
+    Where most pairs are copies of each other it is the median over the pairs that are not, and 1 where none is.
+
     Examples
     --------
-    >>> median_bandwidth([[0.0], [2.0], [6.0]])
-    4.0
+    >>> median_bandwidth([[0.0], [2.0], [6.0]]), median_bandwidth([[0.0]] * 4 + [[5.0]])
+    (4.0, 5.0)
     """
-    return float(np.median(pdist(points(x, "x"))))
+    distance = pdist(points(x, "x"))
+    median = float(np.median(distance))
+    if median == 0 and distance.any():
+        median = float(np.median(distance[distance > 0]))
+    return median or 1.0
 
 
 def squared_mmd(x: ArrayLike, y: ArrayLike, *, bandwidth: float) -> float:
@@ -224,7 +235,8 @@ def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: 
     """Cross-validated area under the ROC curve of a nearest-neighbor classifier: 0.5 alike, 1 told apart.
 
     A unit's score is the share of b among its k nearest units of the other folds; only units of one fold are ranked
-    against each other, since they were scored by the same training set (Lopez-Paz & Oquab 2017).
+    against each other, since they were scored by the same training set (Lopez-Paz & Oquab 2017). A labeling, one of
+    many, that leaves no fold with units of both has nothing to rank, and 0.5.
 
     Parameters
     ----------
@@ -269,9 +281,9 @@ def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: 
             here_a = here.sum(axis=1) - here_b
             wins += here_b * (lower_a + here_a / 2)
             lower_a += here_a
-    if (pairs == 0).any():
+    if not pairs.any():
         raise InputError("expected folds that hold units of both populations; use fewer folds")
-    return np.asarray((wins / pairs).reshape(is_b.shape[:-1]))
+    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5).reshape(is_b.shape[:-1]))
 
 
 # Permutations of single units ----------------------------------------------------------------------------------------
@@ -376,11 +388,11 @@ def subject_energy(matrix: Array, labelings: NDArray[np.bool_]) -> Array:
     >>> subject_energy(matrix, np.array([[False, False, True, True]]))  # 2·5 − 1 − 3
     array([6.])
     """
-    off_diagonal = matrix - np.diag(np.diag(matrix))
+    apart = off_diagonal(matrix)
     label = labelings.astype(np.float64)
     other = 1 - label
     n_b, n_a = label.sum(axis=1), other.sum(axis=1)
-    inside_b = np.einsum("ij,ij->i", label @ off_diagonal, label) / (n_b * (n_b - 1))
-    inside_a = np.einsum("ij,ij->i", other @ off_diagonal, other) / (n_a * (n_a - 1))
-    between = np.einsum("ij,ij->i", label @ off_diagonal, other) / (n_a * n_b)
+    inside_b = np.einsum("ij,ij->i", label @ apart, label) / (n_b * (n_b - 1))
+    inside_a = np.einsum("ij,ij->i", other @ apart, other) / (n_a * (n_a - 1))
+    between = np.einsum("ij,ij->i", label @ apart, other) / (n_a * n_b)
     return np.asarray(2 * between - inside_a - inside_b)

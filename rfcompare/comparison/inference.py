@@ -26,6 +26,8 @@ BCA_SUBJECTS = 20
 
 NO_INTERVAL = "no interval for the species: fewer than 4 subjects"
 
+NO_SPREAD = "the subjects' estimates do not vary"
+
 
 class Interval(NamedTuple):
     """A confidence interval and how it was made; both ends are NaN where none can be given."""
@@ -213,7 +215,8 @@ def one_sample_test(estimates: ArrayLike, value: ArrayLike, *, hypothesis: str =
     Parameters
     ----------
     estimates : (subject,) or (subject, axis) array
-        More subjects than axes; below 4 subjects there is no p.
+        More subjects than axes; below 4 subjects there is no p, nor where they do not vary along every axis: T² would
+        divide by 0.
     value : float or (axis,) array
         What their mean is tested against.
     hypothesis : str
@@ -234,7 +237,10 @@ def one_sample_test(estimates: ArrayLike, value: ArrayLike, *, hypothesis: str =
         return PValue(np.nan, np.nan, hypothesis)
     difference = sample.mean(axis=0) - np.atleast_1d(np.asarray(value, dtype=np.float64))
     covariance = np.atleast_2d(np.cov(sample, rowvar=False))
-    t2 = n * float(difference @ np.linalg.pinv(covariance) @ difference)
+    least = float(np.linalg.eigvalsh(covariance)[0])
+    if least <= (1e-12 * max(float(np.abs(sample).max()), 1e-300)) ** 2:
+        return PValue(np.nan, np.nan, f"{hypothesis} (not tested: {NO_SPREAD})".strip())
+    t2 = n * float(difference @ np.linalg.solve(covariance, difference))
     return PValue(float(stats.f.sf(t2 * (n - axes) / (axes * (n - 1)), axes, n - axes)), 0.0, hypothesis)
 
 

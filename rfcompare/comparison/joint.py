@@ -13,8 +13,15 @@ from scipy.spatial.distance import cdist
 
 from rfcompare.comparison import energy, inference, statistics
 from rfcompare.comparison.populations import Population, Space, make_space, population
-from rfcompare.comparison.rows import ALPHA, CELLS_ONLY, MAX_UNITS, N_REFERENCE, UNITS_ONLY, Row
-from rfcompare.comparison.similarity import N_DRAWS, WITHIN_SAMPLE, like_another_animal, mean_distances_of, percentiles
+from rfcompare.comparison.rows import ALPHA, CELLS_ONLY, MAX_UNITS, N_REFERENCE, NO_WITHIN, UNITS_ONLY, Row
+from rfcompare.comparison.similarity import (
+    N_DRAWS,
+    WITHIN_SAMPLE,
+    like_another_animal,
+    mean_distances_of,
+    mean_known,
+    percentiles,
+)
 from rfcompare.comparison.statistics import Array
 from rfcompare.errors import InputError
 
@@ -137,7 +144,7 @@ def _energy_row(
         row.number["null"] = float(2 * means.null.mean() - means.null_within.mean() - between)
     size = len(means.animals)
     if means.identified:
-        row.number["ceiling"] = between - float(np.nanmean(np.diag(means.animals)))
+        row.number["ceiling"] = between - mean_known(np.diag(means.animals))
         row.text["ceiling_kind"] = "one animal"
     else:
         row.statistic = "squared energy distance"
@@ -149,6 +156,8 @@ def _energy_row(
         interval = percentiles(network - others, level)
         if y.subject is not None and len(means.network) >= inference.MIN_SUBJECTS:
             test = _subject_permutation(x, y, n, generator)
+        elif np.isnan(np.diag(means.animals)).any():
+            test = inference.PValue(np.nan, np.nan, NO_WITHIN)
         else:
             test = like_another_animal(means.animals, means.network.mean(axis=0), float(means.network_within.mean()))
             if test.smallest > ALPHA:

@@ -31,6 +31,7 @@ FIXED = "fixed by construction"
 CONFOUNDED = "stimulus confounded"
 DEMONSTRATION = "demonstration: depends on assumed parameters"
 CELLS_ONLY = "no test for the species: fewer than 4 identified animals"
+NO_WITHIN = "no test against other animals: they are of one cell each, so how far cells of one animal lie is not known"
 UNITS_ONLY = "no test for the species by this statistic; p_cells is for these cells only"
 
 

@@ -117,8 +117,11 @@ class MeanDistances:
         )
         null = 2 * np.vecdot(population @ self.null, animal) - population @ self.null_within
         network = 2 * np.vecdot(seed @ self.network, animal) - seed @ self.network_within
-        others = np.vecdot(animal @ self.animals, animal)
-        others += different_subjects_mean(self.animals) - others.mean()
+        between = different_subjects_mean(self.animals)
+        # Of animals of one cell each no distance within is known: as if the animals did not differ.
+        filled = np.where(np.isnan(self.animals), between, self.animals)
+        others = np.vecdot(animal @ filled, animal)
+        others += between - others.mean()
         return np.asarray(null), np.asarray(network), np.asarray(others)
 
     def without_each(self) -> list[Array]:
@@ -278,7 +281,7 @@ def similarity_score(
     if identified:
         others_to_animal = others_distances(distances.animals)
         between = different_subjects_mean(distances.animals)
-        single = 1 - (between - float(np.nanmean(within))) / denominator
+        single = 1 - (between - mean_known(within)) / denominator
     else:
         others_to_animal = half_distances(x, seed=generator)
         single = np.nan
@@ -288,9 +291,9 @@ def similarity_score(
         jackknife=jackknife,
         cells_interval=cells,
         verdict=verdict,
-        network_distance=float(np.nanmean(network_to_animal)),
-        null_distance=float(np.nanmean(null_to_animal)),
-        others_distance=float(np.nanmean(others_to_animal)) if identified else 0.0,
+        network_distance=mean_known(network_to_animal),
+        null_distance=mean_known(null_to_animal),
+        others_distance=mean_known(others_to_animal) if identified else 0.0,
         network_to_animal=network_to_animal,
         null_to_animal=null_to_animal,
         others_to_animal=others_to_animal,
@@ -298,6 +301,12 @@ def similarity_score(
         single_animal=float(single),
         ceiling="the other animals" if identified else WITHIN_SAMPLE,
     )
+
+
+def mean_known(values: Array) -> float:
+    """Mean of what is not NaN; NaN where nothing is known, as distances within animals of one cell each."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def percentiles(draws: Array, level: float) -> Interval:
@@ -335,6 +344,9 @@ def mean_distances_of(
 def others_distances(animals: Array) -> Array:
     """D(other animals, h) for every animal h held out, from the matrix of mean distances between animals.
 
+    Of two animals the one left has no pair to show how far animals lie apart; the pair with the one held out stands in,
+    as in the score.
+
     Examples
     --------
     >>> import numpy as np
@@ -346,9 +358,8 @@ def others_distances(animals: Array) -> Array:
     for held_out in range(size):
         others = np.delete(np.arange(size), held_out)
         toward = animals[held_out, others].mean()
-        result[held_out] = (
-            2 * toward - different_subjects_mean(animals[np.ix_(others, others)]) - animals[held_out, held_out]
-        )
+        apart = different_subjects_mean(animals[np.ix_(others, others)] if size > 2 else animals)
+        result[held_out] = 2 * toward - apart - animals[held_out, held_out]
     return result
 
 
