@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rfcompare.comparison.populations import SPACES, Space, checked, make_space, population, subjects
 from rfcompare.comparison.results import compare, score
-from rfcompare.comparison.rows import DEMONSTRATION
+from rfcompare.comparison.rows import DEMONSTRATION, HEADLINE_NULLS
 from rfcompare.errors import InputError
 
 SELECTIONS: Mapping[str, float | None] = {"all units": None, "r² > 0.5": 0.5, "r² > 0.7": 0.7}
@@ -110,7 +110,8 @@ def question_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     pandas.DataFrame
         ``cortex``, ``score`` with its interval for the species (``ci_low``, ``ci_high``) and for these cells, the three
         mean distances, ``p`` with its hypothesis and smallest value, n, kinds and notes; ``nearest``; and ``apart``:
-        whether the score's interval (for the species, or else for these cells) overlaps the nearest one's.
+        whether the score's interval (for the species, or else for these cells) overlaps the nearest one's; empty where
+        either has none.
     """
     rows = []
     for name, result in results.items():
@@ -123,8 +124,9 @@ def question_table(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     table = table.sort_values("score", ascending=False, kind="stable", na_position="last").reset_index(drop=True)
     table.insert(1, "nearest", np.isfinite(table["score"]) & (table.index == 0))
     low, high = (table[f"ci_{end}"].fillna(table[f"cells_{end}"]) for end in ("low", "high"))
-    overlap = np.isfinite(low) & (high >= low.iloc[0]) & (low <= high.iloc[0])
-    table.insert(2, "apart", np.where(table.index == 0, "", np.where(overlap, "overlaps the nearest", "apart")))
+    known = np.isfinite(low) & np.isfinite(low.iloc[0])
+    words = np.where((high >= low.iloc[0]) & (low <= high.iloc[0]), "overlaps the nearest", "apart")
+    table.insert(2, "apart", np.where((table.index == 0) | ~known, "", words))
     return table
 
 
@@ -208,7 +210,8 @@ def multiverse(
     pandas.DataFrame
         A row per analysis: ``score``, ``ci_low``, ``ci_high`` (for the species, or else for these cells: ``interval``
         says which), the choices ``null``, ``space``, ``selection``, ``descriptors``, n of both sides, ``verdict``, and
-        ``headline`` for the analysis that was fixed beforehand.
+        ``headline`` for the analysis that was fixed beforehand. An analysis that cannot be made, as in the Gabor form
+        with a network of blobs, has no score and says why in ``verdict``.
 
     Examples
     --------
@@ -239,17 +242,23 @@ def multiverse(
             usable = {key: null for key, null in few.items() if all(axis in null for axis in _needed(name))}
             if not usable or not all(axis in side for side in (a, b) for axis in _needed(name)):
                 continue
-            for label, axes in _descriptor_sets(name, a, b, usable):
+            shown = name.replace("model_free", "model-free").replace("_", " ")
+            try:
+                sets = list(_descriptor_sets(name, a, b, usable))
+            except InputError as error:  # of blobs, say, no carrier can be identified
+                nothing = {"space": shown, "selection": selection, "descriptors": "all", **_not_made(error)}
+                rows += [{"null": null_name, **nothing} for null_name in usable]
+                continue
+            for label, axes in sets:
                 # Scales are those of all the cortex's cells, whichever of them are selected.
                 space = make_space(a, b, *usable.values(), name=name, quantities=axes)
                 for null_name, null in usable.items():
-                    row = {"null": null_name, "space": name.replace("model_free", "model-free").replace("_", " ")}
-                    row |= {"selection": selection, "descriptors": label}
+                    row = {"null": null_name, "space": shown, "selection": selection, "descriptors": label}
                     rows.append(row | _analysis(kept_a, kept_b, null, space, seed))
     if not rows:
         raise InputError("expected at least one analysis, got none; give nulls described in one of the spaces")
     table = pd.DataFrame(rows)
-    first = next(name for name in ("spectrum_noise", *nulls) if name in nulls)
+    first = next(name for name in (*HEADLINE_NULLS, *nulls) if name in nulls)
     table["headline"] = (
         (table["null"] == first)
         & (table["space"] == "model-free")
@@ -287,7 +296,10 @@ def _phase_known(name: str, a: xr.Dataset, b: xr.Dataset, nulls: Mapping[str, xr
 
 
 def _analysis(a: xr.Dataset, b: xr.Dataset, null: xr.Dataset, space: Space, seed: int) -> dict[str, object]:
-    result = score(a, b, null, space=space, seed=seed)
+    try:
+        result = score(a, b, null, space=space, seed=seed)
+    except InputError as error:
+        return _not_made(error, *(int(space.points(side)[1].sum()) for side in (a, b)))
     species = np.isfinite(result.interval.low)
     interval = result.interval if species else result.cells_interval
     return {
@@ -300,6 +312,13 @@ def _analysis(a: xr.Dataset, b: xr.Dataset, null: xr.Dataset, space: Space, seed
         "ceiling_kind": result.ceiling,
         "verdict": result.verdict,
     }
+
+
+def _not_made(error: InputError, n_a: int = 0, n_b: int = 0) -> dict[str, object]:
+    """An analysis of too few units stays in the table, without a score, and says why."""
+    numbers: dict[str, object] = dict.fromkeys(("score", "ci_low", "ci_high"), np.nan)
+    words = {"interval": "none", "ceiling_kind": "", "verdict": f"not made: {error}"}
+    return {**numbers, "n_units_a": n_a, "n_units_b": n_b, **words}
 
 
 def _selected(data: xr.Dataset, r2: float | None) -> xr.Dataset | None:
