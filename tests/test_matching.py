@@ -277,6 +277,35 @@ def test_bad_units_get_nobody_and_stop_nothing() -> None:
     assert np.isnan(found.best.values[1])
 
 
+def test_units_that_cannot_be_used_do_not_lower_chance() -> None:
+    kernels, fields, _ = transformed_pair(8, seed=15)
+    alone = rfc.match(kernels, fields.isel(unit=slice(0, 3)), by="px", nulls=kernels, search=COARSE)
+    dead = fields.isel(unit=slice(0, 6)).copy(deep=True)
+    dead["rf"][3:] = 0.0
+    beside = rfc.match(kernels, dead, by="px", nulls=kernels, search=COARSE)
+    # The null is the kernels themselves: as alike to the fields as they are, whatever lies beside them.
+    for found in (alone, beside):
+        assert found.null_assigned.item() == pytest.approx(found.attrs["assigned_similarity"])
+    assert np.isnan(beside.null_best.values[0, 3:]).all() and np.isfinite(beside.null_best.values[0, :3]).all()
+    # Nor do dead kernels, whose place a null's live ones would take.
+    few = kernels.copy(deep=True)
+    few["rf"][2:] = 0.0
+    with_few = rfc.match(few, fields, by="px", nulls=kernels, n_nulls=1, seed=1, search=COARSE)
+    assert with_few.assigned.values.sum() == 2
+    two = rfc.match(few.isel(unit=[0, 1]), fields, by="px", nulls=kernels, n_nulls=1, seed=1, search=COARSE)
+    assert with_few.null_assigned.item() == pytest.approx(two.null_assigned.item())
+    with pytest.raises(InputError, match="at least 8 units"):
+        rfc.match(kernels, fields, by="px", nulls=kernels.isel(unit=slice(0, 5)), search=COARSE)
+
+
+def test_halves_that_do_not_agree_have_a_ceiling_of_zero() -> None:
+    kernels, fields, _ = transformed_pair(3, seed=16)
+    half = np.stack([fields.rf.values, fields.rf.values])
+    half[1, 2] *= -1
+    found = rfc.match(kernels, bank_of(fields.rf.values[:, 0], half=half), by="px", nulls=None, search=COARSE)
+    assert found.ceiling.values == pytest.approx([1.0, 1.0, 0.0])
+
+
 def test_saved_and_loaded_the_same(tmp_path: Path) -> None:
     kernels, fields, _ = transformed_pair(2, seed=11)
     found = rfc.match(kernels, fields, nulls=None, search=COARSE)

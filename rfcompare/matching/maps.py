@@ -52,8 +52,9 @@ def match(
     nulls : str, xarray.Dataset, sequence of them, or None
         Null ensembles for `a`, each searched over the same transforms: their best matches are the chance level. A name
         of `rfcompare.simulation.nulls.NULLS` draws `n_nulls` of them (each costs as much as the match itself); the
-        populations of a bank that `simulate_null` drew are ensembles. Of an ensemble with more units than `a` as many
-        as `a` has are drawn, since the best of many is better. None: not tested, and the result says so.
+        populations of a bank that `simulate_null` drew are ensembles. Of an ensemble with more units than `a` has to
+        match as many are drawn, since the best of many is better; one with fewer is refused, since the best of few is
+        worse. None: not tested, and the result says so.
     n_nulls : int
         Ensembles to draw.
     search : Search, optional
@@ -78,7 +79,7 @@ def match(
     Raises
     ------
     InputError
-        When a bank is not signed, or the common scale is not determined.
+        When a bank is not signed, the common scale is not determined, or a null ensemble has too few units.
 
     Notes
     -----
@@ -107,28 +108,24 @@ def match(
     rng, recorded = make_rng(seed)
     ensembles = _ensembles(a, nulls, n_nulls, rng)
     scale = scale_between(a, b, by=by, deg_per_px=deg_per_px)
-    fields = _maps(b)
+    fields, kernels = _maps(b), _maps(a, scale)
+    ensembles = [_as_many(ensemble, int(kernels.usable.sum()), rng) for ensemble in ensembles]
     with tqdm(
-        total=a.sizes["unit"] + sum(min(e.sizes["unit"], a.sizes["unit"]) for e in ensembles),
+        total=a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles),
         desc="match",
         unit="map",
         disable=None if progress is None else not progress,
     ) as bar:
-        kernels = _maps(a, scale)
         best = _search(kernels, fields, search, bar)
         result = _result(a, b, kernels, fields, best, scale)
         null_best = np.full((len(ensembles), b.sizes["unit"]), np.nan)
         null_assigned = np.full(len(ensembles), np.nan)
         for e, ensemble in enumerate(ensembles):
-            if ensemble.sizes["unit"] > a.sizes["unit"]:
-                drawn = np.sort(rng.choice(ensemble.sizes["unit"], a.sizes["unit"], replace=False))
-                ensemble = ensemble.isel(unit=drawn)
             # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
-            null_scale = scale_between(ensemble, b, by=by, deg_per_px=deg_per_px)
-            similarity = _search(_maps(ensemble, null_scale), fields, search, bar).similarity
-            null_best[e] = similarity.max(0)
-            null_assigned[e] = similarity[linear_sum_assignment(-similarity)].mean()
-    null_best[:, ~fields.usable] = np.nan
+            maps = _maps(ensemble, scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
+            similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar).similarity)
+            null_best[e] = similarity[maps.usable].max(0)
+            null_assigned[e] = similarity[_assign(similarity)].mean()
     assigned = _assign(result.similarity.values)
     result["assigned"] = (_PAIR, assigned)
     filled = np.nan_to_num(result.similarity.values, nan=-1.0)
@@ -179,6 +176,17 @@ def _ensembles(
     return banks
 
 
+def _as_many(ensemble: xr.Dataset, n: int, rng: np.random.Generator) -> xr.Dataset:
+    """As many of a null's units as there are maps to be matched."""
+    size = ensemble.sizes["unit"]
+    if size < n:
+        raise InputError(
+            f"expected null ensembles of at least {n} units, as many as there are maps to be matched, got {size}; "
+            "the best of few is worse, so give a larger one"
+        )
+    return ensemble.isel(unit=np.sort(rng.choice(size, n, replace=False))) if size > n else ensemble
+
+
 def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
     values = bank.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
     usable = np.array([problem == "" for problem in bad_units(bank)])
@@ -225,9 +233,8 @@ def _result(
     center = kernels.center  # already in the fields' units
     turned_x = np.cos(angle) * center[:, :1] - np.sin(angle) * center[:, 1:]
     turned_y = np.sin(angle) * center[:, :1] + np.cos(angle) * center[:, 1:]
-    unusable = ~kernels.usable[:, None] | ~fields.usable[None, :]
     values = {
-        "similarity": np.where(unusable, np.nan, best.similarity),
+        "similarity": _usable_pairs(kernels, fields, best.similarity),
         "sign": best.sign,
         "rotation": best.rotation,
         "scale": best.scale,
@@ -263,6 +270,11 @@ def _result(
     return result
 
 
+def _usable_pairs(kernels: Maps, fields: Maps, similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Similarities, NaN where either unit cannot be used."""
+    return np.where(kernels.usable[:, None] & fields.usable[None, :], similarity, np.nan)
+
+
 def _assign(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """One-to-one assignment with the largest total similarity; unusable units get nobody."""
     assigned = np.zeros(similarity.shape, bool)
@@ -275,7 +287,7 @@ def _ceiling(b: xr.Dataset, support: npt.NDArray[np.bool_]) -> npt.NDArray[np.fl
     """Correlation of each map with its noiseless self, on its support, from two halves.
 
     Slightly optimistic: the support was chosen where noise had made the map large (0.01 too high at a pixel noise of
-    0.15 peaks, 0.05 at 0.3).
+    0.15 peaks, 0.05 at 0.3). Halves that do not agree at all leave nothing to reach: 0.
     """
     if "rf_half" not in b:
         return np.full(b.sizes["unit"], np.nan)
@@ -284,7 +296,7 @@ def _ceiling(b: xr.Dataset, support: npt.NDArray[np.bool_]) -> npt.NDArray[np.fl
     norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
     r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
     # Spearman-Brown gives the reliability of the halves' mean, whose root is the correlation with the noiseless map.
-    return np.asarray(np.sqrt(np.divide(2 * r, 1 + r, out=np.full(r.shape, np.nan), where=r > 0)))
+    return np.asarray(np.sqrt(np.divide(2 * r, 1 + r, out=np.where(r <= 0, 0.0, np.nan), where=r > 0)))
 
 
 def _null_attributes(
