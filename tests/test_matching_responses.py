@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
+from scipy import stats
 
 import rfcompare as rfc
+from rfcompare.descriptors import describe_maps
 from rfcompare.errors import InputError
 from rfcompare.matching import (
     Gratings,
@@ -23,6 +25,7 @@ from rfcompare.matching import (
     sweep_scale,
     tuning,
 )
+from rfcompare.simulation import simulate_null
 
 Array = npt.NDArray[np.float64]
 
@@ -240,11 +243,11 @@ def test_a_real_difference_in_cycles_survives() -> None:
 
 
 def test_a_difference_that_the_recording_makes_does_not_survive() -> None:
-    maps = gabors(60, seed=13, cycles=(0.3, 0.5), size=17)
+    maps = gabors(130, seed=13, cycles=(0.3, 0.5), size=17)
     # The "cells" are the kernels' own kind behind a stimulus element of twice the envelope's SD: fewer cycles pass.
     kernels = bank_of(maps[:30], kind="learned")
     blurred = rfc.estimation.measure_like(bank_of(maps[30:]), bank_of(maps), by="px", steps=("grid", "spot"), spot=5.0)
-    cells = bank_of(blurred.rf.values[:, 0], deg_per_px=1.0, subject=np.repeat(list("ABCDE"), 6).tolist())
+    cells = bank_of(blurred.rf.values[:, 0], deg_per_px=1.0, subject=np.repeat(list("ABCDE"), 20).tolist())
     cells = cells.assign_attrs(stimulus=json.dumps({"class": "sparse noise", "element_deg": 5.0}))
     plain = like_with_like(kernels, cells, "centroid_cycles", by="degree", deg_per_px=1.0, snr=400.0, seed=0)
     # More cycles as they are, over the five animals …
@@ -252,8 +255,34 @@ def test_a_difference_that_the_recording_makes_does_not_survive() -> None:
     # … and none left once the kernels are seen through the same element.
     assert abs(plain.loc["kernels through the recording", "difference"]) < 0.5 * plain.loc["as they are", "difference"]
     assert not plain.attrs["survives"] and plain.attrs["claim"].endswith("does not survive every condition")
-    with pytest.raises(InputError, match="without scale"):
-        like_with_like(kernels, cells, "frequency")
+    for wrong in ("frequency", "orientation", "luminance_share", "rank_one_share", "nothing"):
+        with pytest.raises(InputError, match="without scale, period or color"):
+            like_with_like(kernels, cells, wrong)
+
+
+def test_animals_are_compared_by_their_medians_with_an_interval_that_covers() -> None:
+    kernels = bank_of(gabors(10, seed=21, size=13), kind="learned")
+    cells = bank_of(gabors(30, seed=22, size=13), subject=np.repeat(list("ABCDE"), 6).tolist())
+    first = like_with_like(kernels, cells, "even_symmetry", by="px", snr=50.0, n_draws=1, seed=0).iloc[0]
+    medians = np.median(describe_maps(cells).even_symmetry.values.reshape(5, 6), axis=1)
+    own = np.median(describe_maps(kernels).even_symmetry.values)
+    assert first.cells_median == pytest.approx(medians.mean())
+    # Student's: a percentile bootstrap of 5 animals covered 82.5 % of 1,000 simulated studies.
+    expected = stats.ttest_1samp(own - medians, 0).confidence_interval(0.95)
+    assert (first.ci_low, first.ci_high) == pytest.approx((expected.low, expected.high))
+
+
+def test_units_without_the_descriptor_are_counted() -> None:
+    x = np.arange(-6, 7.0)
+    blobs = np.exp(-(x**2 + x[:, None] ** 2) / np.array([4.0, 6.0, 8.0])[:, None, None])
+    kernels = bank_of(np.concatenate([gabors(9, seed=23, cycles=(0.4, 0.5), size=13), blobs]), kind="learned")
+    cells = bank_of(gabors(20, seed=24, cycles=(0.4, 0.5), size=13))
+    table = like_with_like(kernels, cells, "bandwidth_octaves", by="px", snr=400.0, n_draws=2, seed=5)
+    assert table.loc["as they are", "n_kernels"] == 9 and table.loc["as they are", "n_cells"] == 20
+    assert (table.n_kernels <= 12).all()
+    assert "left out: 3 of 12 kernels, 0 of 20 cells" in table.attrs["claim"] and table.attrs["seed"] == 5
+    with pytest.raises(InputError, match="got none of 3"):
+        like_with_like(bank_of(blobs, kind="learned"), cells, "bandwidth_octaves", by="px", snr=400.0)
 
 
 def test_noise_adds_carrier_cycles_to_the_real_kernels(shared_data: Path) -> None:
@@ -288,7 +317,13 @@ def test_the_score_over_assumed_scales_peaks_where_sizes_match() -> None:
     assert table.null_distance.nunique() == 1
     assert (table.kernel_radius / table.deg_per_px).round(6).nunique() == 1
     seen = sweep_scale(kernels, cells, [0.5], null="pixel_shuffled", n_nulls=2, steps=("grid", "spot"), seed=0)
-    assert len(seen) == 2 and json.loads(seen.attrs["steps"]) == ["grid", "spot"]
+    assert len(seen) == 2 and json.loads(seen.attrs["steps"]) == ["grid", "spot"] and seen.attrs["seed"] == 0
+    again, other = (
+        sweep_scale(kernels, cells, [0.5], null=simulate_null(kernels, "pixel_shuffled", n_populations=3), seed=seed)
+        for seed in (0, 1)
+    )
+    assert again.score.tolist() == other.score.tolist()  # the null was given: only the interval draws
+    assert again.ci_low.tolist() != other.ci_low.tolist()
     with pytest.raises(InputError, match="positive deg_per_px"):
         sweep_scale(kernels, cells, [0.0])
     with pytest.raises(InputError, match="in px"):
