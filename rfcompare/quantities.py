@@ -239,7 +239,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         "low_pass_share",
         "Low-pass share",
         "",
-        definition="share of spectral power below a quarter cycle per field radius",
+        definition="share of spectral power below 0.2 cycles per field radius",
         source="map",
         space="model_free",
     ),

@@ -11,17 +11,20 @@ import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from scipy import stats
 
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
 from rfcompare.pipeline import load_many
+from rfcompare.quantities import KAPPA
 from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
 from rfcompare.taxonomy.classes import ANSWERS, NUMBERS, name_band
 from rfcompare.taxonomy.color import name_color
+from rfcompare.taxonomy.learning import chance_of_as_many
 from rfcompare.taxonomy.networks import COLUMNS, count_classes, first_kernel, what_shows
-from rfcompare.taxonomy.profile import surrogates
+from rfcompare.taxonomy.profile import NOISE_MAPS, chance, surrogates
 from rfcompare.taxonomy.spectrum import measure_spectra
 
 SIZE = 11
@@ -378,6 +381,37 @@ def test_every_threshold_has_a_reason() -> None:
     assert all(len(threshold.reason) > 30 and threshold.value > 0 for threshold in THRESHOLDS.values())
 
 
+def test_the_numbers_behind_the_reasons() -> None:
+    x, y = np.meshgrid(np.arange(11) - 5.0, np.arange(11) - 5.0)
+
+    def of(name: str, maps: Maps) -> np.ndarray:
+        return measure_spectra(np.reshape(maps, (-1, *np.shape(maps)[-2:])))[name]
+
+    noise = np.random.default_rng(0).normal(size=(8000, 11, 11))
+    area, direction = of("spectral_area", noise), of("anisotropy", noise)
+    assert area.mean() == pytest.approx(0.51, abs=0.01) and area.std() == pytest.approx(0.04, abs=0.005)
+    assert np.quantile(direction, [0.95, 0.99]) == pytest.approx([0.24, 0.31], abs=0.015)
+    assert (of("low_power", noise) <= 0.1).mean() < 0.01
+
+    def window(sd: float) -> Maps:
+        return np.exp(-(x**2 + y**2) / 2 / sd**2)
+
+    assert of("spectral_area", window(1.0)) == pytest.approx(0.16, abs=0.005)
+    assert of("spectral_area", window(0.73))[0] > 0.3 > of("spectral_area", window(0.75))[0]
+    gabors = [window(1.2) * np.cos(2 * np.pi * f * x + phase) for f in (0.15, 0.25) for phase in (0.0, np.pi / 2)]
+    assert of("spectral_area", np.array(gabors)).max() == pytest.approx(0.24, abs=0.005)
+    sizes = np.arange(1.5, 3.01, 0.1)
+    derivatives = np.array([x * y * window(sd) for sd in sizes])
+    gratings = np.array([(np.cos(np.pi / 2 * x) + np.cos(np.pi / 2 * y)) * window(sd) for sd in sizes])
+    assert of("fourfold", derivatives).min() == pytest.approx(0.32, abs=0.01)
+    assert of("fourfold", gratings).min() == pytest.approx(0.39, abs=0.01)
+    # On a window wide enough, an even Gabor keeps half its peak at zero frequency where nx is √2·κ, one lobe at κ.
+    far = np.arange(-24, 25.0)
+    nx = np.sqrt(2) * KAPPA
+    even = np.exp(-(far**2 + far[:, None] ** 2) / 2 / 6**2) * np.cos(2 * np.pi * nx / 6 * far)
+    assert of("dc_gain", even) == pytest.approx(0.5, abs=0.005)
+
+
 def test_the_summary_adds_up(classified: tuple[pd.DataFrame, list[str], xr.Dataset]) -> None:
     table, names, _ = classified
     text = summarize(table)
@@ -459,6 +493,19 @@ def test_history_follows_noise_into_structure() -> None:
     values = history.pivot_table(index="quantity", columns="step", values="median")
     assert values.loc["r2", 0] < 0.5 < 0.8 < values.loc["r2", 95]
     assert values.loc["unstructured_share", 0] == 1 and values.loc["striped_share", 95] == 1
+
+
+def test_noise_kernels_are_called_structured_as_often_as_they_may() -> None:
+    # p-values as `chance` gives them, of values drawn like the noise maps' own: 2,000 banks of 500 kernels.
+    rng = np.random.default_rng(0)
+    null = np.sort(rng.random((2000, NOISE_MAPS)), axis=1)
+    counts = np.array([(chance(rng.random(500), row.tolist()) <= 0.05).sum() for row in null])
+    p = np.array([chance_of_as_many(int(count), 500) for count in counts])
+    for level in (0.01, 0.05, 0.1):
+        assert (p <= level).mean() < level + 3 * np.sqrt(level * (1 - level) / 2000)
+    assert (p <= 0.05).mean() > 0.03
+    wrong = stats.binom.sf(counts - 1, 500, 0.05) <= 0.05
+    assert wrong.mean() > 0.15  # what the binomial would have done
 
 
 def test_the_claim_about_digit_kernels_falls_with_gabors_and_stands_with_blobs() -> None:

@@ -34,7 +34,8 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
         ``dc_gain``: gain at zero frequency over the largest gain; ``nyquist_gain``: the largest gain on the border of
         the frequency square, likewise; ``low_power``: mean power density below 0.125 cycles/px over the mean of all;
         ``spectral_area``: (ΣP)²/(N·ΣP²), the share of the frequency square that the power fills (1 for a single pixel,
-        about 0.5 for white noise, 1/(2πσ²) cycles² for a Gabor of SD σ); ``peak_frequency`` and
+        about 0.5 for white noise, 1/(2πσ²) for a blob of SD σ pixels, up to twice that for a Gabor, whose spectrum has
+        two lobes); ``peak_frequency`` and
         ``centroid_frequency`` (cycles/px) of the power; ``high_share``: share of power beyond half the Nyquist
         frequency; ``anisotropy``: (λ1 − λ2)/(λ1 + λ2) of the power-weighted structure tensor ⟨k kᵀ/|k|²⟩ of the wave
         vectors k; ``fourfold``: |⟨exp(4iθ)⟩| over the same weights, which is large also where two directions cross;

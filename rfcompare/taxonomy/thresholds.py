@@ -24,13 +24,15 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         "half_gain": Threshold(
             0.5,
             "A filter passes what keeps half the peak amplitude (−6 dB), the convention of the octave "
-            "bandwidth: an even Gabor turns low-pass exactly where nx falls to κ and its bandwidth ceases to "
-            "exist.",
+            "bandwidth. One lobe of a Gabor's spectrum reaches zero frequency at that height where nx falls to κ "
+            "= 0.19 and the bandwidth ceases to exist; an even Gabor, whose two lobes add up there, is low-pass from "
+            "nx = √2·κ = 0.265 down, an odd one never.",
         ),
         "broad_area": Threshold(
             0.3,
             "Power that fills this share of the frequency square has no band. White noise fills 0.51 ± 0.04 "
-            "(11×11), one pixel 1, a Gabor with an SD of 1.2 px 0.11, a lone blob of 0.7 px 0.16.",
+            "(11×11), one pixel 1, a Gabor with an SD of 1.2 px 0.24 at most, a lone blob with an SD of 1 px 0.16; "
+            "one below 0.74 px is called all-pass.",
         ),
         "no_low_power": Threshold(
             0.1,
@@ -40,19 +42,19 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         "isotropic": Threshold(
             0.26,
             "(λ1 − λ2)/(λ1 + λ2) is (a − 1)/(a + 1) for a blob of aspect a: below 1.7 : 1 nobody calls it "
-            "elongated. 95 % of white-noise kernels of 11×11 lie below 0.23.",
+            "elongated. 95 % of white-noise kernels of 11×11 lie below 0.24.",
         ),
         "anisotropic": Threshold(
             0.32,
             "A blob of 2 : 1 has 0.33, a round first derivative 0.5, a round second derivative 0.67; 99 % of "
-            "white-noise kernels of 11×11 lie below 0.28. What lies between the two thresholds is called weakly "
+            "white-noise kernels of 11×11 lie below 0.31. What lies between the two thresholds is called weakly "
             "anisotropic.",
         ),
         "crossed": Threshold(
             0.35,
-            "|mean exp(4iθ)| of a product of two crossed first derivatives is 0.36 and of two crossed gratings "
-            "0.5; it counts only with no gain at zero frequency, since a window's square outline also points in "
-            "four directions.",
+            "|mean exp(4iθ)| of a product of two crossed first derivatives is 0.5 and of two crossed gratings 1, in a "
+            "window of 11×11 from 0.32 and from 0.39 on (SD 1.5 to 3 px); it counts only with no gain at zero "
+            "frequency, since a window's square outline also points in four directions.",
         ),
         "crossed_gain": Threshold(
             0.25,
