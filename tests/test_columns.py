@@ -214,9 +214,15 @@ def test_p_values_by_hand() -> None:
     assert permutation_p(np.array(3.0), np.array([-4.0, 1.0, 1.0, 2.0])) == 0.4
     # Three animals of one sign: of 8 sign patterns only all + and all − reach the observed sum.
     assert sign_flip_p(np.array([1.0, 2.0, 3.0])) == (0.25, 0.25)
-    # {1, 2, 3}: mean 2, SD 1, t(2) = 4.303: 2 ± 4.303/√3.
-    assert t_interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
-    assert t_interval(np.array([1.0])) == (-np.inf, np.inf)
+    # Of 4,096 random flips of 20 animals only the observed one is there for certain.
+    assert sign_flip_p(np.arange(1.0, 21.0)) == (1 / 4096, 1 / 4096)
+    # {1, 2, 3, 4}: mean 2.5, SD 1.291, t(3) = 3.182: 2.5 ± 3.182 · 0.6455; no interval for the species below four.
+    assert t_interval(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx((0.446, 4.554), abs=1e-3)
+    assert t_interval(np.array([1.0, 2.0, 3.0])) == (-np.inf, np.inf)
+    # What is not defined is not the most extreme value of all.
+    both = permutation_p(np.array([np.nan, 3.0]), np.array([[0.0, -4.0], [1.0, 1.0], [2.0, 3.0]]))
+    assert np.isnan(both[0]) and both[1] == 0.75
+    assert np.isnan(permutation_p(np.array(3.0), np.array([1.0, np.nan, 2.0])))
 
 
 def test_an_exact_visuotopic_map_is_found() -> None:
@@ -586,6 +592,17 @@ def test_the_seed_decides_everything_drawn(small: tuple[xr.Dataset, xr.Dataset])
     first, second = (analyze_columns(some, n_permutations=19, n_seeds=1, seed=4) for _ in range(2))
     for name in first.children:
         xr.testing.assert_identical(first[name].to_dataset(), second[name].to_dataset())
+
+
+def test_few_animals_get_no_interval_and_no_verdict_over_animals(small: tuple[xr.Dataset, xr.Dataset]) -> None:
+    bank = small[0]
+    animals = sorted(set(bank.subject.values.astype(str).tolist()))
+    some = bank.isel(unit=np.isin(bank.subject.values.astype(str), animals[:3]))
+    tree = analyze_columns(some, n_permutations=19, n_seeds=1, seed=0)
+    words = " ".join(json.loads(tree.attrs["conclusion"]))
+    assert "95 % interval over 3 animals undefined with fewer than 4" in words
+    assert "it is not told whether chance averages are fitted worse" in words
+    assert not np.isfinite(tree["growth"].difference_low.values).any()
 
 
 # What is missing

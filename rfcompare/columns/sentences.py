@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rfcompare.columns.topology import MIN_ANIMALS
+
 LEVEL = 0.05
 """Sentences call something different from chance where p is at most this."""
 
@@ -44,7 +46,8 @@ def topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
     on_off = ratio.isel(pair=0)
     low, high = float(on_off.ci_low), float(on_off.ci_high)
     relation = "more widely than" if low > 1 else "less widely than" if high < 1 else "not told apart from"
-    interval = f"{low:.2f} to {high:.2f}" if np.isfinite([low, high]).all() else "undefined with fewer than two animals"
+    known = np.isfinite([low, high]).all()
+    interval = f"{low:.2f} to {high:.2f}" if known else f"undefined with fewer than {MIN_ANIMALS}"
     sentences = [
         f"ON centers scatter about the visuotopic map {relation} OFF centers (SD ratio "
         f"{float(on_off.scatter_ratio):.2f}, 95 % interval over {ratio.attrs['n_animals']} animals {interval})."
@@ -79,7 +82,8 @@ class Verdicts:
     n_averaged : int
         Cells per average where chance is compared with, the size nearest to the columns'; 0 where none can be.
     beaten : int
-        How many of the three chance averages a Gabor fits worse than the columns'.
+        How many of the three chance averages a Gabor fits worse than the columns', by an interval over animals; none
+        where there are too few animals for one.
     """
 
     n_columns: int
@@ -159,11 +163,18 @@ def _growth_sentence(growth: xr.Dataset, found: Verdicts) -> str:
         interval = f"{low:+.2f} to {high:+.2f}" if np.isfinite([low, high]).all() else f"{float(one.difference):+.2f}"
         words.append(f"{float(one.r2):.2f} {name} (column minus null {interval})")
     n = len(words)
+    if not np.isfinite(at.difference_low.values[1:]).any():
+        ending = f"with fewer than {MIN_ANIMALS} animals it is not told whether chance averages are fitted worse"
+        return _growth_words(at, found, words, ending)
     ending = (
         "being Gabor-like tells a column from every one of these chance averages"
         if found.beaten == n
         else f"a Gabor-like average alone does not single out a column: {found.beaten} of {n} chance averages fit worse"
     )
+    return _growth_words(at, found, words, ending)
+
+
+def _growth_words(at: xr.Dataset, found: Verdicts, words: list[str], ending: str) -> str:
     return (
         f"A Gabor explains r² {float(at.r2.sel(condition='column')):.2f} of averages of {found.n_averaged} neighboring "
         f"cells in place, against {', '.join(words)}; {ending}."

@@ -31,6 +31,9 @@ CATEGORIES = ("OFF-OFF", "ON-ON", "same sign", "opposite sign", "whole field")
 MIN_CELLS = 5
 """Fewest cells with both subfields for a field of view to enter a test: an affine map alone has three per axis."""
 
+MIN_ANIMALS = 4
+"""Fewest animals for an interval for the species, as in `rfcompare.comparison`."""
+
 PAIRS_AT_ONCE = 2**22
 """Permuted pairs of cells held in memory at a time."""
 
@@ -75,9 +78,9 @@ def over_animals(values: Array, animals: list[str]) -> Array:
 
 
 def t_interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Student interval of the mean over animals; infinite with fewer than two."""
+    """Student interval of the mean over animals; infinite with fewer than `MIN_ANIMALS`."""
     values = values[np.isfinite(values)]
-    if values.size < 2:
+    if values.size < MIN_ANIMALS:
         return -np.inf, np.inf
     reach = stats.t.ppf(0.5 + level / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return float(values.mean() - reach), float(values.mean() + reach)
@@ -96,11 +99,14 @@ def sign_flip_p(values: Array) -> tuple[float, float]:
         flips[0] = 1.0
     means = np.abs(flips @ values)
     p = float(np.mean(means >= abs(values.sum()) * (1 - 1e-12)))
-    return p, 2.0 / len(flips)
+    # Of all flips the observed one and its mirror image are as extreme; of random ones only the observed one surely is.
+    return p, (2.0 if n <= 12 else 1.0) / len(flips)
 
 
 def permutation_p(observed: Array, permuted: Array) -> Array:
     """Two-sided Monte Carlo p: distance from the permutations' mean, the observed value counted among them.
+
+    NaN where the observed value or a permuted one is not defined: NaN is as extreme as nothing.
 
     Parameters
     ----------
@@ -109,7 +115,8 @@ def permutation_p(observed: Array, permuted: Array) -> Array:
     """
     middle = permuted.mean(axis=0)
     extreme = np.abs(permuted - middle) >= np.abs(observed - middle) * (1 - 1e-12)
-    return np.asarray((1 + extreme.sum(axis=0)) / (1 + len(permuted)))
+    known = np.isfinite(observed) & np.isfinite(permuted).all(axis=0)
+    return np.asarray(np.where(known, (1 + extreme.sum(axis=0)) / (1 + len(permuted)), np.nan))
 
 
 def in_parts(order: NDArray[Any], pairs: int) -> list[NDArray[Any]]:
