@@ -49,6 +49,8 @@ def test_values_worked_by_hand() -> None:
     assert one.watson_u2(a, b) == pytest.approx(8 / 36 * 14 / 64, abs=EXACT)
     # directions of doubled angles: 170 and 10 average to 0, 80 and 100 to 90
     assert abs(one.axial_difference([170, 10], [80, 100])) == pytest.approx(90, abs=EXACT)
+    # a mean direction just below 0 is 0, not 180
+    assert all(0 <= one.axial_mean([a, 180 - a]) < 180 for a in np.linspace(1, 80, 200))
     # 3 | 1, 2, 100: deviations from the median 2 are 1, 0, 1, 98 -> MAD 1
     assert one.robust_scale([3, 1, 2, 2, 100]) == pytest.approx(1.4826)
 

@@ -121,6 +121,15 @@ def test_patches_are_seen_by_the_field_at_their_middle() -> None:
 # Geometries
 
 
+def test_tuning_refuses_what_it_cannot_read() -> None:
+    bank = bank_of(gabors(2, seed=25))
+    gratings = Gratings(np.array([0.1, 0.2]))
+    with pytest.raises(InputError, match="behind a nonlinearity"):
+        tuning(respond(bank, gratings, nonlinearity="linear"))
+    with pytest.raises(InputError, match="to gratings, got dims unit, image"):
+        tuning(respond(bank, np.random.default_rng(0).normal(size=(3, 9, 9))))
+
+
 def test_cka_worked_by_hand() -> None:
     # Four stimuli on one axis, 0 0 1 1, centered ±1/2: the Gram matrix is 1/4 · s sᵀ with s = (−1, −1, 1, 1).
     x = np.array([[0.0], [0.0], [1.0], [1.0]])

@@ -162,7 +162,7 @@ def tuning(responses: xr.DataArray) -> xr.Dataset:
     Parameters
     ----------
     responses : xarray.DataArray (unit, orientation, frequency, phase)
-        From `respond`.
+        From `respond`, with a nonlinearity: a linear filter's mean over phases is 0 for every grating.
 
     Returns
     -------
@@ -171,6 +171,11 @@ def tuning(responses: xr.DataArray) -> xr.Dataset:
         best orientation, both of the mean over phases; ``preferred_orientation``, ``preferred_frequency``;
         ``circular_variance`` (1 − |Σ r e^{2iθ}|/Σ r: 0 one orientation only, 1 none preferred) and
         ``phase_modulation`` (largest less smallest over the sum: 0 for a complex cell).
+
+    Raises
+    ------
+    InputError
+        For responses that are not to gratings, or linear.
 
     Examples
     --------
@@ -182,6 +187,14 @@ def tuning(responses: xr.DataArray) -> xr.Dataset:
     >>> float(table.preferred_frequency[0]), round(float(table.circular_variance[0]), 2)
     (0.02, 1.0)
     """
+    if not {"unit", "orientation", "frequency", "phase"} <= set(responses.dims):
+        dims = ", ".join(map(str, responses.dims))
+        raise InputError(f"expected responses to gratings, got dims {dims}; call respond with Gratings")
+    if responses.attrs.get("nonlinearity") == "linear":
+        raise InputError(
+            "expected responses behind a nonlinearity, got linear ones, whose mean over phases is 0; "
+            'respond with nonlinearity="half-rectified"'
+        )
     mean = responses.mean("phase")
     best = mean.argmax(("orientation", "frequency"))
     orientation_curve = mean.isel(frequency=best["frequency"])
