@@ -206,6 +206,16 @@ def result() -> xr.Dataset:
     return compare(CORTEX, NETWORK, nulls={"untrained": UNTRAINED, "spectrum_noise": NOISE}, n_permutation=199, seed=0)
 
 
+def test_units_left_out_of_the_gabor_form_for_their_sign_are_counted() -> None:
+    phase = np.linspace(0.0, 90.0, 48)
+    colored = NETWORK.assign(nx=("unit", np.full(48, 0.3)), folded_phase=("unit", phase))
+    colored["polarity_phase"] = ("unit", np.where(np.arange(48) < 5, np.nan, phase))
+    note = str(row(compare(CORTEX, colored, n_permutation=99), "energy_distance_gabor_form")["note"])
+    assert "43 of 48 (b)" in note and "left out, their sign being unknown: 5 (b)" in note
+    known = colored.assign(polarity_phase=colored.folded_phase)
+    assert "sign" not in str(row(compare(CORTEX, known, n_permutation=99), "energy_distance_gabor_form")["note"])
+
+
 def test_result_has_a_row_per_quantity_with_every_column(result: xr.Dataset) -> None:
     names = [str(name) for name in result.quantity.values]
     assert len(set(names)) == len(names)

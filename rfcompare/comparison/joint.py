@@ -90,7 +90,7 @@ def joint_rows(
 
 
 def gabor_form(a: xr.Dataset, b: xr.Dataset) -> tuple[str, ...]:
-    """nx, ny and the phase: with its polarity where both sides know it, folded where one does not."""
+    """nx, ny and the phase: with its polarity where both sides know it, folded where one does not of any unit."""
     for phase in ("polarity_phase", "folded_phase"):
         if all(phase in data and bool(np.isfinite(data[phase].values).sum() > 1) for data in (a, b)):
             return ("nx", "ny", phase)
@@ -117,9 +117,20 @@ def gabor_row(a: xr.Dataset, b: xr.Dataset, nulls: Mapping[str, xr.Dataset], **o
     row.note(
         f"space: {', '.join(form.quantities)}; only units whose Gabor is identifiable: {len(x.points)} of "
         f"{a.sizes['unit']} (a), {len(y.points)} of {b.sizes['unit']} (b)",
+        _signless_note(a, b) if "polarity_phase" in form.quantities else "",
         "" if null_name else "no null: none was fitted",
     )
     return row
+
+
+def _signless_note(a: xr.Dataset, b: xr.Dataset) -> str:
+    """How many units with an identifiable Gabor have no place since their sign is not known: mostly colored ones."""
+    lost = []
+    for side, data in (("a", a), ("b", b)):
+        if "folded_phase" in data:
+            count = int((np.isfinite(data["folded_phase"].values) & np.isnan(data["polarity_phase"].values)).sum())
+            lost += [f"{count} ({side})"] if count else []
+    return f"left out, their sign being unknown: {', '.join(lost)}" if lost else ""
 
 
 def _energy_row(
