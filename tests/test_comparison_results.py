@@ -206,6 +206,13 @@ def result() -> xr.Dataset:
     return compare(CORTEX, NETWORK, nulls={"untrained": UNTRAINED, "spectrum_noise": NOISE}, n_permutation=199, seed=0)
 
 
+def test_the_gabor_form_is_compared_without_a_null_of_blobs() -> None:
+    blobs = NOISE.assign(nx=("unit", np.full(NOISE.sizes["unit"], 0.02)))
+    got = row(compare(CORTEX, NETWORK, nulls={"spectrum_noise": blobs}, n_permutation=99), "energy_distance_gabor_form")
+    assert np.isfinite(got["effect"]) and np.isnan(got["null"]) and got["null_name"] == ""
+    assert "no null: expected at least two units of null 'spectrum_noise'" in str(got["note"])
+
+
 def test_units_left_out_of_the_gabor_form_for_their_sign_are_counted() -> None:
     phase = np.linspace(0.0, 90.0, 48)
     colored = NETWORK.assign(nx=("unit", np.full(48, 0.3)), folded_phase=("unit", phase))

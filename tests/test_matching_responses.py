@@ -130,6 +130,20 @@ def test_tuning_refuses_what_it_cannot_read() -> None:
         tuning(respond(bank, np.random.default_rng(0).normal(size=(3, 9, 9))))
 
 
+@pytest.mark.parametrize(
+    ("images", "word"),
+    [
+        (np.zeros((9, 9)), "at least 4 finite images"),
+        (np.ones((3, 9, 9)), "at least 4 finite images"),
+        (np.ones((5, 9, 9)), "with contrast"),
+    ],
+)
+def test_images_without_a_geometry_are_refused(images: Array, word: str) -> None:
+    bank = bank_of(gabors(6, seed=26))
+    with pytest.raises(InputError, match=word):
+        compare_responses(bank, bank, images=images, n_nulls=2)
+
+
 def test_cka_worked_by_hand() -> None:
     # Four stimuli on one axis, 0 0 1 1, centered ±1/2: the Gram matrix is 1/4 · s sᵀ with s = (−1, −1, 1, 1).
     x = np.array([[0.0], [0.0], [1.0], [1.0]])

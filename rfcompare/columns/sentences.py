@@ -46,11 +46,11 @@ def topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
     on_off = ratio.isel(pair=0)
     low, high = float(on_off.ci_low), float(on_off.ci_high)
     relation = "more widely than" if low > 1 else "less widely than" if high < 1 else "not told apart from"
-    known = np.isfinite([low, high]).all()
+    known, n = np.isfinite([low, high]).all(), int(ratio.attrs["n_animals"])
     interval = f"{low:.2f} to {high:.2f}" if known else f"undefined with fewer than {MIN_ANIMALS}"
     sentences = [
         f"ON centers scatter about the visuotopic map {relation} OFF centers (SD ratio "
-        f"{float(on_off.scatter_ratio):.2f}, 95 % interval over {ratio.attrs['n_animals']} animals {interval})."
+        f"{float(on_off.scatter_ratio):.2f}, 95 % interval over {n} animal{'s' if n != 1 else ''} {interval})."
     ]
     words = []
     for category in ("OFF-OFF", "ON-ON"):

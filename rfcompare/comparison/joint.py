@@ -105,11 +105,17 @@ def gabor_row(a: xr.Dataset, b: xr.Dataset, nulls: Mapping[str, xr.Dataset], **o
     try:
         form = make_space(a, b, name="gabor_form", quantities=axes)
         x, y = population(a, form, name="the first population"), population(b, form, name="the second population")
-        z = population(nulls[null_name], form, name=f"null {null_name!r}") if null_name else None
     except InputError as error:  # of blobs, say, hardly any carrier can be identified
         row = Row(name, title, "joint", notes=[f"not compared: {error}"])
         row.text["hypothesis"] = CELLS_ONLY
         return row
+    lacking = "" if null_name else "no null: none was fitted"
+    z = None
+    if null_name:
+        try:
+            z = population(nulls[null_name], form, name=f"null {null_name!r}")
+        except InputError as error:  # hardly any carrier of the noise can be identified
+            null_name, lacking = None, f"no null: {error}"
     row = _energy_row(name, x, y, z, **options)
     row.title = title
     row.number |= counts(x, y)
@@ -118,7 +124,7 @@ def gabor_row(a: xr.Dataset, b: xr.Dataset, nulls: Mapping[str, xr.Dataset], **o
         f"space: {', '.join(form.quantities)}; only units whose Gabor is identifiable: {len(x.points)} of "
         f"{a.sizes['unit']} (a), {len(y.points)} of {b.sizes['unit']} (b)",
         _signless_note(a, b) if "polarity_phase" in form.quantities else "",
-        "" if null_name else "no null: none was fitted",
+        lacking,
     )
     return row
 

@@ -37,6 +37,9 @@ N_HALVES = 20
 
 LEAST_SUBJECTS = 4
 
+LEAST_IMAGES = 4
+"""Fewest stimuli whose geometry can be compared."""
+
 
 @dataclass(frozen=True, eq=False)
 class Gratings:
@@ -379,6 +382,13 @@ def compare_responses(
     stimuli: dict[str, Gratings | Floats] = {"gratings": Gratings(np.geomspace(low, high, 6))}
     if images is not None:
         patches = np.asarray(images, float)
+        if patches.ndim != 3 or len(patches) < LEAST_IMAGES or not np.isfinite(patches).all():
+            raise InputError(
+                f"expected at least {LEAST_IMAGES} finite images (image, y, x), got shape {patches.shape}; "
+                "stack gray patches"
+            )
+        if (np.ptp(patches, axis=(1, 2)) == 0).any():
+            raise InputError("expected images with contrast, got some that are flat; leave them out")
         stimuli["images"] = patches - patches.mean((1, 2), keepdims=True)
     nulls = []
     if null is not None:
