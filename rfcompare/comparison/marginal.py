@@ -209,10 +209,11 @@ def _ceiling(
     period = quantity.period
     if subject is not None:
         each = _estimates(x, subject, period)
-        apart = [
-            abs(wrapped(each[h] - float(_estimates(np.delete(each, h), None, period)[0]), period))
-            for h in range(each.size)
-        ]
+
+        def center(others: Array) -> float:
+            return statistics.axial_mean(others, period=period) if period else float(others.mean())
+
+        apart = [abs(wrapped(each[h] - center(np.delete(each, h)), period)) for h in range(each.size)]
         return float(np.mean(apart)), "mean absolute difference of one animal from the others"
     if x.size < 4:
         return np.nan, ""
