@@ -490,6 +490,28 @@ def test_published_rows_say_what_they_are() -> None:
     assert counted["effect"] == 1.0
 
 
+def test_the_null_of_a_histogram_is_of_the_networks_size() -> None:
+    # Null and network are the published cells' own orientations: the network is no nearer than the null is.
+    cells = published("devalois1982_orientation", read_from="brainscore")
+    rng = np.random.default_rng(0)
+
+    def drawn(n: int, **options: object) -> xr.Dataset:
+        centers = rng.choice([0.0, 45.0, 90.0, 135.0], n, p=cells.counts / cells.counts.sum())
+        return population(n, **options).assign(orientation=("unit", centers))  # type: ignore[arg-type]
+
+    network, null = drawn(48, kind="learned"), drawn(48 * 200, subjects=200, kind="simulated", name="noise")
+    got = row(
+        compare_published(network, distributions=[cells], nulls={"noise": null}, n_permutation=19),
+        "devalois1982_orientation_brainscore",
+    )
+    assert got["null"] == pytest.approx(got["ceiling"], rel=0.1)
+    together = total_variation(cells.counts, cells.count(null.orientation.values))
+    assert together < 0.3 * got["null"]  # what all the null's units together would have said
+    alone = null.assign_coords(subject=("unit", null.unit.values.astype(object)))
+    lone = compare_published(network, distributions=[cells], nulls={"noise": alone}, n_permutation=19)
+    assert float(lone.null[0]) == pytest.approx(together)
+
+
 def test_a_sample_of_a_published_distribution_reaches_its_ceiling(rng: np.random.Generator) -> None:
     nx = published("ringach2002").marginal("nx")
     bins = rng.choice(5, 5000, p=nx.counts / nx.counts.sum())

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rfcompare.bank import check, make_rng
-from rfcompare.comparison.populations import checked, n_subjects
+from rfcompare.comparison.populations import checked, n_subjects, subjects
 from rfcompare.comparison.rows import DEMONSTRATION, Row, dataset
 from rfcompare.comparison.similarity import WITHIN_SAMPLE
 from rfcompare.comparison.statistics import Array
@@ -324,7 +324,8 @@ def compare_published(
     distributions : sequence of Distribution, optional
         Every one that ships, in every reading, unless given.
     nulls : mapping of str to xarray.Dataset, optional
-        Null ensembles that have the quantities (fitted ones for nx and ny); the first that does fills ``null``.
+        Null ensembles that have the quantities (fitted ones for nx and ny); the first that does fills ``null`` with the
+        mean over its populations, which are of about the network's size: a sample's distance grows as it shrinks.
     n_permutation : int
         Of the binned test.
     seed : int, Generator or None
@@ -411,9 +412,8 @@ def _published_row(
         row.number["property_similarity"] = property_similarity(inside, distribution.counts)
         row.number["property_ceiling"] = similar
     for name, null in nulls.items():
-        drawn = _values(null, distribution)
-        if not isinstance(drawn, str):
-            row.number["null"] = total_variation(reference, distribution.count(*drawn))
+        if not isinstance(_values(null, distribution), str):
+            row.number["null"] = _null_distance(null, distribution, reference)
             row.text["null_name"] = name
             break
     row.text |= {
@@ -422,6 +422,16 @@ def _published_row(
         "ceiling_kind": f"multinomial resampling ({WITHIN_SAMPLE})",
     }
     return row
+
+
+def _null_distance(null: xr.Dataset, distribution: Distribution, reference: Counts) -> float:
+    """Mean over the null's populations: of all their units together it would be too small, as of any larger sample."""
+    names, null = subjects(null), null[list(distribution.quantities)]
+    each = [null] if names is None else [null.isel(unit=names == name) for name in np.unique(names)]
+    values = [drawn for drawn in (_values(one, distribution) for one in each) if not isinstance(drawn, str)]
+    if not values:  # populations of a unit each
+        values = [drawn for drawn in [_values(null, distribution)] if not isinstance(drawn, str)]
+    return float(np.mean([total_variation(reference, distribution.count(*drawn)) for drawn in values]))
 
 
 def histogram_table(
