@@ -460,6 +460,8 @@ def histogram_table(
     pandas.DataFrame
         The nearest first: ``reference``, ``distance`` (total variation), ``ceiling`` (the same of as many units drawn
         from the reference itself), ``p_cells``, n, and the share of the kernels and of the reference beyond the edges.
+        A reference of few cells lies farther for that alone: of De & Horwitz' 333 cells 79, as many as Ringach's, lie
+        at 0.50 from CaffeNet's kernels on average, all of them at 0.47.
 
     Examples
     --------

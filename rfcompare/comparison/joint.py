@@ -63,7 +63,7 @@ def joint_rows(
 
     auc = Row("classifier_auc", "Classifier between the two", "joint", statistic="cross-validated AUC, 0.5 alike")
     auc.number["effect"] = _auc(cortex, kernels, few_x.subject, generator)
-    auc.number["null"] = _mean([_auc(cortex, each, None, generator) for each in nulls[:5]])
+    auc.number["null"] = _mean([_auc(cortex, each, few_x.subject, generator) for each in nulls[:5]])
     auc.number["ceiling"] = _mean([_auc(one, two, subject, generator) for one, two, subject in halves[:5]])
     auc.number["p_cells"] = _auc_p(together, len(cortex), min(n, 999), generator)
 
