@@ -290,6 +290,10 @@ def test_estimates_that_do_not_vary_give_no_p() -> None:
         test = inference.one_sample_test(sample, value, hypothesis="equal")
         assert np.isnan(test.p) and np.isnan(test.smallest)
         assert test.hypothesis == "equal (not tested: the subjects' estimates do not vary)"
+    same = [0.1 + 0.2, 0.3, 0.3, 0.3]
+    for interval in (inference.subject_interval(same), inference.welch_interval(same, [0.5] * 4)):
+        assert np.isnan(interval.low) and interval.method == "no interval: the subjects' estimates do not vary"
+    assert np.isfinite(inference.welch_interval(same, [0.5, 0.6, 0.5, 0.5]).low)
 
 
 def test_intervals_by_number_of_subjects(rng: np.random.Generator) -> None:

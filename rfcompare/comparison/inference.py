@@ -29,6 +29,15 @@ NO_INTERVAL = "no interval for the species: fewer than 4 subjects"
 NO_SPREAD = "the subjects' estimates do not vary"
 
 
+def varies(sample: Array) -> bool:
+    """Whether values differ by more than rounding: equal ones, as on a grid of frequencies, have no sampling error."""
+    return bool(np.ptp(sample) > _rounding(sample))
+
+
+def _rounding(sample: Array) -> float:
+    return 1e-12 * max(float(np.abs(sample).max()), 1e-300)
+
+
 class Interval(NamedTuple):
     """A confidence interval and how it was made; both ends are NaN where none can be given."""
 
@@ -237,8 +246,7 @@ def one_sample_test(estimates: ArrayLike, value: ArrayLike, *, hypothesis: str =
         return PValue(np.nan, np.nan, hypothesis)
     difference = sample.mean(axis=0) - np.atleast_1d(np.asarray(value, dtype=np.float64))
     covariance = np.atleast_2d(np.cov(sample, rowvar=False))
-    least = float(np.linalg.eigvalsh(covariance)[0])
-    if least <= (1e-12 * max(float(np.abs(sample).max()), 1e-300)) ** 2:
+    if float(np.linalg.eigvalsh(covariance)[0]) <= _rounding(sample) ** 2:
         return PValue(np.nan, np.nan, f"{hypothesis} (not tested: {NO_SPREAD})".strip())
     t2 = n * float(difference @ np.linalg.solve(covariance, difference))
     return PValue(float(stats.f.sf(t2 * (n - axes) / (axes * (n - 1)), axes, n - axes)), 0.0, hypothesis)
@@ -257,8 +265,8 @@ def welch_interval(estimates_a: ArrayLike, estimates_b: ArrayLike, *, level: flo
     if min(a.size, b.size) < MIN_SUBJECTS:
         return Interval(np.nan, np.nan, NO_INTERVAL)
     share_a, share_b = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
-    if share_a + share_b == 0:
-        return Interval(float(b.mean() - a.mean()), float(b.mean() - a.mean()), "Welch t over subjects")
+    if not (varies(a) or varies(b)):
+        return Interval(np.nan, np.nan, f"no interval: {NO_SPREAD}")
     degrees = (share_a + share_b) ** 2 / (share_a**2 / (a.size - 1) + share_b**2 / (b.size - 1))
     half = stats.t.ppf(0.5 + level / 2, degrees) * math.sqrt(share_a + share_b)
     center = b.mean() - a.mean()
@@ -395,6 +403,8 @@ def subject_interval(
     low, high = subject_limits(sample, level=level, seed=seed)
     if sample.size < MIN_SUBJECTS:
         return Interval(np.nan, np.nan, NO_INTERVAL)
+    if not varies(sample):
+        return Interval(np.nan, np.nan, f"no interval: {NO_SPREAD}")
     return Interval(float(low), float(high), "t over subjects" if sample.size < BCA_SUBJECTS else "BCa over subjects")
 
 
