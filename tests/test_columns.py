@@ -528,6 +528,20 @@ def test_structure_is_read_off_the_profile(phase: float, structure: str | None) 
     assert 0 < float(one.flank_ratio) < 1
 
 
+def test_unmeasured_pixels_are_no_part_of_a_profile() -> None:
+    rows = ridge(0.0)
+    options = {"orientation": np.array([90.0]), "frequency": np.array([0.1]), "origin": np.zeros((1, 2))}
+    holes = rows.copy()
+    holes[rows.shape[0] // 2 + 1 :] = np.nan  # vertical stripes: the lower half tells all there is to tell
+    whole, half = (
+        profiles(rfc.make_bank(maps[None, None], channel=("signed",), kind="simulated", noise_sd=[0.02]), **options)
+        for maps in (rows, holes)
+    )
+    # The envelope falls off along the stripes, so that the lower half weighs a little less; 0 would halve it.
+    assert half.profile.values == pytest.approx(whole.profile.values, abs=0.02)
+    assert np.abs(half.profile_z.values).max() < 0.85 * np.abs(whole.profile_z.values).max()  # of half the pixels
+
+
 def test_noise_alone_has_no_center_more_often_than_alpha() -> None:
     n = 400
     noise = np.random.default_rng(0).normal(size=(n, 1, 15, 15))

@@ -495,6 +495,11 @@ def test_history_follows_noise_into_structure() -> None:
     assert values.loc["unstructured_share", 0] == 1 and values.loc["striped_share", 95] == 1
 
 
+def test_a_fit_without_r2_is_not_beyond_all_noise() -> None:
+    p = chance(np.array([0.5, np.nan, 0.95]), [0.1, 0.5, 0.9])
+    assert p[[0, 2]].tolist() == [0.75, 0.25] and np.isnan(p[1])
+
+
 def test_noise_kernels_are_called_structured_as_often_as_they_may() -> None:
     # p-values as `chance` gives them, of values drawn like the noise maps' own: 2,000 banks of 500 kernels.
     rng = np.random.default_rng(0)

@@ -188,8 +188,8 @@ def profiles(
 ) -> xr.Dataset:
     """Profile of every aggregate along the axis orthogonal to its preferred orientation, with its noise.
 
-    The profile is a weighted mean of pixels: a Gaussian of half a pixel across, and of a quarter cycle along the
-    stripes, about each point of the axis. The same weights and the noise's autocorrelation give its standard error.
+    The profile is a weighted mean of measured pixels: a Gaussian of half a pixel across, and of a quarter cycle along
+    the stripes, about each point of the axis. The same weights and the noise's autocorrelation give its standard error.
 
     Parameters
     ----------
@@ -210,7 +210,9 @@ def profiles(
         the opposite sign beyond it on either side), their positions, ``flank_ratio`` (mean flank over center), and
         ``structure`` in words.
     """
-    maps = np.nan_to_num(np.asarray(columns.rf.values[:, 0], dtype=np.float64))
+    maps = np.asarray(columns.rf.values[:, 0], dtype=np.float64)
+    measured = np.isfinite(maps)
+    maps = np.where(measured, maps, 0.0)
     n = len(maps)
     dx, dy = pitch(columns)
     cycle = np.linspace(-1.25, 1.25, N_PROFILE)
@@ -225,6 +227,7 @@ def profiles(
         across, along = 0.5 * max(dx, dy), 0.25 / frequency[unit]
         place = cycle / frequency[unit]
         weight = np.exp(-0.5 * ((u.ravel()[None] - place[:, None]) / across) ** 2 - 0.5 * (v.ravel() / along) ** 2)
+        weight *= measured[unit].ravel()  # what was not measured is not 0
         total = weight.sum(axis=1, keepdims=True)
         weight = np.where(total > 1e-6 * weight.max(), weight / np.maximum(total, 1e-300), np.nan)
         profile[unit] = weight @ maps[unit].ravel()

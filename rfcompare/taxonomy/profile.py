@@ -177,9 +177,9 @@ def noise_r2(height: int, width: int) -> tuple[float, ...]:
 
 
 def chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.float64]:
-    """p = (1 + #{null ≥ found})/(N + 1)."""
+    """p = (1 + #{null ≥ found})/(N + 1); NaN where nothing was found."""
     above = len(null) - np.searchsorted(np.asarray(null), found, side="left")
-    result: NDArray[np.float64] = (1 + above) / (len(null) + 1)
+    result: NDArray[np.float64] = np.where(np.isnan(found), np.nan, (1 + above) / (len(null) + 1))
     return result
 
 
