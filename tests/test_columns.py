@@ -617,6 +617,8 @@ def test_few_animals_get_no_interval_and_no_verdict_over_animals(small: tuple[xr
     assert "95 % interval over 3 animals undefined with fewer than 4" in words
     assert "it is not told whether chance averages are fitted worse" in words
     assert not np.isfinite(tree["growth"].difference_low.values).any()
+    figure = rfc.figures.cortical_columns(some, tree)
+    assert "mean over animals with no interval: too few;" in rfc.figures.caption(figure)
 
 
 # What is missing

@@ -519,14 +519,16 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     columns = tree["columns"].to_dataset()
     subfields = tree["subfields"].attrs
     phase_p = float(tree["phase"].attrs.get("p", np.nan))
+    known = bool(np.isfinite(tree["growth"].to_dataset().r2_low.values).any())
+    student, both = ("95 % Student intervals", "95 % intervals") if known else ("no interval: too few", "no interval")
     text = (
         f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {about['kind']}. "
         f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and "
         f"OFF (blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
-        f"c, Mean pairwise distances relative to chance, mean over animals with 95 % Student intervals; * p ≤ 0.05, "
+        f"c, Mean pairwise distances relative to chance, mean over animals with {student}; * p ≤ 0.05, "
         f"{about['n_permutations']} permutations within fields of view. "
         "d, Scatter of centers about the affine visuotopic fit. "
-        "e, r² of a Gabor on averages of growing numbers of cells, over animals with 95 % intervals. "
+        f"e, r² of a Gabor on averages of growing numbers of cells, over animals with {both}. "
         f"f, Orientation preference ({tree['orientation'].attrs['orientation_source']}), smoothed with SD "
         f"{about['smoothing']:g} µm; g, absolute phase for the field's median frequency (p = {phase_p:.3g}). "
         f"h, Averages within {about['radius']:g} µm of {n_shown} of {int(columns.disjoint.sum())} columns that share "
