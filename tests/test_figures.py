@@ -120,6 +120,8 @@ def multiverse() -> pd.DataFrame:
             "score": [0.6, -0.1, np.nan, 0.8],
             "ci_low": [0.4, -0.3, np.nan, 0.5],
             "ci_high": [0.8, 0.1, np.nan, 1.1],
+            "interval": ["over animals", "over animals", "none", "over animals"],
+            "verdict": ["", "", "not made: expected at least two units of the network, got none", ""],
         }
     )
 

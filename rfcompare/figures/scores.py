@@ -266,12 +266,16 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     return ordered.assign(panel="multiverse")
 
 
+_FOUND = ("kind_a", "kind_b", "note", "name", "interval", "ceiling_kind", "verdict")
+"""Columns of words that an analysis came to, or that name its populations: no choice was made among them."""
+
+
 def _levels(table: pd.DataFrame) -> list[tuple[str, str]]:
     """List what was chosen among: every column of words that varies, with its values."""
     choices = [
         str(name)
         for name in table.columns
-        if name not in ("kind_a", "kind_b", "note", "name")
+        if name not in _FOUND
         and not pd.api.types.is_numeric_dtype(table[name])
         and 1 < table[name].nunique() <= 12
     ]
