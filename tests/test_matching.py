@@ -298,6 +298,15 @@ def test_units_that_cannot_be_used_do_not_lower_chance() -> None:
         rfc.match(kernels, fields, by="px", nulls=kernels.isel(unit=slice(0, 5)), search=COARSE)
 
 
+def test_a_null_of_maps_with_unmeasured_pixels_has_as_many_units() -> None:
+    kernels, fields, _ = transformed_pair(5, seed=17)
+    holes = kernels.copy(deep=True)
+    holes["rf"][2:, :, :2] = np.nan  # a null is drawn of the two whole ones
+    found = rfc.match(holes, fields, by="px", nulls="pixel_shuffled", n_nulls=3, search=COARSE)
+    assert np.isfinite(found.similarity.values).all() and found.null_best.shape == (3, 5)
+    assert found.attrs["smallest_p"] == 0.25 and (found.null_best.values > 0).all()
+
+
 def test_halves_that_do_not_agree_have_a_ceiling_of_zero() -> None:
     kernels, fields, _ = transformed_pair(3, seed=16)
     half = np.stack([fields.rf.values, fields.rf.values])

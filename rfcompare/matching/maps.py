@@ -106,10 +106,10 @@ def match(
     for name, bank in (("a", a), ("b", b)):
         _require_signed(bank, name)
     rng, recorded = make_rng(seed)
-    ensembles = _ensembles(a, nulls, n_nulls, rng)
     scale = scale_between(a, b, by=by, deg_per_px=deg_per_px)
     fields, kernels = _maps(b), _maps(a, scale)
-    ensembles = [_as_many(ensemble, int(kernels.usable.sum()), rng) for ensemble in ensembles]
+    n_matched = int(kernels.usable.sum())
+    ensembles = [_as_many(ensemble, n_matched, rng) for ensemble in _ensembles(a, nulls, n_nulls, n_matched, rng)]
     with tqdm(
         total=a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles),
         desc="match",
@@ -159,13 +159,22 @@ def _require_signed(bank: xr.Dataset, name: str) -> None:
 
 
 def _ensembles(
-    a: xr.Dataset, nulls: xr.Dataset | Sequence[xr.Dataset] | str | None, n_nulls: int, rng: np.random.Generator
+    a: xr.Dataset,
+    nulls: xr.Dataset | Sequence[xr.Dataset] | str | None,
+    n_nulls: int,
+    n_matched: int,
+    rng: np.random.Generator,
 ) -> list[xr.Dataset]:
     if nulls is None or (isinstance(nulls, str) and n_nulls == 0):
         return []
     if isinstance(nulls, str):
-        nulls = simulate_null(a, nulls, n_populations=n_nulls, seed=rng)
-    if not isinstance(nulls, xr.Dataset):
+        # A null is drawn of whole maps only: of maps with unmeasured pixels several populations make one ensemble.
+        finite = np.isfinite(a.rf.transpose("unit", ...).values.reshape(a.sizes["unit"], -1)).all(axis=1)
+        whole = int((finite & np.array([problem == "" for problem in bad_units(a)])).sum())
+        several = max(1, -(-n_matched // max(1, whole)))
+        drawn = simulate_null(a, nulls, n_populations=n_nulls * several, seed=rng)
+        banks = [drawn.isel(unit=part) for part in np.array_split(np.arange(drawn.sizes["unit"]), n_nulls)]
+    elif not isinstance(nulls, xr.Dataset):
         banks = list(nulls)
     elif "null" in nulls.attrs:
         banks = [nulls.isel(unit=np.flatnonzero(nulls.subject.values == name)) for name in np.unique(nulls.subject)]
