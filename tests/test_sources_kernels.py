@@ -19,26 +19,7 @@ import rfcompare as rfc
 from rfcompare import InputError, sources
 from rfcompare.sources import checkpoints, reference, remote
 from rfcompare.sources.rendering import render_gabors
-
-# Rendered maps agree with the written-out formula to rounding: 1e-12 leaves room for another order of sums.
-FORMULA_TOLERANCE = 1e-12
-
-
-def gabor(x: Any, y: Any, x0: float, y0: float, angle: float, phase: float) -> Any:
-    """An oblique wavelet in degrees, y up, its carrier along `angle`."""
-    along = (x - x0) * np.cos(np.radians(angle)) + (y - y0) * np.sin(np.radians(angle))
-    across = -(x - x0) * np.sin(np.radians(angle)) + (y - y0) * np.cos(np.radians(angle))
-    return np.exp(-(along**2) / 8 - across**2 / 18) * np.cos(0.9 * along + phase)
-
-
-def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
-    """The message of an error, which must be one sentence for a person."""
-    text = str(error.value)
-    assert "\n" not in text
-    assert "Traceback" not in text
-    assert len(text) > 30
-    return text
-
+from tests.sample_maps import FORMULA_TOLERANCE, gabor, sentence
 
 # Weights ----------------------------------------------------------------------------------------------------------
 

@@ -9,21 +9,9 @@ import scipy.io
 import rfcompare as rfc
 from rfcompare import InputError, sources
 from rfcompare.sources import hdf5
+from tests.sample_maps import FORMULA_TOLERANCE, sentence
 
 LAYOUTS = Path(__file__).parent / "layouts"
-
-# Maps rendered in pixels about the grid's middle agree with the published images to rounding.
-FORMULA_TOLERANCE = 1e-12
-
-
-def sentence(error: pytest.ExceptionInfo[InputError]) -> str:
-    """The message of an error, which must be one sentence for a person."""
-    text = str(error.value)
-    assert "\n" not in text
-    assert "Traceback" not in text
-    assert len(text) > 30
-    return text
-
 
 # Real files -------------------------------------------------------------------------------------------------------
 
