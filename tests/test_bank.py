@@ -354,3 +354,33 @@ def test_two_grids_never_join_silently() -> None:
     b = rfc.make_bank(oblique(9, 9)[None, None], channel=("signed",), kind="analytic")
     with pytest.raises(ValueError, match="exact"):
         a.rf + b.rf
+
+
+def test_make_bank_leaves_the_callers_coordinates_alone() -> None:
+    axis = np.arange(4) * 2.0
+    bank = rfc.make_bank(np.ones((2, 1, 4, 4)) * np.arange(4), channel="signed", kind="analytic", x=axis, y=axis)
+    assert axis.tolist() == [0.0, 2.0, 4.0, 6.0]
+    assert bank.x.values.tolist() == bank.y.values.tolist() == [-3.0, -1.0, 1.0, 3.0]
+    assert (bank.attrs["x_center"], bank.attrs["y_center"]) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"x": np.arange(3.0)}, "4 values of x"),
+        ({"y": list("abcd")}, "numbers as y"),
+        ({"cortex_x": [1.0, 2.0, 3.0]}, "2 values of cortex_x"),
+        ({"noise_sd": "loud"}, "numbers as noise_sd"),
+        ({"deg_per_px": "two"}, "a number or"),
+        ({"deg_per_px": (1, 2, 3)}, "a number or"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_one_sentence(given: dict[str, object], says: str) -> None:
+    with pytest.raises(rfc.InputError, match=says):
+        rfc.make_bank(np.ones((2, 1, 4, 4)) * np.arange(4), channel="signed", kind="analytic", **given)
+
+
+def test_what_is_no_path_is_one_sentence() -> None:
+    for given, says in ((5, "the path of a file"), (None, "the path of a file"), ("a" * 5000, "does not exist")):
+        with pytest.raises(rfc.InputError, match=says):
+            rfc.load(given)

@@ -139,8 +139,10 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     InputError
         When it does not exist, is a folder, is empty or is not readable.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"expected the path of a file, got {type(path).__name__}; give its name")
     file = Path(path).expanduser()
-    if not file.exists():
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
         raise InputError(f"expected a file, got {str(path)!r}, which does not exist; check the path")
     if file.is_dir():
         raise InputError(f"expected a file, got the folder {str(path)!r}; name a file in it")

@@ -116,20 +116,16 @@ def make_bank(
     upward = (slice(None),) * (data.ndim - 2) + (slice(None, None, -1), slice(None))
     if rows == "down":
         data = data[upward]
-        y = None if y is None else np.asarray(y, float)[::-1]
+        y = None if y is None else _numbers(y, height, "y")[::-1]
     if deg_per_px is not None:
         if x is not None or y is not None:
             raise InputError("expected either deg_per_px or coordinates x and y, got both; leave one out")
-        scale_x, scale_y = np.broadcast_to(np.asarray(deg_per_px, float), (2,))
-        if not (np.isfinite([scale_x, scale_y]).all() and min(scale_x, scale_y) > 0):
-            raise InputError(
-                f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle per pixel"
-            )
+        scale_x, scale_y = pixel_size(deg_per_px)
         units = "degree"
     else:
         scale_x = scale_y = 1.0
-    grid_x = scale_x * (np.arange(width) - (width - 1) / 2) if x is None else np.asarray(x, float)
-    grid_y = scale_y * (np.arange(height) - (height - 1) / 2) if y is None else np.asarray(y, float)
+    grid_x = scale_x * (np.arange(width) - (width - 1) / 2) if x is None else _numbers(x, width, "x")
+    grid_y = scale_y * (np.arange(height) - (height - 1) / 2) if y is None else _numbers(y, height, "y")
     attributes = {"schema": SCHEMAS["bank"].name, "kind": kind, "units": units, **plain_attributes(attrs)}
     for name, grid in (("x_center", grid_x), ("y_center", grid_y)):
         if grid.ndim == 1 and grid.size and np.isfinite(grid).all():
@@ -157,15 +153,15 @@ def make_bank(
     )
     if data.ndim == 5:
         bank = bank.assign_coords(
-            lag=("lag", np.arange(data.shape[2], dtype=float) if lag is None else np.asarray(lag, float))
+            lag=("lag", np.arange(data.shape[2]) * 1.0 if lag is None else _numbers(lag, data.shape[2], "lag"))
         )
     for name, values in (("cortex_x", cortex_x), ("cortex_y", cortex_y)):
         if values is not None:
-            bank = bank.assign_coords({name: ("unit", np.asarray(values, float), {"units": "µm"})})
+            bank = bank.assign_coords({name: ("unit", _numbers(values, n, name), {"units": "µm"})})
     if field_of_view is not None:
         bank = bank.assign_coords(field_of_view=("unit", _text(field_of_view, n, "field_of_view")))
     if noise_sd is not None:
-        bank["noise_sd"] = ("unit", np.broadcast_to(np.asarray(noise_sd, float), (n,)).copy())
+        bank["noise_sd"] = ("unit", _numbers(noise_sd, n, "noise_sd", or_one=True))
     if noise_acf is not None:
         acf = np.asarray(noise_acf, float)
         if acf.ndim != 4 or any(size % 2 == 0 for size in acf.shape[-2:]):
@@ -189,6 +185,40 @@ def make_bank(
         halves = halves[(slice(None), *upward)] if rows == "down" else halves
         bank["rf_half"] = (("half", *dims), halves.astype(data.dtype, copy=False))
     return check(bank)
+
+
+def pixel_size(deg_per_px: float | tuple[float, float]) -> tuple[float, float]:
+    """`deg_per_px` along x and y.
+
+    Examples
+    --------
+    >>> pixel_size(2), pixel_size((1.5, 2.0))
+    ((2.0, 2.0), (1.5, 2.0))
+    """
+    try:
+        scale_x, scale_y = np.broadcast_to(np.asarray(deg_per_px, float), (2,))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"expected deg_per_px to be a number or (x, y), got {deg_per_px!r}; give degrees of visual angle per pixel"
+        ) from None
+    if not (np.isfinite([scale_x, scale_y]).all() and min(scale_x, scale_y) > 0):
+        raise InputError(
+            f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle per pixel"
+        )
+    return float(scale_x), float(scale_y)
+
+
+def _numbers(values: Any, n: int, name: str, *, or_one: bool = False) -> npt.NDArray[np.float64]:
+    """`n` numbers in an array of their own: what the caller gave is never written to."""
+    try:
+        array = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"expected numbers as {name}, got {values!r}; convert them to float") from None
+    if or_one and array.size == 1:
+        array = np.full(n, array.item())
+    if array.shape != (n,):
+        raise InputError(f"expected {n} values of {name}, got the shape {array.shape}; give one for each")
+    return array
 
 
 def _text(values: str | Sequence[str] | npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.object_]:
