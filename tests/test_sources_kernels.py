@@ -240,6 +240,7 @@ def test_weight_faults_are_one_sentence(kernels: Any, tmp_path: Path) -> None:
     for fault, says in (
         ({"channel_order": "grb"}, "'rgb' or 'bgr'"),
         ({"dims": "unit x y"}, "4 dims|3 dims"),
+        ({"dims": ["unit", "channel", "y", "x"]}, "a text such as"),
         ({"dims": "n c h w"}, "unit, channel, y and x"),
         ({"divide_by_std": True}, "not known"),
         ({"divide_by_std": [1.0, 2.0]}, "3 positive"),
@@ -284,6 +285,109 @@ def test_the_first_layer_among_the_entries_of_a_checkpoint() -> None:
     assert choose({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}, None, "x") == "b"
     assert choose({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}, None, "x") == "a"
     assert choose({"a": (8, 8, 3, 3), "b": (8, 3, 3, 3)}, "a", "x") == "a"
+
+
+def test_training_checkpoints_give_their_weights(kernels: Any, tmp_path: Path) -> None:
+    """What training scripts save beside the weights is not mistaken for them, nor does it hide them."""
+    import torch
+
+    state = {"conv1.weight": torch.from_numpy(kernels), "conv2.weight": torch.ones(8, 4, 3, 3)}
+    moments = {"state": {0: {"exp_avg": 5 + state["conv1.weight"]}}, "param_groups": []}
+    parallel = {f"module.{name}": value for name, value in state.items()}
+    compiled = {f"_orig_mod.{name}": value.bfloat16() for name, value in state.items()}
+    average = {name: value + 1 for name, value in state.items()}
+    checkpoints_by_name = {
+        # As the ImageNet example of PyTorch saves it: the best accuracy is a tensor.
+        "imagenet": {"epoch": 3, "state_dict": parallel, "best_acc1": torch.tensor(76.1), "optimizer": moments},
+        "optimizer first": {"optimizer": moments, "network": state},
+        "average first": {"ema": average, "model": state},
+        "deep": {"checkpoint": {"model": {"state_dict": state}}},
+    }
+    for name, content in checkpoints_by_name.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        loaded(kernels, rfc.load_kernels(tmp_path / f"{name}.pth"))
+    average_bank = rfc.load_kernels(tmp_path / "average first.pth", key="ema.conv1.weight")
+    np.testing.assert_array_equal(rfc.weights(average_bank), kernels + 1)
+    torch.save(compiled, tmp_path / "compiled.pth")
+    np.testing.assert_allclose(rfc.weights(rfc.load_kernels(tmp_path / "compiled.pth")), kernels, atol=4e-3)
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    torch.save(circle, tmp_path / "circle.pth")
+    with pytest.raises(InputError, match="4-D") as error:
+        rfc.load_kernels(tmp_path / "circle.pth")
+    sentence(error)
+
+
+def test_the_choice_among_several_first_layers_is_said(kernels: Any, tmp_path: Path) -> None:
+    import torch
+
+    tensor = torch.from_numpy(kernels)
+    torch.save({"teacher.conv1.weight": tensor, "student.conv1.weight": tensor + 1}, tmp_path / "two.pth")
+    bank = rfc.load_kernels(tmp_path / "two.pth")
+    assert bank.attrs["layer"] == "teacher.conv1.weight"
+    assert "before student.conv1.weight" in bank.attrs["history"]
+    assert "student.conv1.weight" in sources.inspect(tmp_path / "two.pth")
+    chosen = rfc.load_kernels(tmp_path / "two.pth", key="student.conv1.weight")
+    assert "before" not in chosen.attrs["history"]
+    np.testing.assert_array_equal(rfc.weights(chosen), kernels + 1)
+
+
+def test_tensors_and_computed_weights(kernels: Any) -> None:
+    import torch
+    from torch import nn
+    from torch.nn.utils import parametrizations
+
+    loaded(kernels, rfc.load_kernels(nn.Parameter(torch.from_numpy(kernels))))
+    half = rfc.load_kernels(torch.from_numpy(kernels).bfloat16())
+    np.testing.assert_allclose(rfc.weights(half), kernels, atol=4e-3)
+    convolution = nn.Conv2d(3, 4, (7, 9))
+    with torch.no_grad():
+        convolution.weight.copy_(torch.from_numpy(kernels))
+    normalized = rfc.load_kernels(parametrizations.weight_norm(convolution))
+    np.testing.assert_allclose(rfc.weights(normalized), kernels, rtol=1e-5, atol=1e-7)
+    with pytest.raises(InputError, match="dense real weights"):
+        rfc.load_kernels(torch.from_numpy(kernels).to_sparse())
+    for given in ([[1.0], [2.0, 3.0]], rfc.load_kernels(kernels)):
+        with pytest.raises(InputError, match="which is no array") as error:
+            rfc.load_kernels(given)
+        sentence(error)
+
+
+def test_wide_numbers_keep_their_digits() -> None:
+    fine = 1 + np.arange(75.0).reshape(1, 3, 5, 5) * 1e-12
+    np.testing.assert_array_equal(rfc.weights(rfc.load_kernels(fine.astype(">f8"))), fine)
+    whole = 2**24 + np.arange(75).reshape(1, 3, 5, 5)
+    np.testing.assert_array_equal(rfc.weights(rfc.load_kernels(whole)), whole)
+    assert rfc.load_kernels(fine.astype("f2") + np.arange(5, dtype="f2")).rf.dtype == np.float32
+
+
+def test_provenance_replaces_what_is_recorded_by_itself(kernels: Any) -> None:
+    bank = rfc.load_kernels(kernels, subject="AlexNet", network="AlexNet", layer="conv1", citation="C")
+    assert set(bank.subject.values) == {"AlexNet"}
+    assert [bank.attrs[name] for name in ("network", "layer", "citation")] == ["AlexNet", "conv1", "C"]
+    for name in ("channel", "rows", "history", "x"):
+        with pytest.raises(InputError, match=f"got {name}, which") as error:
+            rfc.load_kernels(kernels, **{name: "up"})
+        sentence(error)
+
+
+def test_a_bank_takes_no_options_about_its_axes(tmp_path: Path) -> None:
+    path = saved(tmp_path / "bank.h5", 1)
+    for given in ("reference:alexnet", path):
+        with pytest.raises(InputError, match="leave out dims, channel_order") as error:
+            rfc.load_kernels(given, dims="unit y x channel", channel_order="bgr")
+        sentence(error)
+
+
+def test_the_order_of_tensorflow_is_suggested(kernels: Any) -> None:
+    square = kernels[:, :, :3, :3].transpose(2, 3, 1, 0)  # 3 × 3 kernels look like three units in PyTorch's order
+    for array in (kernels.transpose(2, 3, 1, 0), square):
+        with pytest.raises(InputError, match="y x channel unit") as error:
+            rfc.load_kernels(array)
+        sentence(error)
+    np.testing.assert_array_equal(
+        rfc.weights(rfc.load_kernels(square, dims="y, x, channel, unit")), kernels[:, :, :3, :3]
+    )
 
 
 # What ships, and addresses ----------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def open_fields(
             bank = bank.assign_attrs(sha256=sha256_of(path))
     if deg_per_px is not None:
         bank = _with_scale(bank, deg_per_px)
-    return bank if chunks is None else bank.chunk(_chunks(chunks))
+    return bank if chunks is None else _chunked(bank, chunks)
 
 
 def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
@@ -178,27 +178,43 @@ def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any
     return read_layout(layout)
 
 
-def _chunks(chunks: int | str | Mapping[str, int]) -> Any:
-    return {"unit": chunks} if isinstance(chunks, int) else chunks
+def _chunked(bank: xr.Dataset, chunks: int | str | Mapping[str, int]) -> xr.Dataset:
+    """The bank with its maps in pieces; what else it has per unit is small and stays whole."""
+    pieces: Any = {"unit": chunks} if isinstance(chunks, int) else chunks
+    maps = [name for name in ("rf", "rf_half") if name in bank]
+    fault = "" if isinstance(pieces, str | Mapping) else type(chunks).__name__
+    if isinstance(pieces, Mapping) and not set(pieces) <= set(bank.rf.dims):
+        fault = f"the maps lie along {', '.join(map(str, bank.rf.dims))}"
+    try:
+        if not fault:
+            # Variables, because the coordinates of a DataArray would be cut as well, and text has no size to cut by.
+            return bank.assign({name: bank[name].variable.chunk(pieces) for name in maps})
+    except (TypeError, ValueError, ZeroDivisionError, NotImplementedError) as error:
+        fault = str(error)
+    raise InputError(
+        f"expected chunks to be a number of units, 'auto', or sizes by dimension such as {{'unit': 100}}, got "
+        f"{chunks!r} ({fault})"
+    )
 
 
 def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr.Dataset:
     """A bank in pixels put into degrees."""
-    import numpy as np
-
     from rfcompare.bank import check
+    from rfcompare.bank.making import pixel_size
 
     if bank.attrs["units"] == "degree":
         raise InputError("the maps are in degrees already; leave deg_per_px out")
-    scale = dict(zip(("x", "y"), np.broadcast_to(np.asarray(deg_per_px, float), (2,)), strict=True))
-    if not all(np.isfinite(value) and value > 0 for value in scale.values()):
-        raise InputError(
-            f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle per pixel"
-        )
+    scale = dict(zip(("x", "y"), pixel_size(deg_per_px), strict=True))
     scaled = bank.assign_coords(
         {name: (name, bank[name].values * value, {"units": "degree"}) for name, value in scale.items()}
     )
-    return check(scaled.assign_attrs(units="degree"))
+    # Where the grid's middle lay is a length as well.
+    middles = {
+        f"{name}_center": float(bank.attrs[f"{name}_center"]) * value
+        for name, value in scale.items()
+        if f"{name}_center" in bank.attrs
+    }
+    return check(scaled.assign_attrs(units="degree", **middles))
 
 
 def inspect(source: str | Path) -> str:
@@ -333,7 +349,7 @@ def load_kernels(
 
     Parameters
     ----------
-    kernels : str, pathlib.Path, array (unit, channel, row, column) or torch.nn.Module
+    kernels : str, pathlib.Path, array or tensor (unit, channel, row, column), or torch.nn.Module
         A torchvision classification model ("alexnet"), a shipped bank ("reference:alexnet"), a file (.npy, .npz, .pth,
         .pt, .safetensors, or a bank saved by `rfcompare.save`), an https address of such a file, an array, or a module.
     weights : str or None
@@ -342,7 +358,8 @@ def load_kernels(
     seed : int, optional
         Seed of the initialization with ``weights=None``; None draws one and records it.
     key : str, optional
-        The entry of a checkpoint or the parameter of a module; default: the first 2-D convolution.
+        The entry of a checkpoint (or its whole path in a nested one, as "ema.conv1.weight") or the parameter of a
+        module; default: the first 2-D convolution.
     channel_order : {"rgb", "bgr"}
         Order of the input channels in the weights; networks from Caffe have "bgr".
     dims : str, optional
@@ -355,7 +372,8 @@ def load_kernels(
     kind : str, optional
         Default "learned", or "untrained".
     **attrs
-        More provenance, such as ``citation``.
+        More provenance, such as ``citation``; ``subject`` (default: the network's or file's name), ``source``,
+        ``network`` and ``layer`` replace what is recorded by itself.
 
     Returns
     -------
@@ -390,11 +408,14 @@ def load_kernels(
     if not isinstance(kernels, str | Path):
         if torchvision_models.is_module(kernels):
             return to_bank(torchvision_models.read_module(kernels, key), **how)  # type: ignore[arg-type]
-        import numpy as np
-
-        return to_bank(checkpoints.Weights(np.asarray(kernels), name="array"), **how)
+        return to_bank(checkpoints.Weights(checkpoints.given_array(kernels), name="array"), **how)
     text = str(kernels)
+    # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
+    idle = [name for name, value in {"key": key, "dims": dims, "kind": kind, **attrs}.items() if value is not None]
+    idle += ["channel_order"] * (channel_order != "rgb") + ["divide_by_std"] * (divide_by_std is not False)
     if text.startswith(reference.PREFIX):
+        if idle:
+            raise InputError(f"{text} says everything itself; leave out {', '.join(idle)}")
         bank = reference.open_reference(text)
         return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
     if remote.is_address(text):
@@ -406,6 +427,8 @@ def load_kernels(
         path = existing_file(path)
     if path.suffix.lower() in (".h5", ".hdf5", ".nc"):
         bank = native.open_saved(path, None)
+        if idle:
+            raise InputError(f"{path.name} is a saved bank and says everything itself; leave out {', '.join(idle)}")
         return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
     if path.suffix.lower() not in checkpoints.SUFFIXES:
         raise InputError(

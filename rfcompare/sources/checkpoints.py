@@ -18,10 +18,20 @@ if TYPE_CHECKING:
 SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 """Suffixes of files that hold kernels."""
 
+_MAX_DEPTH = 8
+
 MAX_ELEMENTS = 2**28
 """A first layer of more weights than this (1 GiB of float32) is a mistake; it is refused before it is read."""
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights", "params")
+"""Where training checkpoints keep the weights; looked at first, in this order."""
+
+_NO_WEIGHTS = ("optim", "sched", "scaler", "callback", "loop", "rng")
+"""Parts of a training checkpoint whose tensors are none of the network's: an optimizer's moments look like weights."""
+
+
+_Read = tuple["NDArray[Any]", str, Mapping[str, tuple[int, ...]]]
+"""One entry, its key, and the shapes of all."""
 
 
 @dataclass
@@ -53,6 +63,8 @@ class Weights:
     std: tuple[float, ...] | None = None
     untrained: bool = False
     attrs: dict[str, str | int | float] = field(default_factory=dict)
+    rivals: tuple[str, ...] = ()
+    """Other entries that could be a first layer, when `key` was chosen as the first of several."""
 
 
 def read_weights(path: Path, key: str | None) -> Weights:
@@ -77,14 +89,10 @@ def read_weights(path: Path, key: str | None) -> Weights:
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        array, key = _read_npy(path), ""
-    elif suffix == ".npz":
-        array, key = _read_npz(path, key)
-    elif suffix == ".safetensors":
-        array, key = _read_safetensors(path, key)
-    else:
-        array, key = _read_torch(path, key)
-    return Weights(array, name=path.stem, key=key)
+        return Weights(_read_npy(path), name=path.stem)
+    read = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(suffix, _read_torch)
+    array, chosen, shapes = read(path, key)
+    return Weights(array, name=path.stem, key=chosen, rivals=() if key is not None else rivals(shapes, chosen))
 
 
 def choose_weight(shapes: Mapping[str, tuple[int, ...]], key: str | None, where: str) -> str:
@@ -116,6 +124,19 @@ def choose_weight(shapes: Mapping[str, tuple[int, ...]], key: str | None, where:
     raise InputError(
         f"none of the 4-D weights in {where} has three input channels ({_some([f'{n} {shapes[n]}' for n in four])}): "
         "pass the first layer's entry as key="
+    )
+
+
+def rivals(shapes: Mapping[str, tuple[int, ...]], chosen: str) -> tuple[str, ...]:
+    """Other entries with three input channels and more than one pixel: a copy of the network, or a later layer.
+
+    Examples
+    --------
+    >>> rivals({"conv1": (8, 3, 7, 7), "ema.conv1": (8, 3, 7, 7), "bias": (8,)}, "conv1")
+    ('ema.conv1',)
+    """
+    return tuple(
+        name for name, shape in shapes.items() if name != chosen and len(shape) == 4 and shape[1] == 3 and shape[-1] > 1
     )
 
 
@@ -154,16 +175,17 @@ def _read_npy(path: Path) -> NDArray[Any]:
     return np.array(mapped)
 
 
-def _read_npz(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
+def _read_npz(path: Path, key: str | None) -> _Read:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file that it opened itself open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = list(archive.files)
             if key is None and len(names) == 1:
                 key = names[0]
             shapes = {name: _npz_shape(archive, name) for name in names}
             key = choose_weight(shapes, key, str(path))
             _bounded(shapes[key], f"{path}, entry {key}")
-            return np.asarray(archive[key]), key
+            return np.asarray(archive[key]), key, shapes
     except InputError:
         raise
     except Exception as error:  # a damaged archive stops zipfile, zlib or NumPy, each with exceptions of its own
@@ -181,7 +203,7 @@ def _npz_shape(archive: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _read_safetensors(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
+def _read_safetensors(path: Path, key: str | None) -> _Read:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -190,12 +212,12 @@ def _read_safetensors(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             key = choose_weight(shapes, key, str(path))
             _bounded(shapes[key], f"{path}, entry {key}")
-            return tensor_to_array(file.get_tensor(key), f"{path}, entry {key}"), key
+            return tensor_to_array(file.get_tensor(key), f"{path}, entry {key}"), key, shapes
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {path} as safetensors ({error}); is the download complete?") from None
 
 
-def _read_torch(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
+def _read_torch(path: Path, key: str | None) -> _Read:
     import pickle
 
     import torch
@@ -214,37 +236,75 @@ def _read_torch(path: Path, key: str | None) -> tuple[NDArray[Any], str]:
             "torch.save(model.state_dict(), FILE)"
         ) from None
     if isinstance(content, torch.Tensor):
-        return tensor_to_array(content, str(path)), ""
+        return tensor_to_array(content, str(path)), "", {}
     tensors = _tensors(content)
+    if key is not None and key not in tensors:
+        tensors = _all_tensors(content)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     key = choose_weight(shapes, key, str(path))
     _bounded(shapes[key], f"{path}, entry {key}")
-    return tensor_to_array(tensors[key], f"{path}, entry {key}"), key
+    return tensor_to_array(tensors[key], f"{path}, entry {key}"), key, shapes
 
 
-def _tensors(content: Any) -> dict[str, Any]:
-    """The flat name → tensor mapping of a checkpoint, inside a training checkpoint's usual wrapper or not."""
+def _tensors(content: Any, depth: int = 0) -> dict[str, Any]:
+    """The flat name → tensor mapping of a checkpoint, inside a training checkpoint's usual wrapper or not.
+
+    The first mapping that holds a 4-D tensor: a wrapper may keep its best accuracy as a tensor beside the weights.
+    """
     import torch
 
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return {}
     tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if tensors:
+    if any(tensor.ndim == 4 for tensor in tensors.values()):
         return tensors
-    for wrapper in (*_NESTED, *content):
-        inner = content.get(wrapper)
-        if isinstance(inner, Mapping):
-            found = _tensors(inner)
-            if found:
-                return found
-    return {}
+    others = [name for name in content if not any(part in str(name).lower() for part in _NO_WEIGHTS)]
+    for wrapper in (*_NESTED, *others):
+        found = _tensors(content.get(wrapper), depth + 1)
+        if any(tensor.ndim == 4 for tensor in found.values()):
+            return found
+        tensors = tensors or found
+    return tensors
+
+
+def _all_tensors(content: Any, path: str = "", depth: int = 0) -> dict[str, Any]:
+    """Every tensor of a checkpoint by its whole path, as "ema.conv1.weight"."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        return {path: content}
+    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
+        return {}
+    return {
+        name: tensor
+        for part, inner in content.items()
+        for name, tensor in _all_tensors(inner, f"{path}.{part}" if path else str(part), depth + 1).items()
+    }
+
+
+def given_array(values: Any) -> NDArray[Any]:
+    """What a caller gave as weights, an array or a torch tensor, as a NumPy array."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        return tensor_to_array(values, "the tensor")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"expected a name, a file, an array (unit, channel, row, column) or a network, got "
+            f"{type(values).__name__}, which is no array ({_first_line(error)})"
+        ) from None
 
 
 def tensor_to_array(tensor: Any, where: str) -> NDArray[Any]:
     """A torch tensor as a float32 or float64 NumPy array of its own."""
     import torch
 
-    if tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
-        raise InputError(f"expected real weights with values in {where}, got {tensor.dtype} on {tensor.device}")
+    if tensor.is_complex() or tensor.is_quantized or tensor.is_meta or tensor.layout is not torch.strided:
+        raise InputError(
+            f"expected dense real weights with values in {where}, got {tensor.dtype} on {tensor.device}; convert them"
+        )
     kept = tensor.detach().to("cpu", torch.float64 if tensor.dtype == torch.float64 else torch.float32)
     return np.array(kept.numpy())

@@ -106,7 +106,11 @@ def _describe_weights(path: Path) -> str:
     weights = checkpoints.read_weights(path, None)
     key = f", entry {weights.key}" if weights.key else ""
     size = _bytes(path.stat().st_size)
-    return f"{path.name}  ({size})\nformat: weights\n{weights.array.shape} {weights.array.dtype}{key}"
+    lines = [f"{path.name}  ({size})", "format: weights", f"{weights.array.shape} {weights.array.dtype}{key}"]
+    if weights.rivals:
+        more = "…" if len(weights.rivals) > 6 else ""
+        lines.append(f"others that could be a first layer, to be named as key: {', '.join(weights.rivals[:6])}{more}")
+    return "\n".join(lines)
 
 
 # HDF5 ------------------------------------------------------------------------------------------------------------

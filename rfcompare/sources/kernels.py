@@ -38,6 +38,9 @@ def to_bank(
         )
     array, channel = _in_order(weights, dims)
     steps = [f"{weights.name}{f', {weights.key}' if weights.key else ''}: {weights.array.shape} {weights.array.dtype}"]
+    if weights.rivals:
+        more = "…" if len(weights.rivals) > 4 else ""
+        steps.append(f"the first that could be a first layer, before {', '.join(weights.rivals[:4])}{more}")
     if channel == ("r", "g", "b") and channel_order == "bgr":
         array = array[:, ::-1]
         steps.append("channels reversed from b, g, r")
@@ -45,19 +48,29 @@ def to_bank(
     if std is not None:
         array = array / np.asarray(std, array.dtype)[:, None, None]
         steps.append(f"divided by the input's standard deviations {std}")
+    taken = {"array", "channel", "rows", "x", "y", "units", "divided_by_std", "history", "schema"} & set(attrs)
+    if taken:
+        raise InputError(
+            f"expected more provenance such as citation, got {', '.join(sorted(taken))}, which load_kernels itself "
+            "says; leave it out, or build the bank with make_bank"
+        )
+    recorded: dict[str, Any] = {
+        "subject": weights.name,
+        "source": weights.name if not weights.key else f"{weights.name}:{weights.key}",
+        "network": weights.name,
+        "layer": weights.key,
+        **weights.attrs,
+        **attrs,
+    }
     return make_bank(
         array,
         channel=channel,
         kind=kind or ("untrained" if weights.untrained else "learned"),
         rows="down",
         deg_per_px=deg_per_px,
-        subject=weights.name,
-        source=weights.name if not weights.key else f"{weights.name}:{weights.key}",
-        network=weights.name,
-        layer=weights.key,
         divided_by_std=None if std is None else list(std),
         history="load_kernels: " + "; ".join(steps),
-        **{**weights.attrs, **attrs},
+        **recorded,
     )
 
 
@@ -68,7 +81,9 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
         raise InputError(
             f"expected real numbers as weights of {weights.name}, got {array.dtype}; convert them to float"
         )
-    words = (dims or ("unit y x" if array.ndim == 3 else "unit channel y x")).split()
+    if not isinstance(dims, str | None):
+        raise InputError(f"expected dims to be a text such as 'unit y x channel', got {dims!r}; join the names")
+    words = (dims or ("unit y x" if array.ndim == 3 else "unit channel y x")).replace(",", " ").split()
     if sorted(words) not in (["channel", "unit", "x", "y"], ["unit", "x", "y"]):
         raise InputError(
             f"expected dims to name unit, channel, y and x once each (channel may be left out), got {dims!r}; write "
@@ -79,9 +94,16 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
             f"expected an array with the {len(words)} dims {' '.join(words)!r} from {weights.name}, got the shape "
             f"{array.shape}; pass dims= in the array's own order"
         )
+    if dims is None and array.ndim == 4 and array.shape[:3] == (3, 3, 3) and array.shape[3] != 3:
+        raise InputError(
+            f"expected the order of the axes of {weights.name}, whose shape {array.shape} is that of 3 × 3 kernels in "
+            "TensorFlow's; pass dims='y x channel unit' (or 'unit channel y x')"
+        )
     array = array.transpose([words.index(word) for word in ("unit", "channel", "y", "x") if word in words])
     if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32)
+        # Only what fits: a wide integer or a double of the other byte order keeps its digits.
+        wide = np.result_type(array.dtype.newbyteorder("="), np.float32).itemsize > 4
+        array = array.astype(np.float64 if wide else np.float32)
     if array.ndim == 3:
         return array[:, None], ("luminance",)
     inputs, groups = array.shape[1], weights.groups
@@ -89,7 +111,10 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
         return _ungrouped(array, groups), ("r", "g", "b")
     if inputs * groups == 1:
         return array, ("luminance",)
-    order = "; if the array has another order, say so with dims='unit y x channel'" if dims is None else ""
+    order = ""
+    if dims is None:
+        likely = "y x channel unit" if weights.array.shape[2] in (1, 3) else "unit y x channel"
+        order = f"; if the array has another order, say so with dims={likely!r}"
     raise InputError(
         f"expected a first layer with 3 (r, g, b) or 1 (luminance) input channels in {weights.name}, got "
         f"{inputs * groups} from the shape {weights.array.shape}{order}"

@@ -172,7 +172,8 @@ def read_module(module: nn.Module, key: str | None) -> Weights:
                 "weights as an array (unit, channel, row, column)"
             )
         key = next(iter(convolutions))
-    parameters = dict(module.named_parameters())
+    # A convolution's own weight is not among the parameters where it is computed from them (weight normalization).
+    parameters = {name: part.weight for name, part in convolutions.items()} | dict(module.named_parameters())
     if key not in parameters:
         raise InputError(
             f"{type(module).__name__} has no parameter {key!r}; its 2-D convolutions are "
