@@ -288,6 +288,14 @@ def test_matlab_arrays_cells_and_structs(savemat: Any, truth: xr.Dataset, images
     assert 'maps = "/' in text
 
 
+def test_matlab_names_in_a_char_matrix_have_no_blanks(savemat: Any, images: Any, tmp_path: Path) -> None:
+    path = savemat(
+        tmp_path / "names.mat", {"sta": images, "who": np.array([["F1 "], ["F1 "], ["F10"], ["F10"], ["F2 "]])}
+    )
+    bank = rfc.open_fields(path, layout=layout(maps="/sta", subject="/who"))
+    assert list(bank.subject.values) == ["F1", "F1", "F10", "F10", "F2"]
+
+
 def test_matlab_faults(savemat: Any, images: Any, tmp_path: Path) -> None:
     ragged = cells_of(images)
     ragged[1, 0] = ragged[1, 0][:3]

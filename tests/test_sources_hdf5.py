@@ -178,6 +178,10 @@ def test_by_hand_signed_maps_in_pixels(truth: xr.Dataset, tmp_path: Path) -> Non
         ({"cortex_x": list("abcde")}, "numbers in /cortex_x"),
         ({"x": list("abcdefghi")}, "numbers in /x"),
         ({"lag": np.ones(3)}, "/lag in"),
+        ({"x": None}, "got only /y"),
+        ({"y": np.ones((2, 2))}, "one value for each of the 7 pixels"),
+        ({"rf_half": np.zeros((UNITS, 2, ROWS, COLUMNS))}, "/rf_half in"),
+        ({"polarity_known": ["False"] * UNITS}, "numbers in /polarity_known"),
     ],
 )
 def test_by_hand_faults_are_one_sentence(truth: xr.Dataset, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -192,6 +196,51 @@ def test_by_hand_degrees_are_never_guessed(truth: xr.Dataset, tmp_path: Path) ->
         del file["x"].attrs["units"], file["y"].attrs["units"]
     with pytest.raises(InputError, match="attribute units"):
         rfc.open_fields(path)
+
+
+def test_by_hand_a_scale_beside_coordinates_counts(truth: xr.Dataset, tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "scale.h5", truth, x=truth.x.values / PITCH + 3, y=truth.y.values / PITCH)
+    with h5py.File(path, "a") as file:
+        for name in ("x", "y"):
+            file[name].attrs["units"] = "px"
+    scaled = rfc.open_fields(path, deg_per_px=PITCH)
+    same(scaled, truth)
+    assert scaled.attrs["x_center"] == 3 * PITCH  # the middle is a length as well
+    with h5py.File(path, "a") as file:
+        file.attrs["deg_per_px"] = PITCH
+    same(rfc.open_fields(path), truth)
+    path = by_hand(tmp_path / "contradiction.h5", truth)
+    with h5py.File(path, "a") as file:
+        file.attrs["deg_per_px"] = 3.0
+    with pytest.raises(InputError, match="in steps of the attribute deg_per_px") as error:
+        rfc.open_fields(path)
+    sentence(error)
+
+
+def test_by_hand_attributes_that_contradict_are_one_sentence(truth: xr.Dataset, tmp_path: Path) -> None:
+    for name, value, says in (
+        ("rows", "down", "to descend where the attribute rows"),
+        ("schema", "rfcompare-bank/2", "update rfcompare"),
+    ):
+        path = by_hand(tmp_path / f"{name}.h5", truth)
+        with h5py.File(path, "a") as file:
+            file.attrs[name] = value
+        with pytest.raises(InputError, match=says) as error:
+            rfc.open_fields(path)
+        sentence(error)
+
+
+def test_by_hand_labels_may_be_numbers_and_filled_up_with_blanks(truth: xr.Dataset, tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "numbers.h5", truth, subject=np.array([7.0, 7.0, 8.5, np.nan, 9.0]), channel=None)
+    with h5py.File(path, "a") as file:
+        file.attrs["channel"] = "ON, OFF"
+    assert list(rfc.open_fields(path).subject.values) == ["7", "7", "8.5", "", "9"]
+    path = by_hand(tmp_path / "blanks.h5", truth, subject=np.array([b"F1  ", b"F1  ", b"F10 ", b"F10 ", b"F2  "]))
+    assert list(rfc.open_fields(path).subject.values) == ["F1", "F1", "F10", "F10", "F2"]
+    path = by_hand(tmp_path / "one.h5", truth, subject=None)
+    with h5py.File(path, "a") as file:
+        file.attrs["subject"] = 7
+    assert set(rfc.open_fields(path).subject.values) == {"7"}
 
 
 def test_one_bad_unit_among_good_ones_does_not_stop(truth: xr.Dataset, tmp_path: Path) -> None:
@@ -386,6 +435,14 @@ def test_chunks_keep_the_maps_in_the_file(truth: xr.Dataset, images: Any, tmp_pa
     per_cell = rfc.open_fields(path, layout=layout(maps="/cells/*"), chunks=1)
     assert per_cell.rf.chunks[0] == (1, 1)
     np.testing.assert_array_equal(per_cell.rf.values, truth.rf.values[:2])
+    for chunks in ("auto", "1MB", {"unit": "auto", "y": -1}):
+        again = rfc.open_fields(path, layout=described, chunks=chunks)
+        assert again.rf.chunks is not None
+        np.testing.assert_array_equal(again.rf.values, truth.rf.values[1:4])
+    for chunks in (0, 2.5, (1, 2), "lots", {"row": 2}):
+        with pytest.raises(InputError, match="expected chunks") as error:
+            rfc.open_fields(path, layout=described, chunks=chunks)
+        sentence(error)
     path.unlink()
     with pytest.raises(InputError, match="any more"):
         bank.compute()

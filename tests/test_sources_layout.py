@@ -25,6 +25,8 @@ from tests.sample_maps import (
 )
 
 GABOR = {"x0": 0, "y0": 0, "orientation": 0, "frequency": 0.1, "sigma_x": 1, "sigma_y": 1, "phase": 0}
+FROM_GROUP = {"parameters": "/group", "maps": None, "channel": "signed"}
+RENDERED = {"parameters": "/", "maps": None, "channel": "signed", "size": [9, 9]}
 
 
 # Any HDF5, by layout ----------------------------------------------------------------------------------------------
@@ -85,6 +87,9 @@ def test_lags_and_halves(truth: xr.Dataset, images: Any, tmp_path: Path) -> None
     second = rfc.open_fields(path, layout={**base, "lag": 1})
     np.testing.assert_array_equal(second.rf.values, 0.5 * truth.rf.values)
     np.testing.assert_array_equal(second.rf_half.values[1], 1.5 * truth.rf.values)
+    # A whole number of NumPy's is an index too, and never the peak.
+    same_second = rfc.open_fields(path, layout={**base, "lag": np.int64(1), "exclude": [np.int64(0)]})
+    np.testing.assert_array_equal(same_second.rf.values, 0.5 * truth.rf.values[1:])
     whole = rfc.open_fields(path, layout={**base, "half": []})
     assert whole.rf.dims == ("unit", "channel", "lag", "y", "x")
     with pytest.raises(InputError, match="index from 0 to 3"):
@@ -184,6 +189,13 @@ def test_a_table_of_gabor_parameters_is_rendered(tmp_path: Path) -> None:
         ({"select": "0"}, "the shape"),
         ({"select": "9"}, "does not fit"),
         ({"select": "os.system"}, "index such as"),
+        ({"select": "::0"}, "index such as"),
+        ({"select": "::-1"}, "index such as"),
+        ({"attrs": {"citation": "B"}, "citation": "A"}, "without citation"),
+        ({"attrs": {"um_per_px": 60.0}}, "without um_per_px"),
+        ({"per_unit": {"depth": {"a": 1}}}, "per_unit depth"),
+        ({"subject": {"name": "F1"}}, "one value for each unit"),
+        ({"deg_per_px": True}, "positive number"),
         ({"y": "upwards"}, "'down' or 'up'"),
         ({"polarity": "maybe"}, "'known' or 'unknown'"),
         ({"kind": "guessed"}, "expected kind"),
@@ -209,12 +221,16 @@ def test_a_table_of_gabor_parameters_is_rendered(tmp_path: Path) -> None:
         ({"attrs": {"kind": "measured"}}, "without kind"),
         ({"cortex_x": "deep"}, "expected numbers"),
         ({"cortex_x": [1.0, 2.0]}, "5 values of cortex_x"),
-        ({"parameters": "/group", "maps": None, "size": [9, 10**9], "gabor": GABOR}, "size in the layout"),
-        ({"parameters": "/group", "maps": None, "size": [9, 9], "gabor": {**GABOR, "x0": "none"}}, "there is no"),
+        (FROM_GROUP | {"size": [9, 10**9], "gabor": GABOR}, "size in the layout"),
+        (FROM_GROUP | {"size": [9, 9], "gabor": {**GABOR, "x0": "none"}}, "there is no"),
         ({"maps": "/words"}, "real numbers"),
-        ({"parameters": "/group", "maps": None, "gabor": {"x0": 1}}, "size ="),
-        ({"parameters": "/group", "maps": None, "size": [9, 9], "gabor": {"x0": 1}, "kind": "parametric"}, "missing"),
-        ({"parameters": "/group", "maps": None, "size": [9, 9], "gabor": {"x0": "open('x')"}}, "only"),
+        (FROM_GROUP | {"gabor": {"x0": 1}}, "size ="),
+        (FROM_GROUP | {"size": [9, 9], "gabor": {"x0": 1}, "kind": "parametric"}, "missing"),
+        (FROM_GROUP | {"size": [9, 9], "gabor": {"x0": "open('x')"}}, "only"),
+        (RENDERED | {"channel": ["on", "off"], "gabor": GABOR}, "channel in the layout to be 'signed'"),
+        (RENDERED | {"gabor": {**GABOR, "x0": "two", "y0": "maps"}}, "630 values of x0"),
+        (RENDERED | {"gabor": {**GABOR, "x0": "1 / 0"}}, "not measured"),
+        (RENDERED | {"gabor": {**GABOR, "x0": "9 ** 9 ** 9"}}, "not measured"),
     ],
 )  # fmt: skip
 def test_layout_faults_are_one_sentence(images: Any, tmp_path: Path, changes: dict[str, Any], says: str) -> None:

@@ -414,7 +414,7 @@ def indexed(located: Any, select: tuple[Any, ...], where: str) -> Any:
             return chosen
         labels = list(np.asarray(located.labels, dtype=object)[select]) if located.labels else []
         return Cell(chosen, labels)
-    except IndexError as error:
+    except (IndexError, ValueError) as error:
         raise InputError(f"select does not fit {where}, whose shape is {tuple(values.shape)} ({error})") from None
 
 
@@ -478,8 +478,9 @@ def _plain(value: Any) -> Any:
 
 
 def _text(raw: NDArray[Any]) -> NDArray[Any]:
+    """Text as Python strings; text of fixed length may be filled up with blanks, which belong to no name."""
     items = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in raw.ravel()]
-    return np.array(items, dtype=object).reshape(raw.shape)
+    return np.array([item.rstrip() for item in items], dtype=object).reshape(raw.shape)
 
 
 def describe_type(dataset: h5py.Dataset) -> str:

@@ -43,7 +43,7 @@ import numpy as np
 from rfcompare.bank import CHANNELS, add_history, check, existing_file, make_bank
 from rfcompare.errors import InputError
 from rfcompare.sources.hdf5 import Cell, settled, stack
-from rfcompare.sources.native import RESERVED, channel_order
+from rfcompare.sources.native import RESERVED, channel_order, texts
 from rfcompare.sources.rendering import evaluate, render_gabors
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ _DIMS = ("half", "unit", "channel", "lag", "y", "x")
 _CHANNEL_SETS = sorted(" ".join(names) for names in CHANNELS)
 _LABELS = ("unit", "subject", "source", "field_of_view")
 _NUMBERS = ("cortex_x", "cortex_y", "noise_sd")
+_PROVENANCE = ("stimulus", "citation", "doi", "license", "um_per_px", "um_per_deg")
 
 
 class Store(Protocol):
@@ -132,7 +133,7 @@ def read_layout(layout: str | Path | Mapping[str, Any]) -> Layout:
 def given_keys(layout: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """A layout as it was given, its keys not yet checked."""
     if isinstance(layout, Mapping):
-        return dict(layout)
+        return {str(key): value for key, value in layout.items()}
     path = existing_file(layout)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -159,6 +160,12 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
     for key in ("maps", "half", "channel", "dims", "exclude", "size"):
         if key in given:
             given[key] = tuple(given[key])
+    # NumPy's whole numbers count as Python's.
+    for key in ("exclude", "size"):
+        if key in given:
+            given[key] = tuple(int(item) for item in given[key])
+    if isinstance(given.get("lag"), Integral):
+        given["lag"] = int(given["lag"])
     given["select"] = parse_select(str(given.get("select", "")))
     if "parameters" in given:
         given.setdefault("kind", "parametric")
@@ -179,11 +186,12 @@ def _wrong_type(key: str, value: Any) -> str:
         return "" if fits else "a list of whole numbers"
     if key in ("um_per_px", "um_per_deg", "deg_per_px"):
         pair = several if key == "deg_per_px" and several is not None and len(several) == 2 else [value]
-        fits = all(isinstance(item, Real) and float(item) > 0 for item in pair)
+        fits = all(type(item) is not bool and isinstance(item, Real) and float(item) > 0 for item in pair)
         return "" if fits else "a positive number" + (" or [x, y]" if key == "deg_per_px" else "")
     if key in ("per_unit", "attrs", "gabor"):
-        if isinstance(value, Mapping) and key == "attrs" and RESERVED & set(value):
-            return f"a table without {', '.join(sorted(RESERVED & set(value)))}, which the layout itself names"
+        named = {*RESERVED, *_PROVENANCE} & set(value) if isinstance(value, Mapping) and key == "attrs" else set()
+        if named:
+            return f"a table without {', '.join(sorted(named))}, which the layout itself names"
         return "" if isinstance(value, Mapping) else "a table"
     if key == "lag":
         return "an index or 'peak'" if isinstance(value, bool) or not isinstance(value, Integral | str) else ""
@@ -192,7 +200,7 @@ def _wrong_type(key: str, value: Any) -> str:
     if key == "stimulus":
         return "" if isinstance(value, str | Mapping) else "a text or a table"
     if key in (*_LABELS, *_NUMBERS):
-        return ""
+        return "a text, a path or one value for each unit" if isinstance(value, Mapping) else ""
     return "" if isinstance(value, str) else "a text"
 
 
@@ -234,6 +242,10 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         faults.append(f"{where} chooses lag = {layout.lag!r}, but its dims {' '.join(layout.dims)!r} have no lag")
     if isinstance(layout.lag, str) and layout.lag != "peak":
         faults.append(f"expected lag in {where} to be an index or 'peak', got {layout.lag!r}")
+    if layout.parameters is not None and len(layout.channel) != 1:
+        faults.append(
+            f"expected channel in {where} to be 'signed' or 'luminance' beside parameters, which make one map"
+        )
     if layout.parameters is not None and (layout.kind != "parametric" or len(layout.size) != 2 or not layout.gabor):
         faults.append(
             f"expected a table gabor, size = [y, x] and the kind parametric beside parameters in {where}: maps that "
@@ -256,10 +268,11 @@ def parse_select(text: str) -> tuple[Any, ...]:
             index.append(Ellipsis)
         elif re.fullmatch(r"-?\d+", part):
             index.append(int(part))
-        elif re.fullmatch(r"(-?\d+)?:(-?\d+)?(:-?\d+)?", part):
+        elif re.fullmatch(r"(-?\d+)?:(-?\d+)?(:0*[1-9]\d*)?", part):
             index.append(slice(*(int(number) if number else None for number in part.split(":"))))
         else:
-            raise InputError(f"expected select to be an index such as ':,1' or '0:50', got {text!r}")
+            # No steps backwards: labels by path would stay in the file's order.
+            raise InputError(f"expected select to be an index such as ':,1', '0:50' or '::2', got {text!r}")
     return tuple(index)
 
 
@@ -318,7 +331,12 @@ def _apply_parameters(store: Store, layout: Layout) -> xr.Dataset:
             f"expected size in the layout to be [y, x] of at least 2 and at most {MAX_RENDERED:.0e} pixels in all, got "
             f"{list(layout.size)} for {units} units"
         )
-    maps = render_gabors(parameters, (rows, columns_wide))
+    for name, value in parameters.items():
+        if np.size(value) not in (1, units):
+            raise InputError(
+                f"expected {units} values of {name} from the columns of {table} in {store.name}, got {np.size(value)}"
+            )
+    maps = render_gabors({name: np.ravel(value) for name, value in parameters.items()}, (rows, columns_wide))
     if layout.normalize == "l2":
         norm = np.sqrt((maps**2).sum((-2, -1), keepdims=True))
         maps = np.divide(maps, norm, out=np.full_like(maps, np.nan), where=norm > 0)
@@ -390,13 +408,15 @@ def _finish(
         deg_per_px=tuple(scale) if isinstance(scale, list) else scale,
         half=halves,
         **labels,
-        **{name: value for name, value in facts.items() if name not in {**labels, **provenance, **layout.attrs}},
+        **{str(name): value for name, value in facts.items() if name not in {**labels, **provenance, **layout.attrs}},
         **{name: value for name, value in provenance.items() if value is not None},
         um_per_px=layout.um_per_px,
         um_per_deg=layout.um_per_deg,
-        **layout.attrs,
+        **{str(name): value for name, value in layout.attrs.items()},
     )
     for name, value in layout.per_unit.items():
+        if value is None or isinstance(value, Mapping):
+            raise InputError(f"expected per_unit {name} to be a text, a number, a path or a list, got {value!r}")
         values = _per_unit(store, name, value, n)
         bank = bank.assign_coords({name: ("unit", np.full(n, values) if np.isscalar(values) else np.asarray(values))})
     if layout.polarity == "unknown":
@@ -434,6 +454,8 @@ def _per_unit(store: Store, name: str, value: Any, n: int) -> Any:
         return _as_numbers(value, f"{name} of the layout") if name in _NUMBERS else np.asarray(value)
     if name in _NUMBERS:
         return np.full(n, _as_numbers(value, f"{name} of the layout"))
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     return str(value) if name in _LABELS else value
 
 
@@ -445,10 +467,7 @@ def _as_numbers(values: Any, where: str) -> np.ndarray[Any, np.dtype[np.float64]
 
 
 def _numbers_or_text(values: Any, name: str) -> Any:
-    if name in _LABELS:
-        whole = values.dtype.kind == "f" and np.all(values == np.round(values))
-        return [str(int(value)) if whole else str(value) for value in values]
-    return values
+    return texts(values) if name in _LABELS else values
 
 
 # Arrays ----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class V73Store(HDF5Store):
             )
         if kind == "char":
             codes = np.atleast_2d(self.reader.values(dataset.name).T)
-            text = array_of(["".join(chr(int(code)) for code in row).rstrip("\0") for row in codes])
+            text = array_of(["".join(chr(int(code)) for code in row).rstrip("\0 ") for row in codes])
             return text.reshape(-1)
         found = super().content(dataset, chunks, above)
         return Cell(found.items.T) if isinstance(found, Cell) else found.T
@@ -180,8 +180,9 @@ def _as_cell(node: Any) -> Any:
 def flat_values(node: Any, where: str) -> NDArray[Any]:
     """Numbers or texts, one after another, from a vector, a char matrix or a cell of single values."""
     if not isinstance(node, Cell):
-        values = np.asarray(node)
-        return values.ravel()
+        values = np.asarray(node).ravel()
+        # The rows of a char matrix are filled up with blanks, which belong to no name.
+        return np.char.rstrip(values) if values.dtype.kind == "U" else values
     items = []
     for item in node.items.ravel():
         value = flat_values(item, where) if isinstance(item, Cell) else np.asarray(item).ravel()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfcompare.bank import CHANNELS, add_history, canonical, check, load, make_bank
+from rfcompare.bank.checking import GRID_TOLERANCE
 from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources.hdf5 import LAZY_BYTES
@@ -60,6 +61,11 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
         The dims cannot be told, or what lies beside ``/rf`` does not fit it.
     """
     attrs = {**reader.attrs("/"), **reader.attrs("/rf")}
+    schema = str(attrs.get("schema", SCHEMAS["bank"].name))
+    if schema not in {known.name for known in SCHEMAS.values()} and schema.startswith("rfcompare-"):
+        raise InputError(
+            f"expected a file of the schema {SCHEMAS['bank'].name}, {reader.name} has {schema}: update rfcompare"
+        )
     shape = reader.shape("/rf")
     stated = attrs.get("dims") or _default_dims(reader, shape)
     dims = " ".join(map(str, stated) if isinstance(stated, list) else [str(stated)]).replace(",", " ").split()
@@ -92,6 +98,11 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
     if half is not None:
         moved = ["half", *dims]
+        if half.shape != (2, *shape):
+            raise InputError(
+                f"expected /rf_half in {reader.name} along half, {', '.join(dims)} with the shape {(2, *shape)}, got "
+                f"{tuple(half.shape)}"
+            )
         half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
         half = half[:, :, order] if "channel" in dims else half[:, :, None]
     grid: dict[str, Any] = {name: _numbers(reader, name) for name in ("x", "y") if reader.is_dataset(f"/{name}")}
@@ -101,12 +112,25 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
                 f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along "
                 f"{name}, got the shape {values.shape}"
             )
+    if len(grid) == 1:
+        raise InputError(
+            f"expected both /x and /y in {reader.name}, or neither and the attribute deg_per_px, got only /{min(grid)}"
+        )
     rows = str(attrs.get("rows", "up"))
     # A y that descends says by itself that row 0 is the top.
-    if "y" in grid and grid["y"].size > 1 and grid["y"][0] > grid["y"][-1]:
-        rows = "down"
-    scale = None if grid else _scale(attrs.get("deg_per_px"))
+    if "y" in grid and grid["y"].size > 1:
+        descends = bool(grid["y"][0] > grid["y"][-1])
+        if rows == "down" and not descends:
+            raise InputError(
+                f"expected /y in {reader.name} to descend where the attribute rows is 'down' (y points up), it runs "
+                f"from {grid['y'][0]:g} to {grid['y'][-1]:g}; leave rows out or turn /y"
+            )
+        rows = "down" if descends else rows
+    scale = _scale(attrs.get("deg_per_px"))
     units = _units(reader, attrs, grid) if grid else "px"
+    if grid and scale is not None:
+        grid, units = _scaled(reader, grid, units, scale), "degree"
+        scale = None
     bank = make_bank(
         array,
         channel=channel,
@@ -121,7 +145,7 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
         **{"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in RESERVED}},
     )
     if reader.is_dataset("/polarity_known"):
-        known = np.asarray(reader.values("/polarity_known")).astype(bool).ravel()
+        known = _numbers(reader, "polarity_known").astype(bool).ravel()
         if known.size != n:
             raise InputError(f"expected {n} values in /polarity_known of {reader.name}, got {known.size}")
         bank["polarity_known"] = ("unit", known)
@@ -153,7 +177,7 @@ def _channel(reader: Reader, attrs: dict[str, Any], count: int) -> tuple[str, ..
         names = tuple(str(name).lower() for name in reader.values("/channel").ravel())
     elif "channel" in attrs:
         value = attrs["channel"]
-        names = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(map(str, value))
+        names = tuple(value.lower().replace(",", " ").split() if isinstance(value, str) else map(str, value))
     elif count == 1:
         names = ("signed",)
     else:
@@ -173,9 +197,40 @@ def _label(reader: Reader, attrs: dict[str, Any], name: str, n: int) -> Any:
             return str(values[0])
         if values.size != n:
             raise InputError(f"expected {n} values in /{name} of {reader.name}, one for every unit, got {values.size}")
-        return [str(value) for value in values]
+        return texts(values)
     value = attrs.get(name)
-    return None if value is None or name == "unit" else value
+    if value is None or name == "unit":
+        return None
+    return value if isinstance(value, list) else str(value)
+
+
+def texts(values: Any) -> list[str]:
+    """Labels as text, also where a file keeps them as numbers: animal 7.0 is "7"; without a number it is "".
+
+    Examples
+    --------
+    >>> texts(np.array([7.0, np.nan])), texts(np.array(["F1"], dtype=object))
+    (['7', ''], ['F1'])
+    """
+    array = np.asarray(values).ravel()
+    if array.dtype.kind != "f":
+        return [str(value) for value in array]
+    return ["" if np.isnan(value) else str(int(value)) if value.is_integer() else str(value) for value in array]
+
+
+def _scaled(reader: Reader, grid: dict[str, Any], units: str, scale: tuple[float, float]) -> dict[str, Any]:
+    """Coordinates in degrees where ``deg_per_px`` stands beside them."""
+    scaled = {name: values * size for (name, values), size in zip(sorted(grid.items()), scale, strict=True)}
+    if units == "px":
+        return scaled
+    for (name, values), size in zip(sorted(grid.items()), scale, strict=True):
+        step = abs(float(values[-1]) - float(values[0])) / max(values.size - 1, 1)
+        if abs(step - size) > GRID_TOLERANCE * size:
+            raise InputError(
+                f"expected /{name} in {reader.name} in steps of the attribute deg_per_px, {size:g}, got {step:g}; "
+                "leave one of the two out"
+            )
+    return grid
 
 
 def _units(reader: Reader, attrs: dict[str, Any], grid: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ def evaluate(formula: Any, column: Callable[[str], Any], where: str) -> Any:
 
 def _value(node: ast.expr, column: Callable[[str], Any], where: str, formula: str) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return float(node.value)
+        return np.float64(node.value)  # NumPy's, so that a division by zero gives no number rather than an error
     if isinstance(node, ast.Name):
         name = node.id.removeprefix("name_")
         return _CONSTANTS[name] if name in _CONSTANTS else column(name)
