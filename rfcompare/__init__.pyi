@@ -1,4 +1,9 @@
+from . import bank as bank
+from . import estimation as estimation
 from . import figures as figures
+from . import simulation as simulation
+from . import sources as sources
+from . import taxonomy as taxonomy
 from .alignment import align as align
 from .bank import check as check
 from .bank import load as load

@@ -85,6 +85,13 @@ def test_import_is_light() -> None:
     assert seconds < IMPORT_CPU_SECONDS
 
 
+def test_rooms_that_the_documentation_names_load_by_themselves() -> None:
+    """An example pasted into a fresh interpreter works without an import of the room before it."""
+    for room in ("bank", "estimation", "simulation", "sources", "taxonomy"):
+        code = f"import rfcompare as rfc; rfc.{room}.__name__"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_public_name_loads() -> None:
     for name in rfcompare.__all__:
         assert getattr(rfcompare, name) is not None

@@ -1,6 +1,7 @@
 """NWB, Allen two-photon and MATLAB: every reader on a file written by the format's own library."""
 
 import json
+import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from rfcompare import InputError, sources
 from rfcompare.sources import hdf5
 from tests.sample_maps import (
     COLUMNS,
+    PITCH,
     ROWS,
     UNITS,
     gabor,
@@ -122,9 +124,32 @@ def test_nwb_ragged_column(truth: xr.Dataset, images: Any, tmp_path: Path) -> No
         rfc.open_fields(path, layout=layout(maps="/units/rf", dims="unit y x", channel="signed"))
 
 
+def test_nwb_drafts_a_layout_that_opens(truth: xr.Dataset, images: Any, tmp_path: Path) -> None:
+    """A row is a unit whatever the sizes, ON and OFF go together, a ragged column is drafted as it reads."""
+    file = nwb_file(stimulus_notes="sparse noise")
+    for name, ragged in (("rf_on", False), ("rf_off", False), ("pairs", 2)):
+        file.add_unit_column(name, "maps", index=ragged)
+    for unit in range(UNITS):
+        rows = [list(channel) for channel in images[unit]]
+        file.add_unit(rf_on=images[unit, 0], rf_off=images[unit, 1], pairs=rows, waveform_mean=np.ones((40, 4)))
+    path = save_nwb(file, tmp_path / "draft.nwb")
+    text = sources.inspect(path)
+    drafted = tomllib.loads(text[text.index("# A layout") :])
+    assert drafted["maps"] == ["/units/rf_on", "/units/rf_off"]
+    assert drafted["dims"] == "unit y x"
+    same(rfc.open_fields(path, layout={**drafted, "deg_per_px": PITCH}), truth)
+    assert "waveform" not in text[text.index("# A layout") :]
+    with h5py.File(path, "a") as raw:
+        del raw["units/rf_on"], raw["units/rf_off"]
+    text = sources.inspect(path)
+    drafted = tomllib.loads(text[text.index("# A layout") :])
+    assert (drafted["maps"], drafted["dims"]) == ("/units/pairs", "unit channel y x")
+    same(rfc.open_fields(path, layout={**drafted, "deg_per_px": PITCH}), truth)
+
+
 def test_nwb_without_maps_says_so(tmp_path: Path) -> None:
     file = nwb_file()
-    file.add_unit(spike_times=[0.1])
+    file.add_unit(spike_times=[0.1], obs_intervals=[[0.0, 1.0]], waveform_mean=np.ones((40, 4)))
     path = save_nwb(file, tmp_path / "spikes.nwb")
     with pytest.raises(InputError, match="found none") as error:
         rfc.open_fields(path)

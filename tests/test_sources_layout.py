@@ -285,6 +285,9 @@ def test_inspect_shows_the_tree_and_drafts_a_layout_that_opens(truth: xr.Dataset
     weights = tmp_path / "k.npy"
     np.save(weights, np.ones((4, 3, 5, 5)))
     assert "(4, 3, 5, 5)" in sources.inspect(weights)
+    assert 'rfc.load_kernels("k.npy").' in sources.inspect(weights)
+    np.save(weights, np.ones((4, 5, 5, 3)))
+    assert "dims='unit y x channel'" in sources.inspect(weights)
     assert "parametric" in sources.inspect("reference:alexnet")
 
 

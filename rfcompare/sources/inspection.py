@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -55,12 +57,20 @@ class Candidate:
         Index that leaves one map per unit, or "".
     description : str
         What the file says about it.
+    by_unit : bool
+        Whether the format itself has a row, a cell or a dataset for every unit: the first axis is then the unit.
     """
 
     path: str
     shape: tuple[int, ...]
     select: str = ""
     description: str = ""
+    by_unit: bool = False
+
+    @property
+    def dims(self) -> list[str]:
+        """Names for its axes, guessed."""
+        return guess_dims(self.shape, by_unit=self.by_unit)
 
 
 def describe_file(path: Path) -> str:
@@ -110,7 +120,25 @@ def _describe_weights(path: Path) -> str:
     if weights.rivals:
         more = "…" if len(weights.rivals) > 6 else ""
         lines.append(f"others that could be a first layer, to be named as key: {', '.join(weights.rivals[:6])}{more}")
+    opening = _kernel_dims(weights.array.shape)
+    if opening is not None:
+        dims = f", dims={opening!r}" if opening else ""
+        lines += ["", f'It opens as kernels: rfc.load_kernels("{path.name}"{dims}).']
+        if 3 in weights.array.shape:
+            lines.append(
+                "The file does not say how its colors are ordered: networks from Caffe need channel_order='bgr'."
+            )
     return "\n".join(lines)
+
+
+def _kernel_dims(shape: tuple[int, ...]) -> str | None:
+    """The dims that `load_kernels` needs for weights of this shape: "" for none, None where they cannot be told."""
+    if len(shape) != 4:
+        return None
+    if shape[:3] == (3, 3, 3):
+        return "y x channel unit"
+    places = {1: "", 2: "y x channel unit", 3: "unit y x channel"}
+    return next((dims for axis, dims in places.items() if shape[axis] in (1, 3)), None)
 
 
 # HDF5 ------------------------------------------------------------------------------------------------------------
@@ -243,7 +271,7 @@ def candidates(path: Path, found: formats.Format) -> list[Candidate]:
         with Reader(path) as reader:
             if found is formats.NWB:
                 columns = nwb.map_columns(reader)
-                listed = [Candidate(name, shape, description=text) for name, shape, text in columns]
+                listed = [Candidate(name, shape, description=text, by_unit=True) for name, shape, text in columns]
             else:
                 listed = _candidates_hdf5(reader, transposed=found is formats.MATLAB_73)
     return sorted(listed, key=lambda item: -_likeness(item))
@@ -312,7 +340,9 @@ def _one_per_cell(reader: Reader) -> list[Candidate]:
         return None
 
     reader.file.visititems(visit)
-    return [Candidate(pattern, (found, *shape)) for pattern, (found, shape) in counts.items() if found >= 3]
+    return [
+        Candidate(pattern, (found, *shape), by_unit=True) for pattern, (found, shape) in counts.items() if found >= 3
+    ]
 
 
 def _candidates_v5(path: Path) -> list[Candidate]:
@@ -331,14 +361,15 @@ def _candidates_v5(path: Path) -> list[Candidate]:
 def _cell_candidate(path: str, cell: tuple[int, ...], inside: tuple[int, ...]) -> Candidate:
     """A cell N × 1 of maps needs no index; of a cell N × k the first column is drafted."""
     if len(cell) == 2 and min(cell) > 1:
-        return Candidate(path, (cell[0], *inside), select=":,0", description=f"a cell of {cell[0]} × {cell[1]} arrays")
-    return Candidate(path, (int(np.prod(cell)), *inside), description="a cell of arrays")
+        what = f"a cell of {cell[0]} × {cell[1]} arrays"
+        return Candidate(path, (cell[0], *inside), select=":,0", description=what, by_unit=True)
+    return Candidate(path, (int(np.prod(cell)), *inside), description="a cell of arrays", by_unit=True)
 
 
 def _likeness(candidate: Candidate) -> float:
     words = candidate.path.lower().replace("/", "_").split("_")
     named = sum(word in _WORDS or "receptive" in word for word in words)
-    dims = guess_dims(candidate.shape)
+    dims = candidate.dims
     square = max(
         (min(a, b) / max(a, b) for a, b in pairwise(candidate.shape) if min(a, b) > 2),
         default=0.0,
@@ -346,20 +377,27 @@ def _likeness(candidate: Candidate) -> float:
     return 3.0 * named + square + (1.0 if dims else 0.0) - 0.1 * len(candidate.shape)
 
 
-def guess_dims(shape: tuple[int, ...]) -> list[str]:
+def guess_dims(shape: tuple[int, ...], *, by_unit: bool = False) -> list[str]:
     """A guess at which axis is which, from the sizes alone; a person checks it.
 
     The pair of neighbors that is most nearly square is y, x; an axis of 2 or 3 is the channel; of the others the
-    longest is the unit and the next the lag.
+    longest is the unit and the next the lag. Where the format says that the first axis is the unit, it is.
 
     Examples
     --------
     >>> guess_dims((94, 2, 13, 13)), guess_dims((13, 13, 94))
     (['unit', 'channel', 'y', 'x'], ['y', 'x', 'unit'])
+    >>> guess_dims((13, 13, 20), by_unit=True)
+    ['unit', 'y', 'x']
     """
     if not 3 <= len(shape) <= 5:
         return []
-    pairs = [(min(a, b) / max(a, b), index) for index, (a, b) in enumerate(pairwise(shape)) if min(a, b) > 3]
+    sizes = [math.inf, *shape[1:]] if by_unit else list(shape)
+    pairs = [
+        (min(a, b) / max(a, b), index)
+        for index, (a, b) in enumerate(pairwise(sizes))
+        if min(a, b) > 3 and max(a, b) < math.inf
+    ]
     if not pairs:
         return []
     # With the same ratio the last pair wins: maps usually vary fastest.
@@ -368,11 +406,11 @@ def guess_dims(shape: tuple[int, ...]) -> list[str]:
     names[first], names[first + 1] = "y", "x"
     rest = [index for index in range(len(shape)) if not names[index]]
     if len(rest) > 1:
-        channel = next((index for index in rest if shape[index] in (2, 3)), None)
+        channel = next((index for index in rest if sizes[index] in (2, 3)), None)
         if channel is not None:
             names[channel] = "channel"
             rest.remove(channel)
-    rest.sort(key=lambda index: -shape[index])
+    rest.sort(key=lambda index: -sizes[index])
     for index, name in zip(rest, ("unit", "lag", "half"), strict=False):
         names[index] = name
     return names
@@ -409,8 +447,12 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         lines.append(f"# The file says: {best.description}")
     if len(listed) > 1:
         lines.append(f"# Others that could be maps: {', '.join(item.path for item in listed[1:6])}")
-    dims = guess_dims(best.shape) or ["unit", "y", "x"]
-    lines.append(f'maps = "{best.path}"')
+    dims = best.dims or ["unit", "y", "x"]
+    pair = _on_and_off(best, listed) if "channel" not in dims else None
+    if pair:
+        lines += [f"maps = {json.dumps(list(pair), ensure_ascii=False)}", 'channel = ["on", "off"]        # check']
+    else:
+        lines.append(f'maps = "{best.path}"')
     if best.select:
         lines.append(f'select = "{best.select}"                  # which column of the cell')
     lines.append(f'dims = "{" ".join(dims)}"   # of shape {best.shape}; guessed from the sizes: check')
@@ -430,6 +472,17 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         '# citation = "…"',
     ]
     return lines
+
+
+def _on_and_off(best: Candidate, listed: list[Candidate]) -> tuple[str, str] | None:
+    """Paths of the ON and the OFF maps where two candidates differ by that word alone."""
+    by_path = {item.path: item.shape for item in listed}
+    for item in [best, *listed]:
+        for on, off in (("on", "off"), ("On", "Off"), ("ON", "OFF")):
+            other = re.sub(rf"(?<![A-Za-z]){on}(?![a-z])", off, item.path)
+            if other != item.path and by_path.get(other) == item.shape == best.shape:
+                return item.path, other
+    return None
 
 
 def _bytes(size: int) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAP_WORDS = ("receptive", "rf", "sta", "spatial", "filter", "kernel", "strf")
+_NO_MAPS = ("waveform", "obs_intervals", "spike_times", "spike_amplitudes", "electrodes")
+"""Columns of NWB's own units table that have a map's number of axes and are none."""
+
 _TABLES = ("Units", "DynamicTable", "PlaneSegmentation", "TimeIntervals")
 
 
@@ -102,12 +105,31 @@ def map_columns(reader: Reader) -> list[tuple[str, tuple[int, ...], str]]:
         for name in reader.children(table):
             path = f"{table}/{name}"
             node = reader.find(path) if reader.is_dataset(path) else None
-            if node is None or name.endswith("_index") or node.shape is None or node.dtype.kind not in "fiu":
+            if (
+                node is None
+                or name.startswith(_NO_MAPS)
+                or name.endswith("_index")
+                or node.shape is None
+                or node.dtype.kind not in "fiu"
+            ):
                 continue
-            ragged = reader.is_dataset(f"{path}_index")
-            if node.ndim >= 3 or (ragged and node.ndim >= 2):
-                columns.append((path, tuple(node.shape), str(reader.attrs(path).get("description", ""))))
+            shape = _row_shape(reader, path, tuple(node.shape))
+            if len(shape) >= 3:
+                columns.append((path, shape, str(reader.attrs(path).get("description", ""))))
     return sorted(columns, key=lambda column: not _speaks_of_maps(column[0], column[2]))
+
+
+def _row_shape(reader: Reader, path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a column as its rows have it: a ragged one lies in the file as one pile, cut by its index."""
+    try:
+        for index in (f"{path}_index", f"{path}_index_index"):
+            if not reader.is_dataset(index):
+                return shape
+            ends = np.asarray(reader.values(index)).ravel()
+            shape = (ends.size, int(ends[0]) if ends.size else 0, *shape[1:])
+    except (InputError, ValueError, TypeError):
+        return ()
+    return shape
 
 
 def _tables(reader: Reader) -> list[str]:
