@@ -384,3 +384,19 @@ def test_what_is_no_path_is_one_sentence() -> None:
     for given, says in ((5, "the path of a file"), (None, "the path of a file"), ("a" * 5000, "does not exist")):
         with pytest.raises(rfc.InputError, match=says):
             rfc.load(given)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bank: bank.assign_coords(unit=["a\0b", *bank.unit.values[1:]]),
+        lambda bank: bank.assign_attrs(note="Z\udcfcge"),
+        lambda bank: bank.assign_attrs(count=2**70),
+        lambda bank: bank.rename(subject="animal").assign_coords({"subject": bank.subject}).rename(animal="who/what"),
+    ],
+)
+def test_what_hdf5_cannot_hold_is_one_sentence(tmp_path: Path, change) -> None:
+    bank = rfc.make_bank(np.arange(32.0).reshape(2, 1, 4, 4), channel="signed", kind="analytic")
+    with pytest.raises(rfc.InputError, match="that HDF5 can hold"):
+        rfc.save(change(bank), tmp_path / "bank.nc")
+    assert not list(tmp_path.iterdir())

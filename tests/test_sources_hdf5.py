@@ -390,6 +390,12 @@ def test_names_that_are_not_utf8(truth: xr.Dataset, images: Any, tmp_path: Path)
         file.move("cells", b"Z\xfcge")  # "Züge" in Latin-1
     assert "Z" in sources.inspect(path)
     same(rfc.open_fields(path, layout=layout(maps="/Z\udcfcge")), truth)
+    with h5py.File(path, "a") as file:
+        file["units/a"], file["units/b"] = images[0], images[1]
+        file["units"].move("a", b"\xe4")
+    bank = rfc.open_fields(path, layout=layout(maps="/units/*"))
+    rfc.save(bank, tmp_path / "saved.nc")
+    assert sorted(rfc.load(tmp_path / "saved.nc").unit.values) == ["\\xe4", "b"]
 
 
 def test_a_damaged_matlab_file_does_not_crash_the_process(images: Any, tmp_path: Path) -> None:

@@ -78,7 +78,13 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             if variable.ndim > 1:
                 encoding[name] |= {"zlib": True, "complevel": 4, "shuffle": True}
     with write_beside(path) as part:
-        plain.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        try:
+            plain.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        except (TypeError, ValueError, OverflowError) as error:  # a UnicodeError is a ValueError
+            raise InputError(
+                f"expected names, labels and attributes that HDF5 can hold, got some that it cannot "
+                f"({_first_line(error)}); change them and save again"
+            ) from error
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:

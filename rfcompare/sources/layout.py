@@ -486,7 +486,8 @@ def _maps(
             located, cell_axes = _stacked(located, f"{path} in {store.name}")
         else:
             cell_axes, own = 0, []
-        labels.append(list(own))
+        # A name that is not UTF-8 shows its bytes: as it is, no file could be written with it.
+        labels.append([name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in own])
         arrays.append(_in_order(located, dims, cell_axes, path, store.name))
     if any(own != labels[0] for own in labels):
         raise InputError(f"expected the same units at {', '.join(paths)} in {store.name}, their names differ")
