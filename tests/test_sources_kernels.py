@@ -450,7 +450,7 @@ def test_a_gabor_table_is_rendered_in_color(tmp_path: Path) -> None:
 def test_shipped_files_are_checked_against_their_record(tmp_path: Path) -> None:
     folder = shipped(tmp_path)
     assert reference.open_reference("simulated", folder).attrs["kind"] == "simulated"
-    with pytest.raises(InputError, match="not a population"):
+    with pytest.raises(InputError, match="expected a population"):
         reference.open_reference("notes", folder)
     with pytest.raises(InputError, match="there is net"):
         reference.open_reference("nett", folder)
@@ -525,6 +525,44 @@ def test_addresses_go_through_a_cache_with_a_recorded_hash(tmp_path: Path, monke
     for bad, says in (("http://archive.example/a.h5", "https://"), ("https://archive.example/", "names none")):
         with pytest.raises(InputError, match=says):
             remote.fetch_address(bad)
+
+
+def test_a_download_that_is_none_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login page or half a file would otherwise be found again, with its hash, by every later call."""
+    import pooch
+
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "cache"))
+    good = saved(tmp_path / "good.h5", 1)
+    (tmp_path / "page").write_text("\n<!DOCTYPE html><html>Sign in</html>")
+    (tmp_path / "half").write_bytes(good.read_bytes()[:3000])
+    address = "https://archive.example/" + "long-" * 60 + ".h5"
+    for name, says in (("page", "a web page"), ("half", "cut off; try again")):
+        download = Downloader(tmp_path / name)
+        monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_, now=download, **__: now)
+        with pytest.raises(InputError, match=says) as error:
+            rfc.open_fields(address)
+        sentence(error)
+        assert not list((tmp_path / "cache").iterdir())
+    download.file = good
+    with pytest.raises(InputError, match="to have the SHA-256 abc") as error:
+        rfc.fetch(address, sha256="abc")
+    sentence(error)
+    xr.testing.assert_equal(rfc.open_fields(address), rfc.load(good))
+    # A hash that the caller names takes the place of the recorded one.
+    download.file = saved(tmp_path / "newer.h5", 2)
+    rfc.fetch(address, sha256=sources.kernels.sha256_of(download.file))
+    xr.testing.assert_equal(rfc.open_fields(address), rfc.load(download.file))
+
+
+def test_all_that_ships_is_listed_and_found_by_near_names() -> None:
+    listed = sources.available()
+    assert set(listed) == {f"reference:{name}" for name in reference.entries()}
+    assert next(iter(listed)) == "reference:alexnet"
+    with pytest.raises(InputError, match="did you mean reference:treeshrew-simulated") as error:
+        rfc.fetch("treeshrew-simulatd")
+    sentence(error)
+    with pytest.raises(InputError, match="rfcompare fetch scores"):
+        rfc.open_fields("reference:scores")
 
 
 def test_rendered_maps_have_the_sign_and_place_of_their_parameters() -> None:

@@ -284,14 +284,22 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
     ...
     rfcompare.errors.InputError: expected a file, a reference: name or a torchvision model, got 'ftp://lab/cells.h5'...
     """
+    import difflib
+
     from rfcompare.sources import reference, remote, torchvision_models
 
     if name.startswith(reference.PREFIX):
         return reference.path_of(name.removeprefix(reference.PREFIX))
     if remote.is_address(name):
         return remote.fetch_address(name, sha256)
-    if name not in torchvision_models.model_names() and name in reference.entries():
-        return reference.path_of(name)
+    known = torchvision_models.model_names()
+    if name not in known:
+        if name in reference.entries():
+            return reference.path_of(name)
+        near = difflib.get_close_matches(name, list(reference.entries()), n=2)
+        if near and not difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8):
+            named = " or ".join(f"{reference.PREFIX}{entry}" for entry in near)
+            raise InputError(f"nothing to fetch is called {name!r}; did you mean {named}?")
     return torchvision_models.fetch_weights(name)
 
 
@@ -314,7 +322,7 @@ def copy_out(path: Path, output: Path) -> Path:
 
 
 def available() -> dict[str, str]:
-    """What `fetch` and `open_fields` know by name: each shipped population with what it is.
+    """What `fetch` knows by name: the shipped populations, which `open_fields` reads, then tables and results.
 
     Examples
     --------
@@ -324,11 +332,16 @@ def available() -> dict[str, str]:
     """
     from rfcompare.sources import reference
 
+    shipped = reference.entries().items()
+    populations = {name: entry for name, entry in shipped if entry.get("format") in reference.FORMATS}
+    others = {name: entry for name, entry in shipped if name not in populations}
+    what = {name: str(entry.get("title") or entry.get("note") or entry["file"]) for name, entry in shipped}
     return {
-        f"{reference.PREFIX}{name}": f"{entry.get('kind', 'table')}: "
-        f"{entry.get('title', entry.get('citation', entry['file']))}"
-        for name, entry in reference.entries().items()
-        if entry.get("format") in reference.FORMATS
+        **{f"{reference.PREFIX}{name}": f"{entry.get('kind')}: {what[name]}" for name, entry in populations.items()},
+        **{
+            f"{reference.PREFIX}{name}": f"{entry.get('format')}, {entry.get('kind')}: {what[name]}"
+            for name, entry in others.items()
+        },
     }
 
 

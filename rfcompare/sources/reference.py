@@ -91,7 +91,8 @@ def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
     reader = FORMATS.get(str(entry.get("format")))
     if reader is None:
         raise InputError(
-            f"reference:{name} is {entry.get('file')}, a {entry.get('format', 'file')}, not a population of maps"
+            f"expected a population of maps, reference:{name} is {entry.get('file')} (format "
+            f"{entry.get('format', 'unknown')}); copy it out with rfcompare fetch {name} -o PLACE"
         )
     path = path_of(name, where)
     bank = reader(path, entry)

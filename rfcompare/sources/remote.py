@@ -11,6 +11,9 @@ from rfcompare.bank import write_beside
 from rfcompare.errors import InputError
 from rfcompare.sources.kernels import sha256_of
 
+MAX_NAME = 100
+"""Characters of a file's own name that are kept: addresses may be longer than a file system's names."""
+
 
 def is_address(text: str) -> bool:
     """Whether `text` is an address rather than a path."""
@@ -54,7 +57,7 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
             f"expected the address of a file, {address!r} names none; copy the address of the download itself"
         )
     folder = cache_folder()
-    file_name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name}"
+    file_name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-MAX_NAME:]}"
     record = folder / f"{file_name}.sha256"
     recorded = record.read_text().split()[0] if record.is_file() and record.read_text().split() else None
     wanted = sha256 or recorded
@@ -69,6 +72,11 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
             )
         )
     except ValueError:
+        if sha256 is not None:
+            raise InputError(
+                f"expected the file at {address} to have the SHA-256 {str(sha256)[:12]}…, it has another; check "
+                "the hash and the address"
+            ) from None
         raise InputError(
             f"the file at {address} has changed: its SHA-256 is not {str(wanted)[:12]}…; if that is meant, delete "
             f"{record}"
@@ -78,7 +86,32 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
         raise InputError(
             f"cannot download {address} ({reason}) and no copy is in {folder}; offline, files and reference: names work"
         ) from None
-    if recorded is None:
+    if recorded is None and sha256 is None:
+        fault = _fault(path)
+        if fault:  # not kept: every later use would find it again
+            path.unlink()
+            raise InputError(f"the download from {address} is {fault}")
+    if recorded is None or sha256 is not None:
         with write_beside(record) as part:
             part.write_text(f"{sha256_of(path)}  {address}\n")
     return path
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a file that came without a hash, as far as it shows by itself."""
+    import h5py
+
+    from rfcompare.sources.hdf5 import signature_offset
+
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not start:
+        return "empty; copy the address of the download itself"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not a file; copy the address of the download itself"
+    if signature_offset(path) is not None:
+        try:
+            h5py.File(path, "r", locking="best-effort").close()
+        except OSError:
+            return "cut off; try again"
+    return ""
