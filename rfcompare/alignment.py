@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -37,6 +38,9 @@ SMOOTHING = 0.06
 
 LEAST_KNOWN = 0.2
 """A pixel beside NaN is interpolated when at least this share of the filter's weight fell on measured pixels."""
+
+LEAST_PIXELS = 0.5
+"""Maps smaller than this on the new grid would vanish between its pixels."""
 
 FIELD_LEVEL = 0.25
 """The field is where the smoothed energy exceeds this share of its maximum (and its median over the map)."""
@@ -70,7 +74,7 @@ class Grid:
     @classmethod
     def regular(cls, shape: tuple[int, int], *, pitch: float, units: str) -> Grid:
         """A centered grid of `shape` (rows, columns) with square pixels."""
-        if min(shape) < 2 or not pitch > 0 or units not in ("px", "degree"):
+        if len(shape) != 2 or min(shape) < 2 or not _is_positive(pitch) or units not in ("px", "degree"):
             raise InputError(
                 f"expected at least 2 × 2 pixels of positive pitch in px or degree, got {shape}, {pitch}, {units!r}; "
                 "name a grid such as Grid.regular((21, 21), pitch=2.0, units='degree')"
@@ -84,6 +88,10 @@ class Grid:
             float(self.x[-1] - self.x[0]) / (self.x.size - 1),
             float(self.y[-1] - self.y[0]) / (self.y.size - 1),
         )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < np.inf
 
 
 def _centered(size: int, step: float) -> npt.NDArray[np.float64]:
@@ -149,7 +157,7 @@ def align(
     ('degree', (1, 1, 9, 9), 0.64)
     """
     check(bank)
-    grid = Grid.of(check(to)) if isinstance(to, xr.Dataset) else to
+    grid = to if isinstance(to, Grid) else Grid.of(check(to))
     if center not in ("grid", "field") or outside not in ("missing", "zero"):
         raise InputError(
             f"expected center 'grid' or 'field' and outside 'missing' or 'zero', got {center!r} and {outside!r}; "
@@ -196,6 +204,13 @@ def resample(
     """
     source = Grid.of(bank)
     middle_x, middle_y = (field_of(bank)[:2]) if center == "field" else (np.zeros(1), np.zeros(1))
+    for name, wide, step in zip("xy", (source.x.size, source.y.size), source.pitch, strict=True):
+        pixels = wide * step * scale["xy".index(name)] / grid.pitch["xy".index(name)]
+        if pixels < LEAST_PIXELS:
+            raise InputError(
+                f"expected maps at least {LEAST_PIXELS:g} pixels of the new grid wide along {name}, got {pixels:.2g}; "
+                "check deg_per_px"
+            )
     mirror = outside == "missing"  # what lies beyond is unknown, and an edge must not pull it to zero
     taps_x = _taps(grid.x, source.x * scale[0], middle_x * scale[0], mirror)
     taps_y = _taps(grid.y, source.y * scale[1], middle_y * scale[1], mirror)
@@ -215,7 +230,10 @@ def resample(
     axes = tuple(range(1, bank.rf.ndim))
     before = np.nansum(bank.rf.values.astype(float) ** 2, axis=axes)
     after = np.nansum(maps.astype(float) ** 2, axis=axes) * area
-    result["energy_kept"] = ("unit", np.divide(after, before, out=np.full(before.shape, np.nan), where=before > 0))
+    result["energy_kept"] = (
+        "unit",
+        np.divide(after, before, out=np.full(before.shape, np.nan), where=(before > 0) & np.isfinite(before)),
+    )
     attrs = {name: value for name, value in bank.attrs.items() if name not in ("x_center", "y_center")}
     result.attrs = {**attrs, "units": grid.units}
     return result.transpose("half", *bank.rf.dims, ..., missing_dims="ignore")
@@ -250,9 +268,10 @@ def scale_between(
         raise InputError(
             f"expected by to be one of {get_args(By)}, got {by!r}; say how lengths on the two grids relate"
         )
-    if deg_per_px is not None and not (np.isfinite(deg_per_px) and deg_per_px > 0):
+    if deg_per_px is not None and not _is_positive(deg_per_px):
         raise InputError(
-            f"expected deg_per_px to be positive, got {deg_per_px}; give degrees of visual angle for one pixel"
+            f"expected deg_per_px to be a positive number, got {deg_per_px!r}; give degrees of visual angle for one "
+            "pixel"
         )
     own = str(bank.attrs["units"])
     other = to.units if isinstance(to, Grid) else str(to.attrs["units"])
@@ -459,6 +478,9 @@ def _resample(maps: xr.DataArray, taps_y: _Taps, taps_x: _Taps, outside: str) ->
     lead = values.shape[1:-2]
     values = values.reshape(values.shape[0], -1, *values.shape[-2:])
     measured = ~np.isnan(values)
+    # An infinite map stays infinite, to be reported by its status; interpolating it would warn and hide it as NaN.
+    infinite = np.isinf(values).any((-2, -1))
+    values = np.where(infinite[..., None, None], 0.0, values)
     rows, columns = taps_y.weights[:, None], np.swapaxes(taps_x.weights, 1, 2)[:, None]
     result = rows @ np.where(measured, values, 0.0) @ columns
     inside = np.broadcast_to(taps_y.inside[:, None, :, None] & taps_x.inside[:, None, None, :], result.shape)
@@ -469,6 +491,7 @@ def _resample(maps: xr.DataArray, taps_y: _Taps, taps_x: _Taps, outside: str) ->
         under = np.moveaxis(measured, 1, -1)[every, taps_y.nearest[:, :, None], taps_x.nearest[:, None, :]]
         seen = ~inside | np.moveaxis(under, -1, 1)
         result = np.divide(result, known, out=np.full(result.shape, np.nan), where=seen & (known > LEAST_KNOWN))
+    result[infinite] = np.inf
     if outside == "missing":
         result = np.where(inside, result, np.nan)
     result = result.reshape(values.shape[0], *lead, *result.shape[-2:]).astype(maps.dtype)

@@ -190,3 +190,29 @@ def test_more_ways_to_get_it_wrong() -> None:
         window_like(cells, bank_of(np.eye(2)), by="px")
     with pytest.raises(InputError, match="2 × 2"):
         Grid.regular((1, 5), pitch=1.0, units="px")
+
+
+def test_what_cannot_be_aligned_is_one_sentence() -> None:
+    kernels = rfc.make_bank(np.arange(32.0).reshape(2, 1, 4, 4), channel="signed", kind="learned")
+    grid = Grid.regular((9, 9), pitch=0.5, units="degree")
+    for given, says in (
+        ({"to": None, "by": "px"}, "an xarray Dataset"),
+        ({"to": "reference:alexnet", "by": "px"}, "an xarray Dataset"),
+        ({"to": grid, "by": "degree", "deg_per_px": (1, 2)}, "a positive number"),
+        ({"to": grid, "by": "degree", "deg_per_px": "a"}, "a positive number"),
+        ({"to": grid, "by": "degree", "deg_per_px": 1e-9}, "0.5 pixels of the new grid"),
+    ):
+        with pytest.raises(InputError, match=says):
+            rfc.align(kernels, **given)
+    for shape, pitch in (((9,), 0.5), ((9, 9), "half"), ((9, 9), np.inf)):
+        with pytest.raises(InputError, match="at least 2 × 2 pixels"):
+            Grid.regular(shape, pitch=pitch, units="px")
+
+
+def test_an_infinite_map_stays_infinite_beside_its_neighbors() -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 1, 6, 6))
+    maps[1] = np.inf
+    bank = rfc.make_bank(maps, channel="signed", kind="learned")
+    seen = rfc.align(bank, Grid.regular((5, 5), pitch=1.2, units="px"), by="px")
+    assert rfc.bank.bad_units(seen) == ["", "not finite"]
+    assert np.isfinite(seen.rf.values[0]).all()
