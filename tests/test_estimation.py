@@ -365,3 +365,38 @@ def test_estimate_refuses_what_it_cannot_use() -> None:
         rfc.estimate(stimulus, responses, kind="simulated", method="magic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one spike"):
         spike_triggered_covariance(stimulus, np.zeros(300), kind="simulated")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"lag": 1.5}, "whole number of frames"),
+        ({"lag": "a"}, "whole number of frames"),
+        ({"background": float("nan")}, "background"),
+        ({"background": "gray"}, "background"),
+        ({"lag": [0, 1], "frame_s": -0.1}, "frame_s"),
+        ({"lag": [0, 1], "frame_s": "a"}, "frame_s"),
+        ({"noise_sd": 1.0}, "got noise_sd"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_sentence(given: dict[str, object], says: str) -> None:
+    rng = np.random.default_rng(0)
+    shown, counts = rng.normal(size=(100, 3, 4)), rng.poisson(1.0, size=(100, 2))
+    with pytest.raises(InputError, match=says):
+        rfc.estimate(shown, counts, kind="simulated", **given)
+
+
+@pytest.mark.parametrize("method", ["sta", "stc"])
+def test_recordings_that_are_none_are_one_sentence(method: str) -> None:
+    rng = np.random.default_rng(0)
+    shown, counts = rng.normal(size=(100, 3, 4)), rng.poisson(1.0, size=(100, 2))
+    for stimulus, responses, says in (
+        (np.full((100, 3, 4), "a"), counts, "real numbers"),
+        (shown, ["a"] * 100, "real numbers"),
+        (shown, counts + 1j, "real numbers"),
+        (shown, counts[:, :0], "at least one unit"),
+    ):
+        with pytest.raises(InputError, match=says):
+            rfc.estimate(stimulus, responses, kind="simulated", method=method)
+    with pytest.raises(InputError, match=r"that varies|flat"):
+        rfc.estimate(np.zeros((100, 3, 4)), counts, kind="simulated", method=method)

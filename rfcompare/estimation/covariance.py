@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from rfcompare.bank import make_bank, make_rng
 from rfcompare.errors import InputError
-from rfcompare.estimation.regression import lagged, read_recording
+from rfcompare.estimation.regression import check_options, lagged, read_recording, whole_lags
 
 MAX_FEATURES = 2000
 """Most lags × pixels: the covariance is decomposed once for every shifted recording."""
@@ -107,7 +107,8 @@ def spike_triggered_covariance(
     >>> abs(bank.rf.values[1, 0, 0].round(1)).tolist()
     [0.0, 0.7, 0.7, 0.0, 0.0]
     """
-    lags = [int(value) for value in np.atleast_1d(np.asarray(lag))]
+    check_options(options, frame_s)
+    lags = whole_lags(lag)
     frames, rates = read_recording(stimulus, responses, lags)
     if (rates < 0).any() or not (rates.sum(0) > 0).all():
         raise InputError("expected spike counts with at least one spike in every cell, got others; check the responses")
@@ -126,6 +127,8 @@ def spike_triggered_covariance(
     mean = _means(features, every, lags)[0]
     covariance = _second_moment(features, every[:, 0], lags) - np.outer(mean, mean)
     values, vectors = scipy.linalg.eigh(covariance)
+    if not values.max() > 0:
+        raise InputError("expected a stimulus that varies, got a constant one; check the frames")
     usable = values > 1e-6 * values.max()
     unmix = vectors[:, usable] / np.sqrt(values[usable])  # features @ unmix are white
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -124,17 +125,22 @@ def estimate(
             "expected protocol for a measured bank, got none; say what was shown, as in "
             "protocol={'class': 'sparse noise'}"
         )
+    if not _is_finite(background):
+        raise InputError(
+            f"expected background to be a finite number, got {background!r}; give the gray of the stimulus"
+        )
+    check_options(options, frame_s)
     channel = (channel,) if isinstance(channel, str) else tuple(channel)
     if method == "stc":
         from rfcompare.estimation.covariance import spike_triggered_covariance
 
         if channel != ("signed",):
             raise InputError(f"expected channel ('signed',) for method 'stc', got {channel}; leave it out")
-        about = np.asarray(stimulus) - background
+        about = read_recording(stimulus, responses, whole_lags(lag))[0] - background
         return spike_triggered_covariance(
             about, responses, kind=kind, lag=lag, frame_s=frame_s, protocol=protocol, **options
         )
-    lags = [int(value) for value in np.atleast_1d(np.asarray(lag))]
+    lags = whole_lags(lag)
     frames, rates = read_recording(stimulus, responses, lags)
     features = _features(frames, channel, background)
     folds = _fold_sums(features, rates, lags, full=method != "sta")
@@ -169,11 +175,48 @@ def estimate(
     return bank.assign({name: ("unit", values) for name, values in extra.items()})
 
 
+def whole_lags(lag: int | Sequence[int]) -> list[int]:
+    """Lags as whole numbers of frames.
+
+    Examples
+    --------
+    >>> whole_lags(2), whole_lags([0, 1])
+    ([2], [0, 1])
+    """
+    values = np.atleast_1d(np.asarray(lag))
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
+        raise InputError(
+            f"expected lag to be a whole number of frames or several, got {lag!r}; frame_s says how long one is"
+        )
+    return [int(value) for value in values]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+
+
+def check_options(options: Mapping[str, Any], frame_s: float | None) -> None:
+    """Refuse what the estimate itself makes, and a duration that is none."""
+    made = {"array", "half", "noise_sd", "noise_acf", "stimulus", "estimation", "lag"} & set(options)
+    if made:
+        raise InputError(
+            f"expected options of make_bank that the estimate does not make itself, got {', '.join(sorted(made))}; "
+            "leave them out (what the stimulus was goes into protocol)"
+        )
+    if frame_s is not None and not (_is_finite(frame_s) and frame_s > 0):
+        raise InputError(f"expected frame_s to be a positive number of seconds, got {frame_s!r}")
+
+
 def read_recording(
     stimulus: npt.ArrayLike, responses: npt.ArrayLike, lags: Sequence[int]
 ) -> tuple[npt.NDArray[Any], Floats]:
     """Stimulus (frame, y, x) and responses (frame, unit), checked."""
-    frames, rates = np.asarray(stimulus), np.asarray(responses, dtype=float)
+    frames, given = np.asarray(stimulus), np.asarray(responses)
+    if frames.dtype.kind not in "biuf" or given.dtype.kind not in "biuf":
+        raise InputError(
+            f"expected real numbers in stimulus and responses, got {frames.dtype} and {given.dtype}; convert them"
+        )
+    rates = given.astype(float)
     if frames.ndim == 2:
         frames = frames[:, None, :]
     if rates.ndim == 1:
@@ -183,11 +226,9 @@ def read_recording(
             f"expected a stimulus (frame, y, x) and responses (frame, unit) with equally many frames, got shapes "
             f"{np.shape(stimulus)} and {np.shape(responses)}; put frames first"
         )
-    if (
-        frames.dtype.kind not in "biuf"
-        or not np.isfinite(rates).all()
-        or (frames.dtype.kind == "f" and not np.isfinite(frames).all())
-    ):
+    if not rates.shape[1]:
+        raise InputError("expected responses of at least one unit, got none; give (frame, unit)")
+    if not np.isfinite(rates).all() or (frames.dtype.kind == "f" and not np.isfinite(frames).all()):
         raise InputError("expected finite numbers in stimulus and responses, got others; leave such frames out")
     if not lags or min(lags) < 0 or len(set(lags)) < len(lags):
         raise InputError(f"expected different lags of 0 frames or more, got {lags}; a response follows its stimulus")
