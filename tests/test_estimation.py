@@ -400,3 +400,23 @@ def test_recordings_that_are_none_are_one_sentence(method: str) -> None:
             rfc.estimate(stimulus, responses, kind="simulated", method=method)
     with pytest.raises(InputError, match=r"that varies|flat"):
         rfc.estimate(np.zeros((100, 3, 4)), counts, kind="simulated", method=method)
+
+
+def test_measuring_says_what_element_it_cannot_use_and_passes_bad_kernels() -> None:
+    maps = np.random.default_rng(0).normal(size=(4, 1, 9, 9))
+    stimulus = {"class": "sparse noise", "element_deg": "four"}
+    cells = rfc.make_bank(maps, channel="signed", kind="measured", stimulus=stimulus, deg_per_px=0.5, noise_sd=0.3)
+    bad = maps[..., :7, :7].copy()
+    bad[0], bad[1], bad[2, 0, 0, 0] = np.nan, np.inf, np.nan
+    kernels = rfc.make_bank(bad, channel="signed", kind="learned")
+    for given, says in (
+        ({}, "got 'four'; give spot"),
+        ({"spot": -1.0}, "a side from 0"),
+        ({"spot": 1e6}, "the map's 4 degree"),
+        ({"spot": 1.0, "threshold": "low"}, "threshold"),
+        ({"spot": 1.0, "snr": "high"}, "snr"),
+    ):
+        with pytest.raises(InputError, match=says):
+            measure_like(kernels, cells, **given)
+    seen = measure_like(kernels, cells, spot=1.0, seed=0)
+    assert rfc.bank.bad_units(seen) == ["not measured", "not measured", "", ""]

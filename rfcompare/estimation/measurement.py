@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.alignment import By, Grid, resample, scale_between
+from rfcompare.alignment import LEAST_KNOWN, By, Grid, resample, scale_between
 from rfcompare.bank import add_history, check, make_rng, pitch
 from rfcompare.errors import InputError
 
@@ -92,33 +93,42 @@ def measure_like(
             f"expected steps among {', '.join(get_args(Step))}, and a spot only with the grid, got {tuple(steps)}; "
             "mend them"
         )
-    if not 0 <= threshold < 1:
+    if not _is_share(threshold):
         raise InputError(
             f"expected threshold from 0 to below 1, got {threshold}; it is a share of the largest response"
         )
     rng, recorded = make_rng(seed)
     done: dict[str, Any] = {"steps": [step for step in get_args(Step) if step in steps], "seed": recorded}
+    # What is infinite is no map that an element could average or noise could cover.
+    infinite = np.isinf(kernels.rf.transpose("unit", ...).values).reshape(kernels.sizes["unit"], -1).any(1)
+    kernels = kernels.assign(rf=kernels.rf.where(xr.DataArray(~infinite, dims="unit")))
     result = kernels.drop_vars(
         [name for name in ("rf_half", "noise_sd", "noise_acf", "lag_y", "lag_x") if name in kernels.variables]
     )
     if "grid" in steps:
         side = 0.0
         if "spot" in steps:
-            side = _element(cortex) if spot is None else spot
+            side = _checked_side(_element(cortex) if spot is None else spot, cortex)
             done["spot"] = side
         result = _through_element(result, cortex, side, by=by, deg_per_px=deg_per_px)
         done |= {"by": by, "deg_per_px": deg_per_px}
     maps = result.rf.transpose("unit", "channel", "y", "x").values.astype(float)
     if "rectification" in steps:
-        level = threshold * np.nanmax(np.abs(maps), axis=(2, 3), keepdims=True)
+        level = threshold * np.nan_to_num(np.abs(maps), nan=0.0).max(axis=(2, 3), keepdims=True)
         maps = np.sign(maps) * (np.abs(maps) - level).clip(0)
         done["threshold"] = threshold
     result["rf"] = (("unit", "channel", "y", "x"), maps)
     if "noise" in steps:
-        ratios = np.full(maps.shape[0], snr) if snr is not None else rng.choice(_signal_to_noise(cortex), maps.shape[0])
+        if not isinstance(snr, Real | None):
+            raise InputError(f"expected snr to be a number, got {snr!r}; it is a ratio of variances")
+        ratios = (
+            np.full(maps.shape[0], snr, dtype=float)
+            if snr is not None
+            else rng.choice(_signal_to_noise(cortex), maps.shape[0])
+        )
         if not (np.isfinite(ratios).all() and (ratios > 0).all()):
             raise InputError(f"expected a positive snr, got {snr}; it is a ratio of variances")
-        noise_sd = np.sqrt(np.nanvar(maps, axis=(1, 2, 3)) / ratios)
+        noise_sd = np.sqrt(_variance(maps) / ratios)
         # Two halves of √2 times the noise, whose mean is the map.
         amplitude = _noise_amplitude(cortex, maps.shape[2:]) if "grid" in steps else np.ones(maps.shape[2:])
         white = rng.standard_normal((2, *maps.shape))
@@ -133,15 +143,34 @@ def measure_like(
     return check(add_history(result, f"measure_like: {', '.join(done['steps'])}"))
 
 
-def _element(cortex: xr.Dataset) -> float:
+def _element(cortex: xr.Dataset) -> Any:
     """Side of the stimulus element in the bank's units: stated in degrees, else a pixel."""
     try:
         stated = json.loads(str(cortex.attrs.get("stimulus", ""))).get("element_deg")
     except (ValueError, AttributeError):
         stated = None
-    if stated is not None and cortex.attrs["units"] == "degree":
-        return float(stated)
-    return max(pitch(cortex))
+    return stated if stated is not None and cortex.attrs["units"] == "degree" else max(pitch(cortex))
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) < 1
+
+
+def _as_ratio(snr: Any) -> float:
+    if not isinstance(snr, Real):
+        raise InputError(f"expected snr to be a number, got {snr!r}; it is a ratio of variances")
+    return float(snr)
+
+
+def _checked_side(side: Any, cortex: xr.Dataset) -> float:
+    """The element's side, when it is one that a recording on this grid can have had."""
+    widest = max(float(np.ptp(cortex[name].values)) for name in ("x", "y"))
+    if not isinstance(side, Real) or not 0 <= float(side) <= widest:
+        raise InputError(
+            f"expected the stimulus element to have a side from 0 to the map's {widest:g} {cortex.attrs['units']}, got "
+            f"{side!r}; give spot"
+        )
+    return float(side)
 
 
 def _through_element(
@@ -164,12 +193,26 @@ def _through_element(
         fine.append(positions)
         means.append(cover / cover.sum(1, keepdims=True))
     seen = resample(kernels, Grid(fine[0], fine[1], target.units), scale=scale, outside="zero")
-    maps = means[1] @ seen.rf.transpose("unit", "channel", "y", "x").values.astype(float) @ means[0].T
+    values = seen.rf.transpose("unit", "channel", "y", "x").values.astype(float)
+    known = ~np.isnan(values)
+    # The mean over what the kernel has under the element: one missing pixel must not spread over the whole map.
+    share = means[1] @ known.astype(float) @ means[0].T
+    total = means[1] @ np.where(known, values, 0.0) @ means[0].T
+    maps = np.divide(total, share, out=np.full(total.shape, np.nan), where=share > LEAST_KNOWN)
+    maps[np.isnan(kernels.rf.transpose("unit", "channel", "y", "x").values).all((1, 2, 3))] = np.nan
     return (
         seen.drop_vars(["rf", "x", "y", "energy_kept"])
         .assign_coords(y=("y", target.y, {"units": target.units}), x=("x", target.x, {"units": target.units}))
         .assign(rf=(("unit", "channel", "y", "x"), maps))
     )
+
+
+def _variance(maps: Floats) -> Floats:
+    """Variance of each unit's measured pixels, 0 where there are none (which NumPy would warn of)."""
+    known = ~np.isnan(maps)
+    count = np.maximum(known.sum(axis=(1, 2, 3), keepdims=True), 1)
+    mean = np.where(known, maps, 0.0).sum(axis=(1, 2, 3), keepdims=True) / count
+    return np.asarray((np.where(known, maps - mean, 0.0) ** 2).sum(axis=(1, 2, 3)) / count.ravel())
 
 
 def _noise_amplitude(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
