@@ -266,3 +266,22 @@ def test_phase_spread_of_zero_gives_one_polarity() -> None:
 def test_wrong_populations_are_named_in_one_sentence(options: dict[str, object], word: str) -> None:
     with pytest.raises(rfc.InputError, match=word):
         simulate_population(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"n": 2.5}, "n to be a whole number"),
+        ({"size": "big"}, "size to be a whole number"),
+        ({"snr": "high"}, "snr to be a number"),
+        ({"deg_per_px": (1, 2)}, "deg_per_px to be a number"),
+        ({"median": {"nx": -1.0}}, "medians above 0"),
+        ({"median": {"nx": "wide"}}, "nx to be a number"),
+        ({"spread": {"ny": float("nan")}}, "spreads of at least 0"),
+    ],
+)
+def test_numbers_of_a_population_that_do_not_fit_are_one_sentence(given: dict[str, object], says: str) -> None:
+    with pytest.raises(rfc.InputError, match=says):
+        simulate_population(**{"n": 5, "seed": 0, **given})
+    with pytest.raises(rfc.InputError, match="n_cells to be a positive whole number"):
+        simulate_treeshrew(n_cells=True)

@@ -144,3 +144,10 @@ def test_what_cannot_be_drawn_is_said(kernels: xr.Dataset) -> None:
         simulate_null(kernels, "untrained", initializer="zeros")
     with pytest.raises(InputError, match="at least 1 population"):
         simulate_null(kernels, "untrained", n_populations=0)
+
+
+@pytest.mark.parametrize("count", ["many", 1.5, 0])
+def test_populations_of_a_null_are_a_whole_number(count: object) -> None:
+    bank, _ = simulate_population("gabor", n=3, size=8, seed=0)
+    with pytest.raises(InputError, match="whole number of them"):
+        simulate_null(bank, n_populations=count)

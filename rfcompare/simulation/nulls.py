@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 
 import numpy as np
@@ -138,8 +139,8 @@ def simulate_null(
         raise InputError(f"expected a null among {', '.join(NULLS)}, got {name!r}")
     if initializer not in INITIALIZERS:
         raise InputError(f"expected an initializer among {', '.join(INITIALIZERS)}, got {initializer!r}")
-    if n_populations < 1:
-        raise InputError(f"expected at least 1 population, got {n_populations}")
+    if not _is_count(n_populations):
+        raise InputError(f"expected at least 1 population and a whole number of them, got {n_populations!r}")
     colors = 3 if kernels.sizes["channel"] == 3 or "color_direction" in kernels else 1
     signed = to_signed(kernels)
     maps = signed["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(np.float64)
@@ -179,6 +180,10 @@ def simulate_null(
         history=f"null ensemble {name!r} of {len(maps)} kernels, {n_populations} populations",
         initializer=initializer if untrained else None,
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
 
 
 # Drawing one population ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,14 @@ def simulate_population(
     choices = [name for name in MODELS if name == "gabor" or name in ("dog", "gaussian") or name.startswith("deriv")]
     if model not in choices:
         raise InputError(f"expected a model out of {', '.join(choices)}, got {model!r}; choose one of them")
+    whole: dict[str, Any] = {"n": n, "n_subjects": n_subjects, "size": size}
+    for name, value in whole.items():
+        if not isinstance(value, Integral):
+            raise InputError(f"expected {name} to be a whole number, got {value!r}; change it")
+    given: dict[str, Any] = {"icc": icc, "snr": snr, "deg_per_px": 1.0 if deg_per_px is None else deg_per_px}
+    for name, number in {**given, **(median or {}), **(spread or {})}.items():
+        if not isinstance(number, Real):
+            raise InputError(f"expected {name} to be a number, got {number!r}; change it")
     if n < 1 or n_subjects < 1 or n_subjects > n or size < 4:
         raise InputError(
             f"expected at least 1 unit per subject and 4 pixels, got {n} units, {n_subjects} subjects and {size} px; "
@@ -107,6 +116,8 @@ def simulate_population(
     unknown = sorted((set(middle) - set(MEDIAN)) | (set(width) - set(SPREAD)))
     if unknown:
         raise InputError(f"expected quantities out of {', '.join(MEDIAN)}, got {', '.join(unknown)}; rename them")
+    if not all(0 < value < math.inf for value in middle.values()) or not all(0 <= x < math.inf for x in width.values()):
+        raise InputError(f"expected medians above 0 and spreads of at least 0, got {middle} and {width}; change them")
     rng, recorded = make_rng(seed)
     subject = np.arange(n) % n_subjects
 

@@ -365,7 +365,7 @@ def _checked(parameters: dict[str, Any]) -> TreeShrew:
         value = getattr(model, name)
         whole = isinstance(item.default, int)
         fine = isinstance(value, int | np.integer) if whole else isinstance(value, int | float | np.number)
-        if not fine or not np.isfinite(value) or value < (1 if whole else 0):
+        if not fine or isinstance(value, bool) or not np.isfinite(value) or value < (1 if whole else 0):
             expected = "a positive whole number" if whole else "a finite number of at least 0"
             raise InputError(f"expected {name} to be {expected}, got {value!r}; change it")
     positive = ("field_size", "magnification", "map_spacing", "separation", "width", "elongation", "on_weight", "snr")
