@@ -96,6 +96,16 @@ def test_lags_and_halves(truth: xr.Dataset, images: Any, tmp_path: Path) -> None
         rfc.open_fields(path, layout={**base, "lag": 7})
 
 
+def test_history_says_what_was_chosen(images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "chosen.h5", maps=np.stack([images, 2 * images]))
+    described = layout(maps="/maps", dims="lag unit channel y x", select=":, 1:4, ..., ::2", lag=1)
+    monkeypatch.chdir(tmp_path)
+    bank = rfc.open_fields(path.name, layout=described, chunks=1)
+    assert "chosen.h5, /maps[:, 1:4, ..., ::2] along lag unit channel y x, lag 1, y down" in bank.attrs["history"]
+    monkeypatch.chdir("/")  # what is read later is found from any folder
+    np.testing.assert_array_equal(bank.rf.values[:, :, ::-1], 2 * images[1:4, ..., ::2])
+
+
 def test_halves_in_two_datasets_and_along_an_axis(truth: xr.Dataset, images: Any, tmp_path: Path) -> None:
     path = write(
         tmp_path / "halves.h5", maps=images, odd=images + 1, even=images - 1, both=np.stack([images + 1, images - 1])

@@ -73,7 +73,7 @@ class StoredArray:
     """A dataset in a file, opened only while some of it is read; what a lazy bank keeps instead of an open file."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path = path
+        self.path = path.absolute()  # it is opened again when computed, perhaps from another folder
         self.name = name
         self.shape = shape
         self.dtype = dtype

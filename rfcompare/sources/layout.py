@@ -276,6 +276,18 @@ def parse_select(text: str) -> tuple[Any, ...]:
     return tuple(index)
 
 
+def _index_text(index: tuple[Any, ...]) -> str:
+    """An index as a layout writes it."""
+    words = []
+    for part in index:
+        if isinstance(part, slice):
+            ends = ["" if end is None else str(end) for end in (part.start, part.stop, part.step)]
+            words.append(":".join(ends if ends[2] else ends[:2]))
+        else:
+            words.append("..." if part is Ellipsis else str(part))
+    return ", ".join(words)
+
+
 def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
     """Read the maps that `layout` names in `store` as a bank.
 
@@ -299,7 +311,8 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
     if "half" in layout.dims:
         halves, array = array, array.mean(axis=0)
     array, halves = settled(array, chunks), settled(halves, chunks)
-    shown = " ".join(layout.dims)
+    chosen = f"[{_index_text(layout.select)}]" if layout.select else ""
+    lag = "" if layout.lag is None else f", lag {layout.lag}"
     return _finish(
         store,
         layout,
@@ -308,7 +321,7 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
         facts,
         halves=halves,
         names=names,
-        read=f"{', '.join(layout.maps)} along {shown}",
+        read=f"{', '.join(layout.maps)}{chosen} along {' '.join(layout.dims)}{lag}",
     )
 
 
