@@ -313,6 +313,26 @@ def test_matlab_arrays_cells_and_structs(savemat: Any, truth: xr.Dataset, images
     assert 'maps = "/' in text
 
 
+def test_matlab_maps_of_a_single_cell(savemat: Any, truth: xr.Dataset, images: Any, tmp_path: Path) -> None:
+    """MATLAB drops trailing axes of size 1: size(sta) is 7 9 2 for one unit, and 7 9 for one of its channels."""
+    pair = images[0].transpose(1, 2, 0)
+    path = savemat(tmp_path / "one.mat", {"sta": pair, "on": pair[..., 0]})
+    bank = rfc.open_fields(path, layout=layout(maps="/sta", dims="y x channel unit"))
+    np.testing.assert_array_equal(bank.rf.values, truth.rf.values[:1])
+    for dims in ("y x unit", "y x channel unit"):
+        on = rfc.open_fields(path, layout=layout(maps="/on", dims=dims, channel="signed"))
+        np.testing.assert_array_equal(on.rf.values, truth.rf.values[:1, :1])
+    with pytest.raises(InputError, match="expected 3 dims"):
+        rfc.open_fields(path, layout=layout(maps="/on", dims="unit y x", channel="signed"))
+
+
+def test_matlab_v4_is_named(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "old.mat", {"a": np.ones((5, 5))}, format="4")
+    with pytest.raises(InputError, match="-v7") as error:
+        rfc.open_fields(tmp_path / "old.mat")
+    sentence(error)
+
+
 def test_matlab_names_in_a_char_matrix_have_no_blanks(savemat: Any, images: Any, tmp_path: Path) -> None:
     path = savemat(
         tmp_path / "names.mat", {"sta": images, "who": np.array([["F1 "], ["F1 "], ["F10"], ["F10"], ["F2 "]])}

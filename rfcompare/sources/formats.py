@@ -86,4 +86,6 @@ def not_recognized(path: Path) -> str:
         looks = "netCDF 3; save it as netCDF 4"
     elif b"\0" not in start:
         looks = "text"
+    elif path.suffix.lower() == ".mat":
+        looks = "neither MATLAB v5 nor v7.3; save it in MATLAB with -v7"
     return f"expected maps in an HDF5, NWB or MATLAB file, but {path} is {looks}; does its name end rightly?"

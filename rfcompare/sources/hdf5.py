@@ -339,6 +339,8 @@ class HDF5Store:
         The open file.
     """
 
+    drops_trailing_axes = False
+
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.name = reader.name

@@ -66,6 +66,7 @@ class Store(Protocol):
     """What a format must offer so that a layout can be applied to its files."""
 
     name: str
+    drops_trailing_axes: bool
 
     def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
         """The array (NumPy or dask) or `Cell` at `path`, indexed by `select`."""
@@ -501,6 +502,10 @@ def _maps(
             cell_axes, own = 0, []
         # A name that is not UTF-8 shows its bytes: as it is, no file could be written with it.
         labels.append([name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in own])
+        # Maps "y x unit" of a single cell are one image where the format drops trailing axes of size 1.
+        missing = dims[getattr(located, "ndim", 0) :] if store.drops_trailing_axes else ()
+        if not cell_axes and missing and not {"y", "x"} & set(missing):
+            located = located.reshape((*located.shape, *[1] * len(missing)))
         arrays.append(_in_order(located, dims, cell_axes, path, store.name))
     if any(own != labels[0] for own in labels):
         raise InputError(f"expected the same units at {', '.join(paths)} in {store.name}, their names differ")

@@ -44,6 +44,8 @@ def is_v5(path: Path) -> bool:
 class V73Store(HDF5Store):
     """A v7.3 file as a layout sees it."""
 
+    drops_trailing_axes = True
+
     def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
         """The array or cell at ``/variable/field…``, in MATLAB's order of axes, indexed by `select`."""
         return indexed(self._at(path, chunks), select, f"{path} in {self.name}")
@@ -114,6 +116,8 @@ class V5Store:
     path : pathlib.Path
         An existing file.
     """
+
+    drops_trailing_axes = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
