@@ -254,3 +254,13 @@ def test_the_null_that_is_fitted_leaves_the_others_as_they_are() -> None:
     assert np.isfinite(fitted.nx.values[:n]).all() and np.isnan(fitted.nx.values[n:]).all()
     assert np.isfinite(fitted.centroid_cycles.values).all()
     assert "nx" not in nulls["untrained"]
+
+
+def test_every_file_of_weights_is_a_population(tmp_path: Path) -> None:
+    import torch
+
+    weight = torch.randn(4, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    for suffix in (".pth", ".ckpt", ".bin"):
+        torch.save({"epoch": 1, "state_dict": {"net.conv1.weight": weight}}, tmp_path / f"net{suffix}")
+        opened = pipeline.open_population(str(tmp_path / f"net{suffix}"))
+        np.testing.assert_array_equal(rfc.weights(opened), weight.numpy())

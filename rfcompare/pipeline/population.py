@@ -28,14 +28,14 @@ from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
 from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kinds
-from rfcompare.sources import load_kernels, open_fields
+from rfcompare.sources import checkpoints, load_kernels, open_fields
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.remote import cache_folder
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
 
-WEIGHT_SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".safetensors")
+WEIGHT_SUFFIXES = checkpoints.SUFFIXES
 
 STAND_INS: Mapping[str, str] = {
     "reference:alexnet": (
