@@ -123,8 +123,20 @@ def test_by_hand_rows_from_the_top_are_told_by_descending_y(truth: xr.Dataset, i
 
 
 def test_by_hand_channels_come_in_the_banks_order(truth: xr.Dataset, tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "swapped.h5", truth, rf=truth.rf.values[:, ::-1], channel=["off", "on"])
-    same(rfc.open_fields(path), truth)
+    halves = np.stack([truth.rf.values, 2 * truth.rf.values])
+    acf = np.random.default_rng(0).normal(size=(UNITS, 2, 3, 5))
+    path = by_hand(
+        tmp_path / "swapped.h5",
+        truth,
+        rf=truth.rf.values[:, ::-1],
+        rf_half=halves[:, :, ::-1],
+        noise_acf=acf[:, ::-1],
+        channel=["off", "on"],
+    )
+    bank = rfc.open_fields(path)
+    same(bank, truth)
+    np.testing.assert_array_equal(bank.rf_half.values, halves)
+    np.testing.assert_array_equal(bank.noise_acf.values, acf)
 
 
 def test_by_hand_dims_and_halves(truth: xr.Dataset, tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
                 f"expected /{name} in {reader.name} to fit /rf {shape} along {' '.join(dims)}, got the shape "
                 f"{values.shape}"
             )
+    if "noise_acf" in numbers:
+        numbers["noise_acf"] = numbers["noise_acf"][:, order]
     half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
     if half is not None:
         moved = ["half", *dims]
