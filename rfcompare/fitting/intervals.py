@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 
-AXIS_LEVEL = 0.96
+AXIS_LEVEL = 0.97
 """Level at which the symmetric interval of an axis (orientation, envelope angle) is taken to cover `LEVEL`: a bootstrap
 takes an envelope that noise has made long for long, and so is too sure of its direction. A calibrated level as in Loh
 1987 (J. Am. Stat. Assoc. 82:155); what it covers stands in ``reference_data/calibration_fitting.csv``."""
@@ -68,14 +68,13 @@ def bootstrap_intervals(
     tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     for name, (dims, values) in estimate.items():
         sample = np.stack(draws[name])
-        # The k-th of n ordered refits stands for the share k / (n + 1) of all.
         if name in PERIODS:
             off = (sample - values + PERIODS[name] / 2) % PERIODS[name] - PERIODS[name] / 2
             level = LEVEL if PERIODS[name] == 360 else AXIS_LEVEL
-            reach = np.quantile(np.abs(off), level, axis=0, method="weibull")
+            reach = np.quantile(np.abs(off), level, axis=0)
             low, high = values - reach, values + reach
         else:
-            low, high = np.quantile(sample, tails, axis=0, method="weibull")
+            low, high = np.quantile(sample, tails, axis=0)
         known = np.isfinite(variance).reshape(-1, *(1,) * (values.ndim - 1))
         out[f"{name}_ci_low"], out[f"{name}_ci_high"] = (
             (dims, np.where(known, low, np.nan)),

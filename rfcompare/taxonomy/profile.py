@@ -277,8 +277,8 @@ def measure_profiles(
         numbers["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
         doubtful = np.flatnonzero((numbers["r2"] < value("explained")) & (numbers["p_noise"] <= value("noise_level")))
         if doubtful.size:
-            rng = np.random.default_rng(0)
-            noise = np.concatenate([surrogates(maps[u], SURROGATES, rng) for u in doubtful])
+            # A stream for each unit, so that its form does not depend on its neighbors in the bank.
+            noise = np.concatenate([surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
             null = np.sort(noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
             for u, row in zip(doubtful, null, strict=True):
                 numbers["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
