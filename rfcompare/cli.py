@@ -146,6 +146,7 @@ def fit(population: str, model: str, joint: bool, workers: int, seed: int, outpu
     """Fit every map of POPULATION and save the fits."""
     from rfcompare import bank, pipeline
 
+    pipeline.output_file(output)
     maps = pipeline.open_population(population, **reading)
     fits = pipeline.fit_population(maps, model=model, joint=joint, workers=workers, seed=seed, progress=True)
     bank.save(fits, output)
@@ -168,6 +169,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
     """Describe every unit of POPULATION (or of saved fits) in a table."""
     from rfcompare import pipeline
 
+    pipeline.output_file(output)
     prepared = pipeline.prepare(population, seed=seed, min_r2=min_r2, progress=True, **reading)
     pipeline.write_table(pipeline.descriptor_table(prepared.descriptors), output)
     click.echo(prepared.sentence())
@@ -209,6 +211,9 @@ def compare(
     """Compare receptive fields with networks' kernels: a row per quantity; of several, which is nearer."""
     from rfcompare import pipeline
 
+    for path in (output, scores):
+        if path is not None:
+            pipeline.output_file(path)
     if len(fields) == len(kernels) == 1 and scores is None:
         study = pipeline.Study.make(fields[0], kernels[0], seed=seed, min_r2=min_r2, progress=True, **reading)
         pipeline.write_table(study.tables()["results"], output)
@@ -353,6 +358,7 @@ def match(
     """Find the kernel that looks most like each field, over shift, rotation, scale and sign."""
     from rfcompare import bank, matching, pipeline
 
+    pipeline.output_file(output)
     recorded = bank.to_signed(pipeline.open_population(fields, **reading))
     network = bank.to_signed(pipeline.open_population(kernels, **reading))
     by: Any = "size" if assumed_deg_per_px is None else "degree"
@@ -371,6 +377,7 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     """Make the table behind reference:alexnet anew and print what reference_data/sources.toml records of it."""
     from rfcompare import pipeline
 
+    pipeline.output_file(output)
     table = pipeline.alexnet_table(pipeline.open_population(kernels, **reading), seed=seed)
     pipeline.write_table(table, output)
     click.echo(f'file = "{output.name}"\nsha256 = "{hashlib.sha256(output.read_bytes()).hexdigest()}"')
@@ -418,6 +425,7 @@ def columns_grid(seed: int, output: Path) -> None:
     from rfcompare import pipeline
     from rfcompare.pipeline.cortex import assumption_grid
 
+    pipeline.output_file(output)
     pipeline.write_table(assumption_grid(seed=seed, progress=True), output)
     click.echo(f"wrote {output}")
 
@@ -482,6 +490,7 @@ def classify(kernels: str, output: Path, **reading: Any) -> None:
     """Say in common terms what kind of filter every kernel is."""
     from rfcompare import pipeline, taxonomy
 
+    pipeline.output_file(output)
     table = taxonomy.classify(pipeline.open_population(kernels, **reading))
     pipeline.write_table(table, output)
     click.echo(taxonomy.summarize(table))
@@ -516,14 +525,15 @@ def survey(
     """Classify many networks beside untrained ones and cortex."""
     from rfcompare import figures, pipeline, taxonomy
 
+    folder = pipeline.output_folder(output)
     banks = {}
     for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
         label, _, name = given.rpartition("=")
         banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
     table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed)
-    for path in figures.save(figures.survey(table), "figure", pipeline.output_folder(output)):
+    for path in figures.save(figures.survey(table), "figure", folder):
         click.echo(f"wrote {path}")
-    pipeline.write_table(table, output / "survey.csv")
+    pipeline.write_table(table, folder / "survey.csv")
     absent = table[table["question"].isna()]
     if len(absent):
         click.echo(f"{len(absent)} networks without weights here; {output / 'survey.csv'} says why")
@@ -550,6 +560,7 @@ def benchmark(
     """Time the fitter beside SciPy, and write the maps with their truth for others' fitters."""
     from rfcompare import bank
     from rfcompare.fitting import benchmark as bench
+    from rfcompare.pipeline import output_folder
 
     if score is not None:
         for name, value in bench.score(bank.load(score[0]), score[1]).items():
@@ -557,7 +568,7 @@ def benchmark(
         return
     if output is None:
         raise InputError("expected a folder to write in, got none; name it with -o")
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     cases = bench.make_cases(sizes or (11, 32), n=n, seed=seed)
     bench.write_cases(cases, output)
     rows = bench.run_benchmark(cases, n_peer=n_peer)
@@ -587,6 +598,7 @@ def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, o
 
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"expected a file ending in .png, .pdf or .svg, got {str(output)!r}; name one with -o")
+    pipeline.output_file(output)
     seen = filter_image(image, pipeline.open_population(kernels, **reading), unit, width_deg=width_deg)
     with write_beside(output) as part:
         filter_response(seen).savefig(part, format=output.suffix[1:].lower(), dpi=300)
@@ -669,6 +681,7 @@ def train_digits_verb(folder: Path | None, **options: Any) -> None:
 def train_images_verb(folder: Path, method: str, output: Path, seed: int, **options: Any) -> None:
     """Learn kernels from FOLDER's photographs without labels."""
     from rfcompare import bank, taxonomy
+    from rfcompare.pipeline import output_file
     from rfcompare.training import code_patches, train_images
 
     if method == "network":
@@ -679,6 +692,7 @@ def train_images_verb(folder: Path, method: str, output: Path, seed: int, **opti
         raise InputError(
             f"expected no --{' or --'.join(given)} with --method {method}, which has no steps; leave it out"
         )
+    output_file(output)
     code = code_patches(folder, method=method, seed=seed)
     bank.save(code, output)
     click.echo(taxonomy.summarize(taxonomy.classify(code)))

@@ -24,13 +24,7 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     InputError
         When the folder does not exist or cannot be written.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(
-            f"expected a folder to write in, got {str(target.parent)!r}, which does not exist; create it first"
-        )
-    if target.is_dir():
-        raise InputError(f"expected a file to write, got the folder {str(target)!r}; name a file in it")
+    target = file_to_write(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part
@@ -41,6 +35,24 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def file_to_write(path: str | os.PathLike[str]) -> Path:
+    """`path` when it is in a folder and is none itself, so that long work does not end with nowhere to put it.
+
+    Raises
+    ------
+    InputError
+        When the folder does not exist or `path` is a folder.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        found = "is a file" if target.parent.exists() else "does not exist"
+        cure = "choose another place" if target.parent.exists() else "create it first"
+        raise InputError(f"expected a folder to write in, got {str(target.parent)!r}, which {found}; {cure}")
+    if target.is_dir():
+        raise InputError(f"expected a file to write, got the folder {str(target)!r}; name a file in it")
+    return target
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:

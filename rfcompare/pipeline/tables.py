@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from rfcompare.bank import canonical, check, existing_file, to_signed, write_beside
+from rfcompare.bank import canonical, check, existing_file, file_to_write, to_signed, write_beside
 from rfcompare.errors import InputError
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
@@ -119,6 +119,19 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
             "choose another with -o"
         ) from error
     return folder
+
+
+def output_file(path: str | os.PathLike[str]) -> Path:
+    """The file to write, its place tried before the work starts.
+
+    Raises
+    ------
+    InputError
+        When its folder does not exist or cannot be written, or it is a folder.
+    """
+    target = file_to_write(path)
+    output_folder(target.parent)
+    return target
 
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
