@@ -150,10 +150,13 @@ def test_real_kernels_load(shared_data: Path) -> None:
     nin = folder / "nin_imagenet_conv1_96x11x11x3_bgr_u8.npy"
     with pytest.raises(InputError, match="unit y x channel"):
         rfc.load_kernels(nin)
-    bank = rfc.load_kernels(nin, channel_order="bgr", dims="unit y x channel")
-    np.testing.assert_array_equal(bank.rf.sel(channel="r").values[:, ::-1], np.load(nin)[..., 2])
-    assert bank.rf.dtype == np.float32
+    with pytest.raises(InputError, match="both signs"):  # it is a picture, whose gray stands for zero
+        rfc.load_kernels(nin, channel_order="bgr", dims="unit y x channel")
     stored = np.load(nin)
+    signed = stored.astype(np.float32) - np.float32(np.median(stored))
+    bank = rfc.load_kernels(signed, channel_order="bgr", dims="unit y x channel")
+    np.testing.assert_array_equal(bank.rf.sel(channel="r").values[:, ::-1], signed[..., 2])
+    assert bank.rf.dtype == np.float32
     assert (stored.dtype, stored.min(), stored.max()) == (np.uint8, 0, 255)  # one affine for the whole layer
 
 

@@ -105,12 +105,12 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
         wide = np.result_type(array.dtype.newbyteorder("="), np.float32).itemsize > 4
         array = array.astype(np.float64 if wide else np.float32)
     if array.ndim == 3:
-        return array[:, None], ("luminance",)
+        return _signed(array, weights)[:, None], ("luminance",)
     inputs, groups = array.shape[1], weights.groups
     if inputs * groups == 3:
-        return _ungrouped(array, groups), ("r", "g", "b")
+        return _ungrouped(_signed(array, weights), groups), ("r", "g", "b")
     if inputs * groups == 1:
-        return array, ("luminance",)
+        return _signed(array, weights), ("luminance",)
     order = ""
     if dims is None:
         likely = "y x channel unit" if weights.array.shape[2] in (1, 3) else "unit y x channel"
@@ -119,6 +119,16 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
         f"expected a first layer with 3 (r, g, b) or 1 (luminance) input channels in {weights.name}, got "
         f"{inputs * groups} from the shape {weights.array.shape}{order}"
     )
+
+
+def _signed(array: NDArray[Any], weights: Weights) -> NDArray[Any]:
+    """The array, unless it can hold no negative weight: gray would be taken for excitation, every kernel for a blob."""
+    if np.issubdtype(weights.array.dtype, np.unsignedinteger):
+        raise InputError(
+            f"expected weights of both signs of {weights.name}, got {weights.array.dtype}, as in a picture of kernels; "
+            "save them as float with the gray level that stands for zero subtracted"
+        )
+    return array
 
 
 def _ungrouped(array: NDArray[Any], groups: int) -> NDArray[Any]:
