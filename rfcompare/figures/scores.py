@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
@@ -30,6 +31,9 @@ from rfcompare.figures.drawing import (
 _CURVE, _LEVEL = 32.0, 2.9
 """Heights in mm of the curve of the multiverse and of one line of its choices."""
 
+LINEAR_DOWN_TO = -4.0
+"""A multiverse that reaches further down is drawn on an axis that is linear between −1 and 1 and logarithmic beyond."""
+
 _CHOICE_COLORS = ("#117733", "#ddaa33", "#44aa99", "#882255", "#999933", "#88ccee")
 
 
@@ -47,7 +51,7 @@ def score(
     results : mapping of str to Dataset
         What `rfcompare.compare` gave, by the name to be shown, such as "AlexNet conv1 – macaque V1".
     multiverse : DataFrame, optional
-        The score under other choices: a column ``score``, optional ``ci_low`` and ``ci_high``, and a column of words
+        The first result's score under other choices: a column ``score``, optional ``ci_low`` and ``ci_high``, and a column of words
         per choice (null, space, selection, …).
     width : {"single", "double"} or float
         89 mm, 183 mm or mm.
@@ -97,7 +101,8 @@ def score(
         numbers = [_numbers(rows)]
         if multiverse is not None:
             numbers.append(_draw_multiverse(figure, grid[1, :], multiverse, kinds=_kinds(rows[:1])))
-        return record(figure, numbers=pd.concat(numbers, ignore_index=True), caption=_caption(rows, multiverse))
+        caption = _caption(rows, multiverse, whose=next(iter(results)))
+        return record(figure, numbers=pd.concat(numbers, ignore_index=True), caption=caption)
 
 
 def _score_row(name: str, result: xr.Dataset) -> dict[str, Any] | None:
@@ -195,6 +200,11 @@ def row_label(row: Mapping[str, Any]) -> str:
     return f"{row['name']}\n{row['kind_b']}, n = {row['n_units_b']}; {row['kind_a']}, n = {row['n_units_a']}{animals}"
 
 
+def _by_halves(row: Mapping[str, Any]) -> bool:
+    """Whether no animals are told apart, so that halves of the cells stand for them."""
+    return not row["ceiling_kind"].startswith("the other animals")
+
+
 def _draw_distances(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     for position, row in enumerate(rows):
         for step, (key, color, marker) in enumerate(
@@ -215,12 +225,21 @@ def _draw_distances(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
                 axes.plot(
                     mean, height, linestyle="none", marker=marker, markersize=4, markerfacecolor=color, gid=key,
                     markeredgecolor="black", markeredgewidth=0.4,
-                    label=None if position else {"others": "other animals"}.get(key, key),
+                    label=None if position else {"others": "ceiling"}.get(key, key),
                 )  # fmt: skip
     axes.tick_params(axis="y", length=0, labelleft=False)
-    axes.set_xlabel("energy distance D to a held-out animal")
+    # In two lines, and the legend above the panel's letter: the panel is narrow, and the text of some fonts wide.
+    halves = [_by_halves(row) for row in rows]
+    part = "half of the cells" if all(halves) else "animal or half" if any(halves) else "animal"
+    axes.set_xlabel(f"energy distance D\nto a held-out {part}")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=3, columnspacing=0.9, handletextpad=0.2)
+    legend = axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=2.2, ncols=3, columnspacing=0.9, handletextpad=0.2
+    )
+    if len({row["kind_b"] for row in rows}) > 1:  # the color says of what kind a network is, the shape that it is one
+        for handle in legend.legend_handles:
+            if isinstance(handle, Line2D) and handle.get_label() == "network":
+                handle.set_markerfacecolor("white")
     for position, row in enumerate(rows):
         mark_kind(axes, _kinds([row]), at=(axes.get_xlim()[1], position + 0.36), align="right")
 
@@ -240,11 +259,15 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     if {"ci_low", "ci_high"} <= set(ordered.columns):
         above.vlines(rank, ordered["ci_low"], ordered["ci_high"], color="0.75", linewidth=0.6)
     above.plot(rank, ordered["score"], linestyle="none", marker="o", markersize=1.8, color="black", gid="multiverse")
-    finite = ordered["score"][np.isfinite(ordered["score"])]
-    if not finite.empty:
-        low = np.nanmin([finite.min(), *ordered.get("ci_low", finite)])
-        high = np.nanmax([finite.max(), *ordered.get("ci_high", finite)])
-        above.set_ylim(min(-0.1, low - 0.1), max(1.1, high + 0.1))
+    if np.isfinite(ordered["score"]).any():
+        low, high = _reach(ordered)
+        if low < LINEAR_DOWN_TO:  # one wide interval far below 0 would press everything else together
+            above.set_yscale("symlog", linthresh=1, linscale=1)
+            above.yaxis.set_major_locator(FixedLocator([*-(10.0 ** np.arange(6, -1, -1)), 0, 1]))
+            above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+            above.set_ylim(1.2 * low, max(1.1, high + 0.1))
+        else:
+            above.set_ylim(min(-0.1, low - 0.1), max(1.1, high + 0.1))
     above.set_ylabel("similarity score")
     above.tick_params(labelbottom=False)
     letter(above, "c")
@@ -268,6 +291,14 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
 
 _FOUND = ("kind_a", "kind_b", "note", "name", "interval", "ceiling_kind", "verdict")
 """Columns of words that an analysis came to, or that name its populations: no choice was made among them."""
+
+
+def _reach(table: pd.DataFrame) -> tuple[float, float]:
+    """Lowest and highest number that the curve of the multiverse shows, intervals included; NaN of none."""
+    values = [table[name].to_numpy(dtype=float) for name in ("score", "ci_low", "ci_high") if name in table]
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 def _levels(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -305,7 +336,7 @@ def _numbers(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None) -> str:
+def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None, *, whose: str) -> str:
     lines = []
     for row in rows:
         text = (
@@ -337,8 +368,10 @@ def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None) ->
         values = multiverse["score"].to_numpy(dtype=float)
         values = values[np.isfinite(values)]
         text += (
-            f" (c) The score under {len(multiverse)} combinations of choices, with what was chosen below: median "
+            f" (c) The score of {whose} under {len(multiverse)} combinations of choices, with what was chosen below: median "
             f"{np.median(values):.2f}, range {values.min():.2f} to {values.max():.2f}, {int((values > 0).sum())} "
             f"above 0, {len(multiverse) - values.size} undefined."
         )
+        if _reach(multiverse)[0] < LINEAR_DOWN_TO:
+            text += " The axis is linear between −1 and 1 and logarithmic below."
     return text
