@@ -31,7 +31,7 @@ from rfcompare.bank import write_beside
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
-from rfcompare.figures.maps import shown_map, shown_r2
+from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
 from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kinds
 from rfcompare.simulation.nulls import NULLS
@@ -282,12 +282,11 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
         paragraphs.append(text)
     for fitted, population in zip(fits, styles, strict=True):
         status = [str(word) for word in np.ravel(fitted["status"].values)]
-        r2, name = shown_r2(fitted)
         text = (
             f"Fits. {population.name}: model {fitted.attrs.get('model', 'gabor')} on the native grid by variable "
             f"projection (engine {fitted.attrs.get('engine', 'not recorded')}, "
             f"seed {fitted.attrs.get('seed', 'not recorded')}); "
-            f"median {name} {np.nanmedian(r2):.3f}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7, "
+            f"{r2_words(fitted)}, "
             f"{sum('bound' in words for words in status)} on a bound, "
             f"{sum(words == 'converged' for words in status)} converged without remark."
         )

@@ -45,6 +45,10 @@ _LETTER_MM = 1.15
 """Width of a letter of a heading, generously."""
 
 _PERCENTILES = (95, 75, 50, 25, 5)
+
+R2_FIXED = "r², fixed by construction"
+"""What r² is called where maps were rendered from parameters and none is stored of the originals."""
+
 """Where in the distribution of r² the examples stand: chosen by rule, not by eye."""
 
 
@@ -431,7 +435,25 @@ def shown_r2(fitted: xr.Dataset) -> tuple[NDArray[np.floating[Any]], str]:
         return unit_r2(fitted), "r²"
     if "r2_original" in fitted:
         return unit_r2(fitted, "r2_original"), "r² of the original map"
-    return unit_r2(fitted), "r², fixed by construction"
+    return unit_r2(fitted), R2_FIXED
+
+
+def r2_words(fitted: xr.Dataset) -> str:
+    """Say how well a population is fitted: the median r² and how many units lie above 0.7, or that rendering fixes it.
+
+    Examples
+    --------
+    >>> fitted = xr.Dataset({"r2": ("unit", [1.0, 0.6])}, attrs={"kind": "parametric"})
+    >>> r2_words(fitted)
+    'r² fixed by construction'
+    >>> r2_words(fitted.assign_attrs(kind="learned"))
+    'median r² 0.800, 1 of 2 above 0.7'
+    """
+    r2, name = shown_r2(fitted)
+    if name == R2_FIXED:
+        return "r² fixed by construction"
+    middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
+    return f"median {name} {middle}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7"
 
 
 def parameter_text(fitted: xr.Dataset, unit: int) -> str:
@@ -447,7 +469,9 @@ def parameter_text(fitted: xr.Dataset, unit: int) -> str:
     """
     units = str(fitted.attrs.get("units", "px"))
     r2, name = shown_r2(fitted)
-    first = f"{name.split(',')[0].replace('of the original map', 'of original')} {r2[unit]:.3f}"
+    # What rendering fixes is not given as a number that was measured.
+    own = "r² fixed by construction" if name == R2_FIXED else f"{name} {r2[unit]:.3f}"
+    first = own.replace("of the original map", "of original")
     for corrected in ("r2_corrected", "r2_noise_corrected"):
         if corrected in fitted and np.isfinite(unit_r2(fitted, corrected)[unit]):
             first += f", corrected {unit_r2(fitted, corrected)[unit]:.3f}"
@@ -520,7 +544,8 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
     axes.set_xlim(0, 1)
     axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""))
     axes.set_ylabel("units")
-    axes.set_title(f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7", fontsize=SMALL)
+    said = f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7"
+    axes.set_title(f"n = {r2.size}" if name == R2_FIXED else said, fontsize=SMALL)
     mark_kind(axes, population.kind, corner="upper left")
     status = unit_status(fitted)
     bound = sum("bound" in words for words in status)
@@ -536,9 +561,8 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
         }
     )
     caption = (
-        f"{population.label}{source_text(fitted)}: median {name} {median:.3f}, {int((finite > 0.7).sum())} of "
-        f"{r2.size} units above 0.7, {r2.size - finite.size} without a fit, {bound} on a bound, "
-        f"{clean} converged without remark."
+        f"{population.label}{source_text(fitted)}: {r2_words(fitted)}, {r2.size - finite.size} without a fit, {bound} "
+        f"on a bound, {clean} converged without remark."
     )
     if fitted.attrs["kind"] == "parametric":
         caption += " The maps are rendered from parameters, so their fit and residual are fixed by construction."

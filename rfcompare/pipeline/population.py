@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from rfcompare import __version__
@@ -26,16 +25,16 @@ from rfcompare.bank import (
 )
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError
+from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kinds
-from rfcompare.sources import checkpoints, load_kernels, open_fields
+from rfcompare.sources import load_kernels, open_fields
+from rfcompare.sources.checkpoints import SUFFIXES
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.remote import cache_folder
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
-
-WEIGHT_SUFFIXES = checkpoints.SUFFIXES
 
 STAND_INS: Mapping[str, str] = {
     "reference:alexnet": (
@@ -148,7 +147,7 @@ def open_population(
     suffix = Path(text.split("?")[0]).suffix.lower()
     remote = text.startswith(("http:", "https:"))
     names_a_file = bool(suffix) or os.sep in text or Path(text).exists() or remote
-    if suffix in WEIGHT_SUFFIXES or not names_a_file:
+    if suffix in SUFFIXES or not names_a_file:
         return load_kernels(text, channel_order=channel_order, dims=kernel_dims, key=weight_key, deg_per_px=deg_per_px)
     if layout is None and not remote and _is_fits(existing_file(text)):
         return load(text)
@@ -300,13 +299,10 @@ def fit_population(
 
 def fits_sentence(fits: xr.Dataset) -> str:
     """How many units were fitted, how well, and how many need a second look."""
-    r2 = fits["r2"].values.reshape(fits.sizes["unit"], -1)[:, 0].astype(float)
     words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
     bound = sum("bound" in word for word in words)
     clean = sum(word == "converged" for word in words)
-    good = int(np.nansum(r2 > 0.7))
-    middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
     return (
-        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): median r² {middle}, {good} above "
-        f"0.7; {clean} converged without remark, {bound} on a bound"
+        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): {r2_words(fits)}; "
+        f"{clean} converged without remark, {bound} on a bound"
     )
