@@ -720,7 +720,7 @@ def test_wrong_options_are_named(shrew: tuple[xr.Dataset, xr.Dataset], options: 
 def test_the_figure_shows_the_numbers(small: tuple[xr.Dataset, xr.Dataset], tree: xr.DataTree) -> None:
     figure = rfc.figures.cortical_columns(small[0], tree)
     titles = [axes.get_title() for axes in figure.axes]
-    centers = figure.axes[titles.index("Centers in visual space")]
+    centers = figure.axes[titles.index("Visual space")]
     drawn = {line.get_label(): line.get_xydata() for line in centers.lines}
     found = tree["subfields"].to_dataset()
     n = len(drawn["OFF"])

@@ -200,7 +200,7 @@ def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     panel.set_aspect("equal")
     panel.set_xlabel(f"Azimuth ({unit})")
     panel.set_ylabel(f"Elevation ({unit})")
-    panel.set_title("Centers in visual space")
+    panel.set_title("Visual space")
     panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
     # A square with room above for the legend and below for the mark.
     spans = [_span([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy"]
@@ -274,6 +274,7 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     panel.set_xlim(-0.5, 1.5)
     panel.set_ylim(0, 1.25 * float(scatter.to_numpy().max()))
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
+    panel.set_xlabel(f"{tree.attrs['kind']}, n = {len(scatter)}")
     panel.set_title("Per animal")
     return [
         part
@@ -483,7 +484,7 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
     panels[0].set_aspect("equal", adjustable="datalim")
     panels[0].set_xlabel(f"x ({unit})")
     panels[0].set_ylabel(f"y ({unit})")
-    panels[0].set_title("Centers of subfields")
+    panels[0].set_title(f"Centers of subfields ({tree.attrs['kind']})")
     panels[0].legend(loc="upper left", handletextpad=0.1)
     tables = []
     for panel, name, text in (
@@ -494,7 +495,7 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
         panel.hist(values, bins=np.linspace(-1, 1, 21), color="#8c8c8c")
         panel.set_xlabel(text)
         panel.set_ylabel("Cells")
-        panel.set_title(f"n = {values.size}")
+        panel.set_title(f"{tree.attrs['kind']}, n = {values.size}")
         tables += _rows(name, unit=found.unit.values, value=found[name].values)
     for panel, text in zip(panels, "abc", strict=True):
         letter(panel, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,8 @@ def filter_response(
             panel.set_title(title)
             letter(panel, "abcd"[index])
         bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
-        figure.suptitle(
-            "\n".join(textwrap.wrap(f"{seen.attrs['unit']}: {seen.attrs['sentence']}", 100)), fontsize=LARGE
-        )
+        named = f"{seen.attrs['unit']}{_source(seen)} ({kind}): {seen.attrs['sentence']}"
+        figure.suptitle("\n".join(textwrap.wrap(named, 120, break_on_hyphens=False)), fontsize=LARGE)
         return record(figure, numbers=_numbers(seen, response), caption=_caption(seen, limit))
 
 
@@ -152,11 +152,16 @@ def _numbers(seen: xr.Dataset, response: NDArray[np.float64]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _source(seen: xr.Dataset) -> str:
+    """Whose unit it is: the title of the bank, or the source of the unit."""
+    name = str(seen.attrs.get("title") or Path(str(seen.attrs.get("source", ""))).name)
+    return f" of {name}" if name and name != "unknown" else ""
+
+
 def _caption(seen: xr.Dataset, limit: float) -> str:
     sight = "in color, less the network's mean" if seen.sizes["channel"] == 3 else "in luminance (Rec. 601)"
-    source = f" of {seen.attrs['source']}" if seen.attrs.get("source") else ""
     return (
-        f"What unit {seen.attrs['unit']}{source} ({seen.attrs['kind']}) does to an image seen {sight}. (a) Image, "
+        f"What unit {seen.attrs['unit']}{_source(seen)} ({seen.attrs['kind']}) does to an image seen {sight}. (a) Image, "
         f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), ON red and "
         f"OFF blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel would reach "
         f"beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, where the "

@@ -200,8 +200,9 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
         interpolation="nearest",
         rasterized=True,
     )
-    axes.set_xlabel("fields, ordered by a tree")
-    axes.set_ylabel("kernels, ordered by a tree")
+    rows, columns = (f"{style.kind}, n = {style.n_units}" for style in styles)
+    axes.set_xlabel(f"fields ({columns}), ordered by a tree")
+    axes.set_ylabel(f"kernels ({rows}), ordered by a tree")
     for spine in axes.spines.values():
         spine.set_visible(True)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
