@@ -14,6 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
@@ -403,16 +404,18 @@ def _draw_distribution(
         finite = values[np.isfinite(values)]
         counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
         share = counts / max(finite.size, 1)
-        axes.stairs(share, edges, color=population.color, linewidth=1.1, gid=population.name)
+        if finite.size:  # a line at 0 would look like a result
+            axes.stairs(share, edges, color=population.color, linewidth=1.1, gid=population.name)
         median = float(np.median(finite)) if finite.size and quantity.period is None else np.nan
         axes.plot(
             np.clip(median, edges[0], edges[-1]),
-            1.04,
+            1.0,
             marker="v",
             color=population.color,
             markersize=3.5,
             clip_on=False,
-            transform=axes.get_xaxis_transform(),
+            # In points above the axes, so that it keeps off the mark of a simulation in a low panel too.
+            transform=offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points"),
         )
         rows.append(
             pd.DataFrame(
