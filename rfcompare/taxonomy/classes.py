@@ -324,6 +324,7 @@ def summarize(table: pd.DataFrame) -> str:
         lines.append(f"{name}: {100 * oriented.mean():.0f} % oriented band-pass")
         for answer in ANSWERS:
             words = rows[answer].str.replace(r" (red|orange|yellow|lime|green)–.*", "", regex=True)
+            words = words.replace("luminance with", "luminance with color")
             shares = words.value_counts(normalize=True)
             listed = ", ".join(f"{100 * share:.0f} % {word}" for word, share in shares.items())
             lines.append(f"  {answer}: {listed}")
