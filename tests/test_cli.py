@@ -169,3 +169,60 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 def test_a_usage_mistake_is_the_parsers_and_exits_with_two() -> None:
     assert run("fit").exit_code == 2
     assert run("no-such-verb").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "fields.h5"),
+        ("describe", "fields.h5"),
+        ("compare", "--fields", "fields.h5"),
+        ("match", "--fields", "fields.h5"),
+        ("classify", "--kernels", "fields.h5"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    words: tuple[str, ...], fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rfcompare import pipeline
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.chdir(fields.parent)
+    monkeypatch.setattr(pipeline, "open_population", worked)
+    monkeypatch.setattr(pipeline, "prepare", worked)
+    monkeypatch.setattr(pipeline.Study, "make", worked)
+    assert "create it first" in one_sentence(run(*words, "-o", "no/folder/out"))
+    assert "which is a file" in one_sentence(run(*words, "-o", "fields.h5/out"))
+
+
+def test_folders_that_cannot_be_written_are_told_before_the_work(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcompare import taxonomy
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(taxonomy, "survey", worked)
+    assert "choose another with -o" in one_sentence(run("survey", "-o", fields / "out"))
+    assert "choose another with -o" in one_sentence(run("benchmark", "-o", fields / "out"))
+
+
+def test_the_r2_of_rendered_maps_is_that_of_the_originals(tmp_path: Path) -> None:
+    result = run("fit", "reference:alexnet", "-o", tmp_path / "fits.nc")
+    assert "median r² of the original map 0.951, 94 of 96 above 0.7" in result.output
+
+
+def test_a_picture_of_kernels_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "picture.npy", np.full((4, 3, 7, 7), 128, np.uint8))
+    sentence = one_sentence(run("classify", "--kernels", tmp_path / "picture.npy", "-o", tmp_path / "t.csv"))
+    assert "both signs" in sentence and "gray level" in sentence
+
+
+def test_every_suffix_of_a_checkpoint_is_read_as_kernels(kernels: Path, tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"conv1.weight": torch.from_numpy(np.load(kernels))}, tmp_path / "net.ckpt")
+    result = run("describe", tmp_path / "net.ckpt", "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output

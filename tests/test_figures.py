@@ -368,7 +368,7 @@ def test_r2_histogram_counts_every_unit(fitted: tuple[xr.Dataset, xr.Dataset]) -
         assert steps.get_data().values.sum() == one.sizes["unit"]
         caption = figures.caption(figure)
         assert f"median r² {np.median(one.r2.values):.3f}" in caption
-        assert f"{int((one.r2.values > 0.7).sum())} of {one.sizes['unit']} units above 0.7" in caption
+        assert f"{int((one.r2.values > 0.7).sum())} of {one.sizes['unit']} above 0.7" in caption
 
 
 def test_examples_stand_at_their_percentiles() -> None:
@@ -669,3 +669,48 @@ def test_row_labels_name_kinds_and_counts(result: xr.Dataset) -> None:
     label = figures.score({"net": result}).axes[0].get_yticklabels()[0].get_text()
     assert label == "net\nlearned, n = 20; simulated, n = 36, 4 animals"
     assert scores.row_label
+
+
+def test_a_multiverse_with_one_far_analysis_stays_readable(result: xr.Dataset) -> None:
+    far = pd.DataFrame({"score": [-40.0, 0.2, 0.8], "null": ["x", "y", "y"], "space": ["u", "u", "v"]})
+    figure = figures.score({"net – V1": result}, multiverse=far)
+    curve = next(axes for axes in figure.axes if axes.get_yscale() == "symlog")
+    low, high = curve.get_ylim()
+    assert low < -40 and high > 1
+    assert "logarithmic below" in figures.caption(figure) and "score of net – V1 under 3" in figures.caption(figure)
+    near = figures.score({"net – V1": result}, multiverse=far.assign(score=[-0.4, 0.2, 0.8]))
+    assert all(axes.get_yscale() == "linear" for axes in near.axes)
+
+
+def test_labels_and_legend_of_the_scores_stay_in_the_figure_with_wide_letters(result: xr.Dataset) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.sans-serif": ["DejaVu Sans"]}):
+        figure = figures.score(
+            {f"a network with a long name {i} – a cortex with a long name": result for i in range(3)}
+        )
+        figure.draw_without_rendering()
+        right = figure.axes[1]
+        legend = right.get_legend()
+        assert legend is not None
+        for box in (right.xaxis.label.get_window_extent(), legend.get_window_extent()):
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+        title = right.get_window_extent()  # the letter stands on the axes, the legend above it
+        assert legend.get_window_extent().y0 > title.y1 + 8 * figure.dpi / 72
+
+
+def test_tuning_draws_no_line_for_a_quantity_that_no_unit_has(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
+    unknown = rfc.describe(fitted[0])
+    unknown["polarity_phase"] = unknown["polarity_phase"] * np.nan
+    figure = figures.tuning(unknown)
+    phase = panel(figure, "Phase with polarity")
+    assert not phase.patches
+    assert panel(figure, "Orientation of the stripes").patches
+
+
+def test_what_rendering_fixes_is_no_number_in_the_figure_of_the_fits(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
+    rendered = fitted[0].drop_vars("r2_original", errors="ignore").assign_attrs(kind="parametric")
+    figure = figures.fits(rendered)
+    words = [text.get_text() for axes in figure.axes for text in (*axes.texts, axes.title)]
+    assert any("r² fixed by construction" in text for text in words)
+    assert not any("above 0.7" in text or "r² 0" in text or "r² 1" in text for text in words)
