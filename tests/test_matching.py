@@ -352,3 +352,31 @@ def test_what_cannot_be_matched_is_said() -> None:
         rfc.match(kernels, buried, nulls=None)
     with pytest.raises(InputError, match="to=b"):
         apply_transform(kernels, fields, "u000", "u000")
+
+
+def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcompare.matching import search as room
+
+    banks = [rfc.simulation.simulate_population(n=n, size=9, seed=seed)[0] for n, seed in ((3, 0), (7, 1))]
+    monkeypatch.setattr(room, "PART", 2)
+    whole = rfc.match(*banks, seed=0, progress=False)
+    searched: list[int] = []
+    one = room._search_field
+
+    def counted(*args: object, **options: object) -> object:
+        if stop_after is not None and len(searched) == stop_after:
+            raise KeyboardInterrupt
+        searched.append(1)
+        return one(*args, **options)
+
+    monkeypatch.setattr(room, "_search_field", counted)
+    stop_after: int | None = 5
+    with pytest.raises(KeyboardInterrupt):
+        rfc.match(*banks, seed=0, progress=False, keep=tmp_path)
+    assert len(list(tmp_path.rglob("*.npz"))) == 2 and not list(tmp_path.rglob("*.part"))
+    next(tmp_path.rglob("*.npz")).write_bytes(b"damaged")
+    searched, stop_after = [], None
+    again = rfc.match(*banks, seed=0, progress=False, keep=tmp_path)
+    assert len(searched) == 7 + 7 - 2  # the map and its null, less the one part of two that was whole
+    xr.testing.assert_identical(again, whole)
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +16,9 @@ from scipy.special import j1
 from tqdm.auto import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
-from rfcompare.bank import bad_units, check, inherit, make_rng
+from rfcompare.bank import bad_units, check, fingerprint, inherit, make_rng
 from rfcompare.errors import InputError
-from rfcompare.matching.search import Best, Maps, Search, best_transforms, lattice_for, prepare, supports
+from rfcompare.matching.search import Best, Maps, Search, best_transforms, joined, lattice_for, prepare, supports
 from rfcompare.simulation.nulls import simulate_null
 
 DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
@@ -37,6 +40,7 @@ def match(
     search: Search | None = None,
     seed: int | np.random.Generator | None = 0,
     progress: bool | None = None,
+    keep: str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Best normalized correlation of every map of `a` with every map of `b` over shift, rotation, scale and sign.
 
@@ -63,6 +67,8 @@ def match(
         For drawing from the nulls.
     progress : bool, optional
         Show progress; default: on a terminal.
+    keep : path, optional
+        Folder for what is finished, where the same call finds it again after it was stopped; cleared at the end.
 
     Returns
     -------
@@ -110,20 +116,23 @@ def match(
     fields, kernels = _maps(b), _maps(a, scale)
     n_matched = int(kernels.usable.sum())
     ensembles = [_as_many(ensemble, n_matched, rng) for ensemble in _ensembles(a, nulls, n_nulls, n_matched, rng)]
+    folder = None if keep is None else _folder(keep, a, b)
+    n_maps = a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles)
     with tqdm(
-        total=a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles),
+        total=n_maps * b.sizes["unit"],
         desc="match",
-        unit="map",
+        unit="pair",
+        unit_scale=True,
         disable=None if progress is None else not progress,
     ) as bar:
-        best = _search(kernels, fields, search, bar)
+        best = _search(kernels, fields, search, bar, folder)
         result = _result(a, b, kernels, fields, best, scale)
         null_best = np.full((len(ensembles), b.sizes["unit"]), np.nan)
         null_assigned = np.full(len(ensembles), np.nan)
         for e, ensemble in enumerate(ensembles):
             # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
             maps = _maps(ensemble, scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
-            similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar).similarity)
+            similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar, folder).similarity)
             null_best[e] = similarity[maps.usable].max(0)
             null_assigned[e] = similarity[_assign(similarity)].mean()
     assigned = _assign(result.similarity.values)
@@ -146,6 +155,8 @@ def match(
         **({"deg_per_px": deg_per_px} if deg_per_px is not None else {}),
         **_null_attributes(ensembles, null_assigned, mean),
     }
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
     return check(result)
 
 
@@ -223,16 +234,25 @@ def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
     return None
 
 
-def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm) -> Best:
+def _folder(keep: str | os.PathLike[str], a: xr.Dataset, b: xr.Dataset) -> Path:
+    """A folder for these two banks alone, so that it can be taken away at the end."""
+    folder = Path(keep) / f"{fingerprint(a)[:16]}-{fingerprint(b)[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"expected a folder to keep what is finished in, got {str(folder)!r} ({error.strerror}); choose another"
+        ) from None
+    return folder
+
+
+def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm, keep: Path | None) -> Best:
     for name, maps in (("maps to be matched", kernels), ("fields", fields)):
         if not maps.usable.any():
             raise InputError(f"expected {name} that rise above their noise, got none; look at noise_sd and the halves")
     lattice = lattice_for(kernels, fields, search)
-    blocks = []
-    for block, best in best_transforms(kernels, fields, search, lattice=lattice):
-        blocks.append(best)
-        bar.update(block.stop - block.start)
-    return Best(*(np.concatenate([getattr(best, name) for best in blocks]) for name in Best.__dataclass_fields__))
+    found = best_transforms(kernels, fields, search, lattice=lattice, keep=keep, tick=bar.update)
+    return joined([best for _, best in found], axis=0)
 
 
 def _result(

@@ -17,13 +17,18 @@ the shift last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from rfcompare import __version__
+from rfcompare.bank import write_beside
 from rfcompare.errors import InputError
 
 Floats = npt.NDArray[np.floating]
@@ -58,6 +63,9 @@ MAX_FREQUENCIES = 400
 
 FIRST_CANDIDATES = 12
 """Coarse transforms of a pair that the overlap is worked out for at a time."""
+
+PART = 256
+"""Fields searched with a block of kernels before what was found is kept: what a stopped search may lose."""
 
 BLOCK_BYTES = 192 * 2**20
 """Spectra of transformed copies held at a time."""
@@ -350,9 +358,20 @@ class Best:
 
 
 def best_transforms(
-    a: Maps, b: Maps, search: Search, *, lattice: Lattice | None = None, dtype: type[np.complexfloating] = np.complex64
+    a: Maps,
+    b: Maps,
+    search: Search,
+    *,
+    lattice: Lattice | None = None,
+    dtype: type[np.complexfloating] = np.complex64,
+    keep: Path | None = None,
+    tick: Callable[[int], object] = lambda _: None,
 ) -> Iterator[tuple[slice, Best]]:
-    """Search block by block of `a`; each item is a slice of units of `a` and their best transforms with all of `b`."""
+    """Search block by block of `a`; each item is a slice of units of `a` and their best transforms with all of `b`.
+
+    What is finished is kept in the folder `keep`, where a search of the same maps finds it again; `tick` is told how
+    many more pairs are done.
+    """
     lattice = lattice or lattice_for(a, b, search)
     shifts = _shifts(search, float(np.median(b.radius[b.usable])))
     fields = _Fields.of(b, lattice, shifts, dtype)
@@ -365,9 +384,51 @@ def best_transforms(
     step = max(1, int(BLOCK_BYTES // per_unit))
     for start in range(0, a.values.shape[0], step):
         block = slice(start, min(start + step, a.values.shape[0]))
-        copies = _Copies.of(a, block, lattice, search, dtype)
-        results = [_search_field(copies, fields.one(j), search, shifts) for j in range(b.values.shape[0])]
-        yield block, Best(*(np.stack(column, axis=1) for column in zip(*results, strict=True)))
+        copies: _Copies | None = None
+        parts = []
+        for first in range(0, b.values.shape[0], PART):
+            last = min(first + PART, b.values.shape[0])
+            file = None if keep is None else keep / f"{_digest(a, b, search, block, (first, last), dtype)}.npz"
+            part = None if file is None else _kept(file)
+            if part is None:
+                copies = copies or _Copies.of(a, block, lattice, search, dtype)
+                results = []
+                for j in range(first, last):
+                    results.append(_search_field(copies, fields.one(j), search, shifts))
+                    tick(block.stop - block.start)
+                part = Best(*(np.stack(column, axis=1) for column in zip(*results, strict=True)))
+                if file is not None:
+                    with write_beside(file) as beside, beside.open("wb") as out:
+                        np.savez(out, **vars(part))
+            else:
+                tick((block.stop - block.start) * (last - first))
+            parts.append(part)
+        yield block, joined(parts, axis=1)
+
+
+def joined(parts: Sequence[Best], *, axis: int) -> Best:
+    """Parts of one search put together along the units of `a` (0) or `b` (1)."""
+    return Best(*(np.concatenate([getattr(part, name) for part in parts], axis) for name in Best.__dataclass_fields__))
+
+
+def _digest(
+    a: Maps, b: Maps, search: Search, block: slice, fields: tuple[int, int], dtype: type[np.complexfloating]
+) -> str:
+    """What a part of a search depends on, as a name."""
+    said = hashlib.sha256(repr((__version__, vars(search), block.start, block.stop, fields, dtype.__name__)).encode())
+    for maps in (a, b):
+        for value in vars(maps).values():
+            said.update(np.ascontiguousarray(value).tobytes())
+    return said.hexdigest()
+
+
+def _kept(file: Path) -> Best | None:
+    """A finished part; None where there is none or it is damaged, so that it is searched again."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return Best(**{name: stored[name] for name in Best.__dataclass_fields__})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _shifts(search: Search, radius: float) -> npt.NDArray[np.float64]:
