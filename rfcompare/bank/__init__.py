@@ -9,7 +9,7 @@ from rfcompare.bank.attributes import add_history, fingerprint, inherit, make_rn
 from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
 from rfcompare.bank.keeping import canonical, existing_file, file_to_write, load, save, write_beside
 from rfcompare.bank.making import make_bank, weights
-from rfcompare.bank.reducing import select, to_signed
+from rfcompare.bank.reducing import r2_is_fixed, select, to_signed
 
 __all__ = [
     "CHANNELS",
@@ -25,6 +25,7 @@ __all__ = [
     "make_bank",
     "make_rng",
     "pitch",
+    "r2_is_fixed",
     "save",
     "select",
     "to_signed",

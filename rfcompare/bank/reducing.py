@@ -163,7 +163,7 @@ def select(dataset: xr.Dataset, *, r2: float | None = None, status: str | None =
     dataset : xarray.Dataset
         A bank, fits or descriptors.
     r2 : float, optional
-        Keep units whose every ``r2`` is at least this.
+        Keep units whose every ``r2`` is at least this; of maps rendered from parameters the r² stored of the originals.
     status : str, optional
         Keep units whose ``status`` contains this text.
     **equal
@@ -177,7 +177,7 @@ def select(dataset: xr.Dataset, *, r2: float | None = None, status: str | None =
     Raises
     ------
     InputError
-        When nothing is left or the variable is absent.
+        When nothing is left, the variable is absent, or rendering fixed the r².
 
     Examples
     --------
@@ -191,7 +191,13 @@ def select(dataset: xr.Dataset, *, r2: float | None = None, status: str | None =
     check(dataset)
     conditions: dict[str, npt.NDArray[np.bool_]] = {}
     if r2 is not None:
-        values = _variable(dataset, "r2").values.reshape(dataset.sizes["unit"], -1)
+        if r2_is_fixed(dataset):
+            raise InputError(
+                "expected an r² that was measured, got maps rendered from parameters, whose r² is fixed by "
+                "construction; select without r2 (--min-r2)"
+            )
+        name = "r2_original" if dataset.attrs.get("kind") == "parametric" and "r2_original" in dataset else "r2"
+        values = _variable(dataset, name).values.reshape(dataset.sizes["unit"], -1)
         conditions[f"r2 >= {r2:g}"] = np.all(np.greater_equal(values, r2), axis=1)
     if status is not None:
         words = _variable(dataset, "status").values.reshape(dataset.sizes["unit"], -1)
@@ -215,6 +221,23 @@ def select(dataset: xr.Dataset, *, r2: float | None = None, status: str | None =
         )
     kept = dataset.isel(unit=np.flatnonzero(keep))
     return kept.assign_attrs(selection=json.dumps(log, sort_keys=True))
+
+
+def r2_is_fixed(dataset: xr.Dataset) -> bool:
+    """Whether the r² of fits or descriptors says nothing, since their maps were rendered from parameters.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> fits = xr.Dataset({"r2": ("unit", [1.0])}, attrs={"kind": "parametric", "schema": "rfcompare-fits/1"})
+    >>> r2_is_fixed(fits), r2_is_fixed(fits.assign(r2_original=("unit", [0.9])))
+    (True, False)
+    """
+    if dataset.attrs.get("kind") != "parametric" or "r2" not in dataset or "r2_original" in dataset:
+        return False
+    # Descriptors hold the r² of the originals already, or none at all.
+    of_fits = str(dataset.attrs.get("schema", "")).startswith("rfcompare-fits/")
+    return of_fits or not np.isfinite(dataset["r2"].values.astype(float)).any()
 
 
 def _variable(dataset: xr.Dataset, name: str) -> xr.DataArray:

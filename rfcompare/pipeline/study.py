@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_rng, select, write_beside
+from rfcompare.bank import fingerprint, make_rng, r2_is_fixed, select, write_beside
 from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
@@ -162,9 +162,12 @@ class Study:
         if np.isfinite(low):
             interval = f"95 % interval {low:.2f} to {high:.2f} over {animals} animals"
         else:
+            cells = [float(row.cells_low), float(row.cells_high)]
             interval = (
-                f"95 % interval {float(row.cells_low):.2f} to {float(row.cells_high):.2f} for these cells only; none "
-                f"for the species from {animals} identified animal{'' if animals == 1 else 's'}"
+                f"95 % interval {cells[0]:.2f} to {cells[1]:.2f} for these cells only; none for the species from "
+                f"{animals} identified animal{'' if animals == 1 else 's'}"
+                if np.isfinite(cells).all()
+                else "no interval from so few cells"
             )
         null = str(row.null_name.item())
         scale = f"0 = {NULLS[null].title if null in NULLS else null}, 1 = {row.ceiling_kind.item()}"
@@ -245,6 +248,12 @@ class Study:
                 found.append(
                     f"{len(bad)} of {len(words)} units of {side.label} could not be used: {', '.join(sorted(set(bad)))}"
                 )
+        if self.options.get("min_r2") is not None:
+            found += [
+                f"{side.label} is not selected by r², which is fixed by construction where maps are rendered"
+                for side in (self.cortex, self.network)
+                if r2_is_fixed(side.fits)
+            ]
         if self.cortex.subjects == [] and self.cortex.kind not in ("learned", "untrained"):
             found.append(
                 f"subjects of {self.cortex.label} are unknown: nothing can be said about animals, only these cells"
@@ -387,7 +396,10 @@ def _with_selected_rows(
     results: xr.Dataset, cortex: Population, network: Population, *, min_r2: float, seed: int
 ) -> xr.Dataset:
     """The rows per descriptor of the selected units in place of all units'; joint rows and score stay unselected."""
-    a, b = (describe(select(side.fits, r2=min_r2)) for side in (cortex, network))
+    # What is rendered and stores no r² of the originals stays whole, as in the multiverse.
+    a, b = (
+        describe(side.fits if r2_is_fixed(side.fits) else select(side.fits, r2=min_r2)) for side in (cortex, network)
+    )
     chosen = compare(a, b, seed=seed)
     own = [str(name) for name in results.quantity.values if results.family.sel(quantity=name).item() == "descriptor"]
     both = [name for name in own if name in set(chosen.quantity.values.tolist())]
@@ -396,5 +408,7 @@ def _with_selected_rows(
     merged = xr.concat(
         [chosen[columns].sel(quantity=both), kept[columns]], "quantity", join="exact", combine_attrs="override"
     )
-    selection = {"fields": json.loads(str(a.attrs["selection"])), "kernels": json.loads(str(b.attrs["selection"]))}
+    selection = {
+        role: json.loads(str(side.attrs.get("selection", "[]"))) for role, side in (("fields", a), ("kernels", b))
+    }
     return merged.assign_attrs({**results.attrs, "selection": json.dumps(selection)})
