@@ -87,9 +87,14 @@ class ColumnStudy:
                 f"The best kernel of a column correlates with its average at {median:.2f} (median), that of noise with "
                 f"the kernels' spectra at {chance:.2f}."
             )
-        if self.bank.attrs["kind"] == "simulated" and GRID_NAME in entries():
+        if self._of_the_grid() and GRID_NAME in entries():
             said.append(_grid_sentence(assumptions()))
         return said + [f"Missing: {text}." for text in json.loads(str(self.tree.attrs["missing"]))]
+
+    def _of_the_grid(self) -> bool:
+        """Whether the shipped grid speaks of this population: of other simulations it says nothing."""
+        about = self.bank.attrs
+        return about["kind"] == "simulated" and "simulate_treeshrew" in str(about.get("history", ""))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by name."""
@@ -103,7 +108,7 @@ class ColumnStudy:
             out["columns_cortical_maps"] = _map_tests(self.tree).assign(kind=kind)
         for name, result in self.results.items():
             out[f"columns_compare_{name}"] = result_table(result)
-        if kind == "simulated" and GRID_NAME in entries():
+        if self._of_the_grid() and GRID_NAME in entries():
             out["columns_assumptions"] = assumptions()
         if self.nearer is not None:
             out["columns_nearer"] = self.nearer.assign(kind=kind)
