@@ -357,12 +357,22 @@ def match(
 ) -> None:
     """Find the kernel that looks most like each field, over shift, rotation, scale and sign."""
     from rfcompare import bank, matching, pipeline
+    from rfcompare.sources.remote import cache_folder
 
     pipeline.output_file(output)
-    recorded = bank.to_signed(pipeline.open_population(fields, **reading))
+    field_reading = {name: reading.pop(name) for name in ("layout", "deg_per_px")}
+    recorded = bank.to_signed(pipeline.open_population(fields, **field_reading, **reading))
     network = bank.to_signed(pipeline.open_population(kernels, **reading))
     by: Any = "size" if assumed_deg_per_px is None else "degree"
-    found = matching.match(network, recorded, by=by, deg_per_px=assumed_deg_per_px, n_nulls=nulls, seed=seed)
+    found = matching.match(
+        network,
+        recorded,
+        by=by,
+        deg_per_px=assumed_deg_per_px,
+        n_nulls=nulls,
+        seed=seed,
+        keep=cache_folder() / "matches",
+    )
     bank.save(found, output)
     click.echo(matching.sentence(found))
     click.echo(f"wrote {output}")

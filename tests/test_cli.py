@@ -226,3 +226,24 @@ def test_every_suffix_of_a_checkpoint_is_read_as_kernels(kernels: Path, tmp_path
     torch.save({"conv1.weight": torch.from_numpy(np.load(kernels))}, tmp_path / "net.ckpt")
     result = run("describe", tmp_path / "net.ckpt", "-o", tmp_path / "t.csv")
     assert result.exit_code == 0, result.output
+
+
+def test_how_fields_are_read_is_not_applied_to_kernels(fields: Path, kernels: Path, tmp_path: Path) -> None:
+    with h5py.File(fields) as file:
+        np.save(tmp_path / "maps.npy", file["rf"][:4, 0])
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["maps"] = np.load(tmp_path / "maps.npy")
+    layout = tmp_path / "layout.toml"
+    layout.write_text('maps = "/maps"\ndims = "unit y x"\nkind = "simulated"\ndeg_per_px = 2.0\n')
+    rfc.save(rfc.fit(rfc.to_signed(rfc.load_kernels(kernels)).isel(unit=slice(0, 3)), "gabor"), tmp_path / "kernels.nc")
+    words = ("match", "--fields", tmp_path / "plain.h5", "--layout", layout, "--nulls", "0")
+    result = run(*words, "--kernels", tmp_path / "kernels.nc", "-o", tmp_path / "m.nc")
+    assert result.exit_code == 0, result.output
+    assert rfc.load(tmp_path / "m.nc").attrs["units"] == "degree"
+
+
+def test_rendered_maps_are_selected_by_the_r2_of_the_originals(tmp_path: Path) -> None:
+    result = run("describe", "reference:alexnet", "--min-r2", "0.9", "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert 50 < len(table) < 90 and table["r2"].min() >= 0.9

@@ -105,7 +105,8 @@ class Population:
         """
         n = len(self.subjects)
         whose = f" of {n} subject{'s' if n > 1 else ''}" if n else ", subjects unknown"
-        text = f"{self.label}: {self.n_units} units{whose}, {self.kind} ({kinds[self.kind]})"
+        units = f"{self.n_units} unit{'s' if self.n_units > 1 else ''}"
+        text = f"{self.label}: {units}{whose}, {self.kind} ({kinds[self.kind]})"
         return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
 
 
@@ -302,7 +303,8 @@ def fits_sentence(fits: xr.Dataset) -> str:
     words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
     bound = sum("bound" in word for word in words)
     clean = sum(word == "converged" for word in words)
+    units = f"{len(words)} unit{'s' if len(words) > 1 else ''}"
     return (
-        f"{fits.attrs['model']} fitted to {len(words)} units ({fits.attrs['kind']}): {r2_words(fits)}; "
+        f"{fits.attrs['model']} fitted to {units} ({fits.attrs['kind']}): {r2_words(fits)}; "
         f"{clean} converged without remark, {bound} on a bound"
     )
