@@ -628,3 +628,29 @@ if __name__ == "__main__":
     import sys
 
     calibration_table(PER_CLASS_FULL, seed=2).to_csv(sys.argv[1], index=False)
+
+
+def test_a_stopped_survey_counts_each_population_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcompare.taxonomy import networks
+
+    rng = np.random.default_rng(0)
+    banks = {
+        name: rfc.make_bank(rng.normal(size=(4, 1, 7, 7)), channel=("luminance",), kind="learned") for name in "abc"
+    }
+    options: dict[str, bool] = {"torchvision": False, "untrained": False}
+    whole = rfc.survey(banks, **options)
+    counted: list[int] = []
+
+    def once(bank: xr.Dataset, **words: object) -> pd.DataFrame:
+        counted.append(1)
+        if len(counted) == 3:
+            raise KeyboardInterrupt
+        return rfc.classify(bank, **words)
+
+    monkeypatch.setattr(networks, "classify", once)
+    with pytest.raises(KeyboardInterrupt):
+        rfc.survey(banks, **options, keep=tmp_path)
+    first, _ = sorted(tmp_path.iterdir())
+    first.write_text("{damaged")
+    pd.testing.assert_frame_equal(rfc.survey(banks, **options, keep=tmp_path), whole)
+    assert len(counted) == 3 + 2  # the damaged one and the one that was never counted

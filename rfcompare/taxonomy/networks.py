@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from rfcompare.bank import make_bank, make_rng
+from rfcompare import __version__
+from rfcompare.bank import fingerprint, make_bank, make_rng, write_beside
 from rfcompare.errors import InputError
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
@@ -34,6 +38,7 @@ def survey(
     untrained: bool = True,
     seed: int | np.random.Generator | None = 0,
     progress: bool | None = None,
+    keep: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Classify many populations and count what each is made of.
 
@@ -52,6 +57,8 @@ def survey(
         For the untrained kernels.
     progress : bool, optional
         Show progress; by default where stderr is a terminal.
+    keep : path, optional
+        Folder for what is counted, where a later survey finds every population that it has seen.
 
     Returns
     -------
@@ -93,10 +100,38 @@ def survey(
         raise InputError("expected populations to survey, got none; give a mapping of names to banks")
     rows: list[dict[str, Any]] = []
     for name, bank in tqdm(banks.items(), desc="survey", unit="population", disable=_quiet(progress)):
-        rows += count_classes(classify(bank, progress=False), name=name, size=(bank.sizes["y"], bank.sizes["x"]))
+        rows += [{**row, "population": name} for row in _counted(bank, None if keep is None else Path(keep))]
     counts = {"n_units": 0, "n_group": 0, "n": 0}
     table = pd.DataFrame([*rows, *({**counts, **row} for row in absent)]).reindex(columns=list(COLUMNS))
     return table.astype(dict.fromkeys(counts, int))
+
+
+def _counted(bank: xr.Dataset, keep: Path | None) -> list[dict[str, Any]]:
+    """Rows of one population, from the folder `keep` where they were counted before."""
+    file = None if keep is None else keep / f"{_digest(bank)}.json"
+    if file is not None and file.exists():
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(kept, list):
+                return kept
+        except (OSError, ValueError):
+            pass  # a damaged file is written anew
+    rows = count_classes(classify(bank, progress=False), name="", size=(bank.sizes["y"], bank.sizes["x"]))
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with write_beside(file) as part:
+            part.write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+def _digest(bank: xr.Dataset) -> str:
+    """What the classes of a bank depend on: the bank, and the rules themselves."""
+    said = hashlib.sha256(
+        json.dumps([__version__, fingerprint(bank), bank.attrs], sort_keys=True, default=str).encode()
+    )
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        said.update(file.read_bytes())
+    return said.hexdigest()
 
 
 def _quiet(progress: bool | None) -> bool | None:
