@@ -534,13 +534,16 @@ def survey(
 ) -> None:
     """Classify many networks beside untrained ones and cortex."""
     from rfcompare import figures, pipeline, taxonomy
+    from rfcompare.sources.remote import cache_folder
 
     folder = pipeline.output_folder(output)
     banks = {}
     for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
         label, _, name = given.rpartition("=")
         banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
-    table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed)
+    table = taxonomy.survey(
+        banks, torchvision=torchvision, download=download, seed=seed, keep=cache_folder() / "surveys"
+    )
     for path in figures.save(figures.survey(table), "figure", folder):
         click.echo(f"wrote {path}")
     pipeline.write_table(table, folder / "survey.csv")
@@ -632,7 +635,9 @@ def training_options(steps: int) -> Callable[[Command], Command]:
                 "--snapshots", type=click.Path(path_type=Path), help="Twelve kernels along the way, as FILE.h5."
             ),
             click.option(
-                "--checkpoint", type=click.Path(path_type=Path), help="Written on the way, and continued from."
+                "--checkpoint",
+                type=click.Path(path_type=Path),
+                help="Written on the way, and continued from; default: beside FILE.nc until it is done.",
             ),
             click.option("--runs", type=click.IntRange(min=1), default=1, help="Seeds: --seed, --seed + 1, …"),
             click.option("--steps", type=click.IntRange(min=1), default=steps, show_default=True, help="Batches."),
@@ -652,7 +657,11 @@ def _trained(train_one: Callable[..., Any], output: Path, **options: Any) -> Any
     """Train, keep what came of it, and say so; returns the kernels' classes."""
     from rfcompare.pipeline.learning import keep_training
 
-    kept = keep_training(train_one, output, **options)
+    try:
+        kept = keep_training(train_one, output, **options)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from where it last kept its state", err=True)
+        raise
     for line in (*kept.sentences, *(f"wrote {path}" for path in kept.written)):
         click.echo(line)
     return kept.classes

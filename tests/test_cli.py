@@ -247,3 +247,38 @@ def test_rendered_maps_are_selected_by_the_r2_of_the_originals(tmp_path: Path) -
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "t.csv")
     assert 50 < len(table) < 90 and table["r2"].min() >= 0.9
+
+
+def test_a_stopped_training_goes_on_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcompare.training import lines
+
+    words = ("train", "lines", "--steps", "20", "-o")
+    assert run(*words, tmp_path / "whole.nc").exit_code == 0
+    draw, drawn = lines.draw_lines, []
+
+    def interrupted(n: int, random: object) -> object:
+        drawn.append(n)
+        if len(drawn) == 12:
+            raise KeyboardInterrupt
+        return draw(n, random)
+
+    monkeypatch.setattr(lines, "draw_lines", interrupted)
+    stopped = run(*words, tmp_path / "bank.nc")
+    assert stopped.exit_code == 1 and "the same command goes on" in stopped.stderr
+    assert [path.name for path in tmp_path.glob("bank*")] == ["bank.nc.checkpoint"]
+    other = run("train", "lines", "--steps", "21", "-o", tmp_path / "bank.nc")
+    assert "delete it to start anew" in one_sentence(other)
+    assert run(*words, tmp_path / "bank.nc").exit_code == 0
+    assert len(drawn) == 12 + 9 + 1  # the steps that were missing, and the test
+    assert [path.name for path in tmp_path.glob("bank*")] == ["bank.nc"]
+    np.testing.assert_array_equal(rfc.load(tmp_path / "bank.nc").rf, rfc.load(tmp_path / "whole.nc").rf)
+
+
+def test_two_cells_have_a_score_and_no_interval(fields: Path, kernels: Path, tmp_path: Path) -> None:
+    with h5py.File(fields) as file, h5py.File(tmp_path / "two.h5", "w") as two:
+        two["rf"] = file["rf"][:2]
+        two["channel"] = ["on", "off"]
+        two.attrs["kind"] = "simulated"
+    result = run("compare", "--fields", tmp_path / "two.h5", "--kernels", kernels, "-o", tmp_path / "r.csv")
+    assert result.exit_code == 0, result.output
+    assert "nan" not in result.output and "no interval from so few cells" in result.output

@@ -15,7 +15,7 @@ from rfcompare.comparison import score
 from rfcompare.descriptors import describe_maps
 from rfcompare.errors import InputError
 from rfcompare.pipeline.population import open_population
-from rfcompare.pipeline.tables import output_folder, save_many, write_table
+from rfcompare.pipeline.tables import output_file, output_folder, save_many, write_table
 from rfcompare.simulation.nulls import simulate_null
 from rfcompare.taxonomy import classify, summarize, training_history
 
@@ -60,8 +60,11 @@ def keep_training(
         The bank.
     seed, runs : int
         Seeds from `seed` on.
-    checkpoint, history, snapshots : path, optional
-        Checkpoints (one a seed), table by step, and twelve kernels by step.
+    checkpoint : path, optional
+        Where the state is kept along the way (one file a seed) and continued from; default: beside `output`, and taken
+        away at the end.
+    history, snapshots : path, optional
+        Table by step, and twelve kernels by step.
     fields : str, optional
         A population whose similarity score is followed in the history.
     layout : path, optional
@@ -78,12 +81,13 @@ def keep_training(
     for path in (output, history, snapshots, checkpoint):
         if path is not None:
             output_folder(path.parent)
-    results = []
-    for each in range(seed, seed + runs):
-        own = checkpoint
-        if checkpoint is not None and runs > 1:
-            own = checkpoint.with_name(f"{checkpoint.stem}-{each}{checkpoint.suffix}")
-        results.append(train_one(seed=each, checkpoint=own, **options))
+            output_file(path)
+    stems = checkpoint or default_checkpoint(output)
+    states = {
+        each: stems if runs == 1 else stems.with_name(f"{stems.stem}-{each}{stems.suffix}")
+        for each in range(seed, seed + runs)
+    }
+    results = [train_one(seed=each, checkpoint=state, **options) for each, state in states.items()]
     first = results[0]
     bank.save(first.bank, output)
     written = [output]
@@ -99,9 +103,23 @@ def keep_training(
             table = pd.concat([table, score_by_step(along, cortex)], ignore_index=True)
         write_table(table, history)
         written.append(history)
+    if checkpoint is None:
+        for state in states.values():
+            state.unlink(missing_ok=True)
     classes = classify(first.bank)
     task = f"{first.bank.attrs['task']}: accuracy {first.bank.attrs['accuracy']:.1%}"
     return Kept(classes, (task, summarize(classes)), tuple(written))
+
+
+def default_checkpoint(output: Path) -> Path:
+    """Where a training's state is kept along the way when no place is named.
+
+    Examples
+    --------
+    >>> default_checkpoint(Path("kernels.nc")).name
+    'kernels.nc.checkpoint'
+    """
+    return output.with_name(f"{output.name}.checkpoint")
 
 
 def score_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:

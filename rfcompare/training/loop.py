@@ -197,7 +197,7 @@ def _resume(
         differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         raise InputError(
             f"expected a checkpoint made with the same options, got {str(path)!r} with other {', '.join(differing)}; "
-            "use the same options or another checkpoint"
+            "use the same options or another checkpoint, or delete it to start anew"
         )
     task.net.load_state_dict(state["net"])
     task.optimizer.load_state_dict(state["optimizer"])
