@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
+import rfcompare as rfc
 from rfcompare.comparison import (
     energy,
     inference,
@@ -486,3 +487,20 @@ def test_score_refuses_what_it_cannot_use(rng: np.random.Generator) -> None:
         similarity_score(good, good, good, null_subject=["a"] * 9 + ["b"])
     with pytest.raises(InputError, match="one subject for each"):
         similarity_score(good, good, good, cortex_subject=["a"])
+
+
+def test_a_choice_that_leaves_one_kernel_spoils_no_other() -> None:
+    from rfcompare.comparison import multiverse
+    from rfcompare.simulation import simulate_null, simulate_population
+
+    cells, kernels = (simulate_population(n=n, size=9, seed=seed)[0] for n, seed in ((30, 0), (8, 1)))
+    a, b = (rfc.describe(rfc.fit(bank, "gabor", seed=0)) for bank in (cells, kernels))
+    drawn = simulate_null(kernels, "pixel_shuffled", n_populations=3, seed=0)
+    null = rfc.describe(rfc.fit(drawn, "gabor", seed=0))
+    b["nx"][1:] = 0.05  # an odd phase without a carrier: not identifiable
+    b["polarity_phase"][1:] = np.nan
+    b["folded_phase"][1:] = np.nan
+    table = multiverse(a, b, {"pixel_shuffled": null}, selections={"all units": None})
+    assert np.isfinite(table[table.space == "model-free"].score).all()
+    undefined = table[table.score.isna()]
+    assert len(undefined) and undefined.verdict.str.contains("fewer than two units of the network").all()

@@ -34,6 +34,9 @@ _CURVE, _LEVEL = 32.0, 2.9
 LINEAR_DOWN_TO = -4.0
 """A multiverse that reaches further down is drawn on an axis that is linear between −1 and 1 and logarithmic beyond."""
 
+_OUTCOMES = ("kind_a", "kind_b", "note", "name", "network", "cortex", "verdict", "interval", "ceiling_kind")
+"""Columns of words in a multiverse that say what came of an analysis or whose it is, and not what was chosen."""
+
 _CHOICE_COLORS = ("#117733", "#ddaa33", "#44aa99", "#882255", "#999933", "#88ccee")
 
 
@@ -289,10 +292,6 @@ def _draw_multiverse(figure: Any, place: Any, table: pd.DataFrame, *, kinds: Seq
     return ordered.assign(panel="multiverse")
 
 
-_FOUND = ("kind_a", "kind_b", "note", "name", "interval", "ceiling_kind", "verdict")
-"""Columns of words that an analysis came to, or that name its populations: no choice was made among them."""
-
-
 def _reach(table: pd.DataFrame) -> tuple[float, float]:
     """Lowest and highest number that the curve of the multiverse shows, intervals included; NaN of none."""
     values = [table[name].to_numpy(dtype=float) for name in ("score", "ci_low", "ci_high") if name in table]
@@ -306,7 +305,7 @@ def _levels(table: pd.DataFrame) -> list[tuple[str, str]]:
     choices = [
         str(name)
         for name in table.columns
-        if name not in _FOUND
+        if name not in _OUTCOMES
         and not pd.api.types.is_numeric_dtype(table[name])
         and 1 < table[name].nunique() <= 12
     ]
