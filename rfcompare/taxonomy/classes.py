@@ -328,6 +328,13 @@ def summarize(table: pd.DataFrame) -> str:
             shares = words.value_counts(normalize=True)
             listed = ", ".join(f"{100 * share:.0f} % {word}" for word, share in shares.items())
             lines.append(f"  {answer}: {listed}")
+        turned = rows.loc[rows["direction"].isin(["anisotropic", "weakly anisotropic"]), "orientation"].astype(float)
+        if len(turned := turned.dropna()):
+            level, upright = ((np.cos(2 * np.radians(turned - axis)) >= np.cos(np.pi / 4)).mean() for axis in (0, 90))
+            lines.append(
+                f"  orientation: {100 * level:.0f} % within 22.5° of horizontal, {100 * upright:.0f} % of vertical, "
+                f"{100 * (1 - level - upright):.0f} % oblique (n = {len(turned)}; were all alike: 25, 25, 50 %)"
+            )
         bends = rows.loc[rows["straightness"] != "no stripes", "bend"].astype(float).abs().dropna()
         if len(bends):
             lines.append(f"  stripes turn by a median of {bends.median():.0f}° over their length (n = {len(bends)})")
