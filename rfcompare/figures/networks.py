@@ -372,8 +372,9 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     if name == "similarity_score":
         axes.axhline(0, color=NULL_COLOR, linewidth=0.9)
         axes.axhline(1, color=CEILING_COLOR, linewidth=0.9)
-    axes.set_xscale("symlog", linthresh=max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0))
-    axes.set_xlim(0, rows["step"].max() * 1.1)
+    first = max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0)
+    axes.set_xscale("symlog", linthresh=first)
+    axes.set_xlim(-0.15 * first, rows["step"].max() * 1.5)  # whole markers at both ends
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
     axes.set_xlabel("training step")
