@@ -356,7 +356,8 @@ def _warnings(fits: Sequence[xr.Dataset], styles: Sequence[Population]) -> list[
     for fitted, population in zip(fits, styles, strict=True):
         if population.kind == "simulated":
             found.append(
-                f"{population.name} is simulated from assumed parameters: nothing here is a finding about an animal."
+                f"{population.name}: drawn by a simulation from assumed parameters, not recorded; nothing here is a "
+                "finding about an animal."
             )
         if population.kind == "parametric":
             found.append(

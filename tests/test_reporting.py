@@ -101,7 +101,9 @@ def test_methods_say_what_was_run(text: str, fits: list[xr.Dataset]) -> None:
     assert f"median r² {np.median(fits[1].r2.values):.3f}" in text
     assert "49 random labelings (seed 0)" in text
     assert "ab" * 32 in text
-    assert "simulated from assumed parameters: nothing here is a finding about an animal" in text
+    assert (
+        "drawn by a simulation from assumed parameters, not recorded; nothing here is a finding about an animal" in text
+    )
 
 
 def test_parametric_r2_is_not_claimed(fits: list[xr.Dataset]) -> None:

@@ -152,12 +152,13 @@ class Study:
         row = self.results.sel(quantity="similarity_score")
         sides = f"{self.network.label} ({self.network.kind}) to {self.cortex.label} ({self.cortex.kind})"
         opening = "Demonstration (depends on assumed parameters): " if self.simulated else ""
+        first = "the" if opening else "The"
         value = float(row.effect)
         note = str(row.note.item())
         if not str(self.results.attrs.get("headline_null", "")):
-            return f"{opening}the similarity of {sides} is {NOT_TESTED}."
+            return f"{opening}{first} similarity of {sides} is {NOT_TESTED}."
         if not np.isfinite(value):
-            return f"{opening}the similarity score of {sides} is undefined ({note})."
+            return f"{opening}{first} similarity score of {sides} is undefined ({note})."
         low, high, animals = float(row.ci_low), float(row.ci_high), int(row.n_subjects_a)
         if np.isfinite(low):
             interval = f"95 % interval {low:.2f} to {high:.2f} over {animals} animals"
@@ -178,7 +179,7 @@ class Study:
             if np.isfinite(p)
             else ""
         )
-        return f"{opening}similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})."
+        return f"{opening}{first} similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})."
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by file name; each says of what kind its populations are."""
@@ -237,9 +238,14 @@ class Study:
             part.write_text(json.dumps(self.manifest(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def warnings(self) -> list[str]:
-        """What a reader must know before the numbers: stand-ins, stimuli, selection, units without a usable map."""
+        """What a reader must know before the numbers, beside what the page says of every kind of population.
+
+        That is stand-ins, stimuli, selection, and units without a usable map.
+        """
         found = [
-            f"{side.label} is {STAND_INS[side.name]}" for side in (self.cortex, self.network) if side.name in STAND_INS
+            f"{side.label} is {STAND_INS[side.name]}"
+            for side in (self.cortex, self.network)
+            if side.name in STAND_INS and side.kind != "simulated"
         ]
         for side in (self.cortex, self.network):
             words = [str(word) for word in side.fits.status.values.reshape(side.n_units, -1)[:, 0]]
@@ -254,12 +260,8 @@ class Study:
                 for side in (self.cortex, self.network)
                 if r2_is_fixed(side.fits)
             ]
-        if self.cortex.subjects == [] and self.cortex.kind not in ("learned", "untrained"):
-            found.append(
-                f"subjects of {self.cortex.label} are unknown: nothing can be said about animals, only these cells"
-            )
         found += [note for note in str(self.results.attrs.get("heading", "")).split("; ") if note]
-        return found
+        return [f"{note[0].upper()}{note[1:]}" for note in found]
 
     def manifest(self) -> dict[str, Any]:
         """Inputs with SHA-256, versions, seeds, options and timings."""
