@@ -714,3 +714,11 @@ def test_what_rendering_fixes_is_no_number_in_the_figure_of_the_fits(fitted: tup
     words = [text.get_text() for axes in figure.axes for text in (*axes.texts, axes.title)]
     assert any("r² fixed by construction" in text for text in words)
     assert not any("above 0.7" in text or "r² 0" in text or "r² 1" in text for text in words)
+
+
+def test_a_followed_score_says_what_it_is_held_against(snapshots: list[xr.Dataset], history: pd.DataFrame) -> None:
+    followed = history[history["quantity"] == "r2"].assign(
+        quantity="similarity_score", against="V1 (measured); null: untrained; ceiling: the other animals", n_units=5
+    )
+    words = figures.caption(figures.training(*snapshots, history=pd.concat([history, followed])))
+    assert "with V1 (measured); null: untrained; ceiling: the other animals." in words and "(n = 5)" in words

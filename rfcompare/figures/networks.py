@@ -400,9 +400,14 @@ def _training_caption(
         names = ", ".join(f"({'bcdefgh'[i]}) {name.replace('_', ' ')}" for i, name in enumerate(quantities))
         seeds = history["seed"].nunique() if "seed" in history else 1
         text += (
-            f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units."
+            f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units"
         )
+        units = sorted({int(n) for n in history.get("n_units", pd.Series(dtype=float)).dropna()})
+        text += f" (n = {' or '.join(map(str, units))})." if units else "."
         if "similarity_score" in quantities:
+            scored = history[history["quantity"] == "similarity_score"]
+            against = sorted({str(words) for words in scored.get("against", pd.Series(dtype=str)).dropna()})
+            text += f" The score is with {'; '.join(against)}." if against else ""
             text += " Gray, null at 0; indigo, ceiling at 1."
     return text
 
