@@ -240,7 +240,9 @@ def compare(
 @side_options
 @selection_option
 @click.option(
-    "--full", is_flag=True, help="Add what takes minutes: survey, matches and training figures of these populations."
+    "--full",
+    is_flag=True,
+    help="Add what takes minutes: survey and matches of these populations, and the shipped training.",
 )
 @seed_option
 @click.option(
@@ -299,7 +301,8 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
 
     names = pipeline.chosen_figures(name)
     folder = pipeline.output_folder(output)
-    study = pipeline.Study.make(fields, kernels, seed=seed, progress=True, **reading)
+    compared = any(each in pipeline.OF_A_COMPARISON for each in names)
+    study = pipeline.Study.make(fields, kernels, seed=seed, compared=compared, progress=True, **reading)
     options = {} if width is None else {"width": width}
     _, written, left_out = pipeline.write_figures(study, names, folder, progress=True, **options)
     for path in written:

@@ -282,3 +282,16 @@ def test_two_cells_have_a_score_and_no_interval(fields: Path, kernels: Path, tmp
     result = run("compare", "--fields", tmp_path / "two.h5", "--kernels", kernels, "-o", tmp_path / "r.csv")
     assert result.exit_code == 0, result.output
     assert "nan" not in result.output and "no interval from so few cells" in result.output
+
+
+def test_a_figure_of_the_sides_alone_needs_no_comparison(
+    fields: Path, kernels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("a comparison was made")
+
+    monkeypatch.setattr(study_room, "compare", worked)
+    np.save(tmp_path / "one.npy", np.load(kernels)[:1])
+    result = run("figure", "kernels", "--fields", fields, "--kernels", tmp_path / "one.npy", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "kernels.png").stat().st_size > 0

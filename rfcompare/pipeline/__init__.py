@@ -6,7 +6,15 @@ stopped and taken up again.
 """
 
 from rfcompare.pipeline.answers import Answers, answer
-from rfcompare.pipeline.gallery import IN_REPORT, chosen_figures, draw, in_report, known_figures, write_figures
+from rfcompare.pipeline.gallery import (
+    IN_REPORT,
+    OF_A_COMPARISON,
+    chosen_figures,
+    draw,
+    in_report,
+    known_figures,
+    write_figures,
+)
 from rfcompare.pipeline.population import (
     Population,
     fit_population,
@@ -29,6 +37,7 @@ from rfcompare.pipeline.tables import (
 
 __all__ = [
     "IN_REPORT",
+    "OF_A_COMPARISON",
     "Answers",
     "Population",
     "Study",

@@ -26,6 +26,9 @@ from rfcompare.taxonomy import classify, survey
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OF_A_COMPARISON = ("gabor_space", "score")
+"""Figures that show nulls or scores; the others need the two sides alone."""
+
 IN_REPORT = ("kernels", "fits", "gabor_space", "tuning", "score")
 """Figures of every report, in its order; `in_report` adds those that a study's data allow."""
 

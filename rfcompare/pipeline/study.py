@@ -86,6 +86,7 @@ class Study:
         min_r2: float | None = None,
         full: bool = False,
         n_untrained: int = N_UNTRAINED,
+        compared: bool = True,
         cache: bool = True,
         progress: bool = False,
         layout: Any = None,
@@ -106,6 +107,8 @@ class Study:
             Recompute what ships precomputed.
         n_untrained : int
             Untrained networks behind the headline p, which cannot be smaller than 1/(n + 1).
+        compared : bool
+            Whether to compare at all; some figures show the two sides alone.
         cache, progress
             See `rfcompare.pipeline.prepare`.
         layout, deg_per_px
@@ -124,6 +127,11 @@ class Study:
             )
         with steps("open and fit the kernels"):
             network = prepare(kernels, seed=seed, cache=cache, progress=progress, **reading)
+        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
+        options |= {"layout": str(layout) if layout else None}
+        options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
+        if not compared:
+            return cls(cortex, network, xr.Dataset(), {}, pd.DataFrame(), options, steps.seconds)
         with steps("draw the nulls"):
             nulls = null_descriptors(network, seed=seed, n_untrained=n_untrained, progress=progress)
         with steps("compare"):
@@ -132,9 +140,6 @@ class Study:
                 results = _with_selected_rows(results, cortex, network, min_r2=min_r2, seed=seed)
         with steps("vary the choices"):
             universe = multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed)
-        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
-        options |= {"layout": str(layout) if layout else None}
-        options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
         return cls(cortex, network, results, nulls, universe, options, steps.seconds)
 
     @property
