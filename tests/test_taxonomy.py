@@ -654,3 +654,8 @@ def test_a_stopped_survey_counts_each_population_once(tmp_path: Path, monkeypatc
     first.write_text("{damaged")
     pd.testing.assert_frame_equal(rfc.survey(banks, **options, keep=tmp_path), whole)
     assert len(counted) == 3 + 2  # the damaged one and the one that was never counted
+
+
+def test_no_model_is_chosen_for_what_was_rendered_from_one() -> None:
+    table = rfc.classify(rfc.load_kernels("reference:alexnet").isel(unit=slice(0, 4)), progress=False)
+    assert set(table["model"]) == {"fixed by construction"} and set(table["indistinguishable"]) == {""}

@@ -139,6 +139,8 @@ def _classify(
         for name in ("bend", "bend_low", "bend_high", "p_noise", "p_spectrum"):
             numbers[name] = np.full(len(profiles), np.nan)
         numbers["gabor_r2"] = np.full(len(profiles), np.nan)
+        numbers["model"] = np.full(len(profiles), FIXED, dtype=object)
+        numbers["indistinguishable"] = np.full(len(profiles), "", dtype=object)
         for name in ("r2", "rank_one_share"):
             original = f"{name}_original"
             numbers[name] = bank[original].values.astype(float) if original in bank else np.full(len(profiles), np.nan)
