@@ -360,7 +360,7 @@ def match(
 ) -> None:
     """Find the kernel that looks most like each field, over shift, rotation, scale and sign."""
     from rfcompare import bank, matching, pipeline
-    from rfcompare.sources.remote import cache_folder
+    from rfcompare.sources.remote import kept_in
 
     pipeline.output_file(output)
     field_reading = {name: reading.pop(name) for name in ("layout", "deg_per_px")}
@@ -374,7 +374,7 @@ def match(
         deg_per_px=assumed_deg_per_px,
         n_nulls=nulls,
         seed=seed,
-        keep=cache_folder() / "matches",
+        keep=kept_in("matches"),
     )
     bank.save(found, output)
     click.echo(matching.sentence(found))
@@ -478,6 +478,7 @@ def treeshrew(
     stimulus: str, layer: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None
 ) -> None:
     """Simulate a population of tree-shrew visual cortex from published statements and assumed numbers."""
+    from rfcompare.pipeline import output_file
     from rfcompare.simulation import parameter_table, parsed_parameters, write_treeshrew
 
     parameters = parsed_parameters(changed)
@@ -487,6 +488,7 @@ def treeshrew(
         return
     if output is None:
         raise InputError("expected a file to write, got none; name it with -o FILE.h5")
+    output_file(output)
     bank, _ = write_treeshrew(output, stimulus=stimulus, layer=layer, seed=seed, **parameters)
     click.echo(
         f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording"
@@ -537,16 +539,14 @@ def survey(
 ) -> None:
     """Classify many networks beside untrained ones and cortex."""
     from rfcompare import figures, pipeline, taxonomy
-    from rfcompare.sources.remote import cache_folder
+    from rfcompare.sources.remote import kept_in
 
     folder = pipeline.output_folder(output)
     banks = {}
     for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
         label, _, name = given.rpartition("=")
         banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
-    table = taxonomy.survey(
-        banks, torchvision=torchvision, download=download, seed=seed, keep=cache_folder() / "surveys"
-    )
+    table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed, keep=kept_in("surveys"))
     for path in figures.save(figures.survey(table), "figure", folder):
         click.echo(f"wrote {path}")
     pipeline.write_table(table, folder / "survey.csv")

@@ -295,3 +295,12 @@ def test_a_figure_of_the_sides_alone_needs_no_comparison(
     result = run("figure", "kernels", "--fields", fields, "--kernels", tmp_path / "one.npy", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "kernels.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("words", [("match",), ("survey", "--no-torchvision")], ids=lambda words: words[0])
+def test_a_cache_that_cannot_be_written_is_one_sentence(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_file").touch()
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "a_file" / "cache"))
+    assert "set RFCOMPARE_CACHE to another" in one_sentence(run(*words, "-o", tmp_path / "out"))

@@ -31,7 +31,7 @@ from rfcompare.quantities import kinds
 from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.checkpoints import SUFFIXES
 from rfcompare.sources.kernels import sha256_of
-from rfcompare.sources.remote import cache_folder
+from rfcompare.sources.remote import kept_in
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
@@ -275,8 +275,7 @@ def fit_population(
     engine = engine_by_size(maps)
     if n <= PART or not cache:
         return fit(maps, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=progress)
-    folder = cache_folder() / "fits"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = kept_in("fits")
     from tqdm import tqdm
 
     parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,27 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
+
+
+def kept_in(name: str) -> Path:
+    """A folder of the cache, made where it does not exist, for what a stopped run finds again.
+
+    Raises
+    ------
+    InputError
+        When the cache cannot be written.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"expected a cache folder that can be written, got {str(folder)!r} ({error.strerror or error}); set "
+            "RFCOMPARE_CACHE to another"
+        ) from None
+    return folder
 
 
 def fetch_address(address: str, sha256: str | None = None) -> Path:
