@@ -608,7 +608,7 @@ def benchmark(
 def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, output: Path, **reading: Any) -> None:
     """Show what one kernel does to IMAGE."""
     from rfcompare import pipeline
-    from rfcompare.bank import write_beside
+    from rfcompare.figures.drawing import save_picture
     from rfcompare.figures.filtering import filter_response
     from rfcompare.filtering import filter_image
 
@@ -616,8 +616,7 @@ def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, o
         raise InputError(f"expected a file ending in .png, .pdf or .svg, got {str(output)!r}; name one with -o")
     pipeline.output_file(output)
     seen = filter_image(image, pipeline.open_population(kernels, **reading), unit, width_deg=width_deg)
-    with write_beside(output) as part:
-        filter_response(seen).savefig(part, format=output.suffix[1:].lower(), dpi=300)
+    save_picture(filter_response(seen), output)
     click.echo(f"{seen.attrs['unit']}: {seen.attrs['sentence']}")
     click.echo(f"wrote {output}")
 

@@ -331,14 +331,9 @@ def save(
             f"expected a folder that can be written, got {folder} ({error.strerror}); choose another with -o"
         ) from None
     written = []
-    # The date and the program's version would make equal figures differ byte by byte.
-    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     with style(), laid_out(figure):
         for ending in formats:
-            path = folder / f"{stem}.{ending}"
-            with write_beside(path) as temporary:
-                figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata.get(ending))
-            written.append(path)
+            written.append(save_picture(figure, folder / f"{stem}.{ending}", dpi=dpi))
     for ending, text in (
         ("csv", numbers(figure).to_csv(index=False, float_format="%.6g", lineterminator="\n")),
         ("txt", caption(figure) + "\n"),
@@ -348,6 +343,24 @@ def save(
             Path(temporary).write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
+    """Write a figure alone, in the format that its file's ending names, beside its place and then renamed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> save_picture(new_figure(height=20), Path(tempfile.mkdtemp()) / "empty.png").name
+    'empty.png'
+    """
+    place = Path(path)
+    ending = place.suffix[1:].lower()
+    # The date and the program's version would make equal figures differ byte by byte.
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    with style(), write_beside(place) as temporary:  # fonts are looked up only now
+        figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata.get(ending))
+    return place
 
 
 @contextmanager
