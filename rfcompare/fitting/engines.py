@@ -44,6 +44,9 @@ SMALL = 2000
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
 
+LONG = 1 << 20
+"""Pixels of all maps together from which the compiled engine shows its progress: a second or so."""
+
 CHUNK, DEVICE_CHUNK = 2048, 16384
 """Maps that the batched engine holds at a time, on a CPU and on a device."""
 
@@ -318,7 +321,7 @@ def _compiled(model: Model, maps: Maps, engine: Engine, starts: Floats | None) -
             file=sys.stderr,
         )
     grid = maps.grid
-    with _Bar(model, len(maps.values), engine, shown=len(maps.values) > 10 * CHUNK) as advance:
+    with _Bar(model, len(maps.values), engine, shown=maps.values.size > LONG) as advance:
         if model is MODELS["gabor"] and maps.alone:
             return _compiled_gabor(maps, engine, starts, advance)
         if starts is None and not grid.square:

@@ -7,8 +7,10 @@ does in about a second. The time per map is the median divided by the ``maps`` i
 import numpy as np
 import pytest
 
+import rfcompare as rfc
 from rfcompare.fitting import benchmark as bench
 from rfcompare.fitting.compiled import fit_gabor
+from rfcompare.models import MODELS
 
 SIZES = (11, 32)
 MAPS = {"rfcompare, compiled": 2000, "rfcompare, batched": 200}
@@ -66,6 +68,18 @@ def test_time_of_the_engine_alone_by_size(benchmark, size):
     benchmark.extra_info["maps"] = len(maps)
     found = benchmark.pedantic(fit_gabor, (maps,), {"low": low, "high": high}, warmup_rounds=1, rounds=3)
     assert found.converged.mean() > 0.9
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("engine", ["compiled", "batched"])
+@pytest.mark.parametrize("model", [name for name in MODELS if MODELS[name].parameters])
+def test_time_of_every_model(benchmark, model, engine, size):
+    bank = bench.make_cases((size,), n=256 if engine == "compiled" else 64)[0].bank
+    benchmark.extra_info["maps"] = bank.sizes["unit"]
+    fits = benchmark.pedantic(
+        rfc.fit, (bank, model), {"seed": 0, "engine": engine}, warmup_rounds=1, rounds=3 if engine == "compiled" else 1
+    )
+    assert (fits.r2 >= 0).all()
 
 
 @pytest.mark.parametrize("n", [500, 5_000, 50_000])
