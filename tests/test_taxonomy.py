@@ -275,6 +275,17 @@ def test_band_of_a_gabor_follows_its_bandwidth() -> None:
     assert words == ["low-pass", "band-pass", "high-pass"]
 
 
+def test_a_small_blob_is_low_pass_although_its_spectrum_is_broad() -> None:
+    # Sampled, a blob of SD σ keeps about 2·exp(−2π²σ²/4) of its gain at Nyquist on an axis, its alias being as strong:
+    # 0.18 at σ = 0.7 px, less than half; 0.58 at σ = 0.5 px, so that one passes all.
+    axis = np.arange(SIZE) - 5.0
+    spectra = measure_spectra(np.stack([gaussian(axis[None, :], axis[:, None], sd, sd) for sd in (0.7, 0.5)]))
+    np.testing.assert_allclose(spectra["nyquist_gain"], [0.18, 0.57], atol=0.01)
+    assert (spectra["spectral_area"] > THRESHOLDS["broad_area"].value).all()
+    names = ("dc_gain", "nyquist_gain", "low_power", "spectral_area")
+    assert [name_band(*row) for row in zip(*(spectra[name] for name in names), strict=True)] == ["low-pass", "all-pass"]
+
+
 def test_color_is_named_by_its_axis_and_the_center_comes_first() -> None:
     axis = np.arange(SIZE) - 5.0
     spot = gaussian(axis[None, :], axis[:, None], 1.8, 1.8)

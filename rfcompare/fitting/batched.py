@@ -15,11 +15,11 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from rfcompare.fitting.dictionary import likest
+from rfcompare.fitting.dictionary import all_starts
 from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
 from rfcompare.fitting.noise import correlate
 from rfcompare.fitting.uncertainty import apart, rivals
-from rfcompare.models import MODELS, Array, Derivatives, Model, map_of, summarize
+from rfcompare.models import MODELS, Array, Derivatives, Model, map_of
 
 TOLERANCE = 1e-7
 """Relative fall of the cost at which a fit has converged: about 0.003 standard errors of a parameter."""
@@ -361,8 +361,7 @@ def solve(model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts:
     if not model.parameters:
         starts = xp.zeros((n, 1, 0), dtype=dtype, device=device)
     elif starts is None:
-        blind = model.starts(summarize(problem.maps, problem.mask, problem.x, problem.y))
-        starts = xp.concat([blind, likest(model.name, problem.maps, problem.x, problem.y)], axis=1)
+        starts = all_starts(model, problem.maps, problem.mask, problem.x, problem.y)
     low, high = (xp.asarray(b, dtype=dtype, device=device) for b in model.bounds(problem.x, problem.y))
     starts = xp.clip(starts, low, high)
     rows, k, keep = xp.arange(n, device=device), starts.shape[1], model.keep

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from rfcompare.models import MODELS, Array
+from rfcompare.models import MODELS, Array, Model, summarize
 
 SIZE = 1000
 """Members of a dictionary."""
@@ -46,6 +46,15 @@ def _dictionary(name: str, x: bytes, y: bytes) -> tuple[npt.NDArray[Any], npt.ND
         basis.append(np.where(left > 1e-3 * whole, own / np.maximum(left, 1e-300), 0.0))
     shared = sum((one @ other.T) ** 2 for one in basis for other in basis) / len(basis)
     return p, np.stack(basis).astype(np.float32), shared < OVERLAP
+
+
+def all_starts(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Array:
+    """A model's blind starts and those from its dictionary, (n, starts, parameters); arguments as for `likest`.
+
+    `mask` (n, height, width) is 1 where measured.
+    """
+    xp = array_api_compat.array_namespace(maps)
+    return xp.concat([model.starts(summarize(maps, mask, x, y)), likest(model.name, maps, x, y)], axis=1)
 
 
 def likest(name: str, maps: Array, x: Array, y: Array) -> Array:

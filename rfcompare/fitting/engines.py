@@ -16,7 +16,7 @@ import xarray as xr
 from rfcompare.bank import bad_units, check, pitch
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Solution, solve
-from rfcompare.models import MODELS, Model, summarize
+from rfcompare.models import MODELS, Model
 
 Floats = npt.NDArray[np.float64]
 
@@ -324,8 +324,6 @@ def _compiled(model: Model, maps: Maps, engine: Engine, starts: Floats | None) -
     with _Bar(model, len(maps.values), engine, shown=maps.values.size > LONG) as advance:
         if model is MODELS["gabor"] and maps.alone:
             return _compiled_gabor(maps, engine, starts, advance)
-        if starts is None and not grid.square:
-            starts = np.asarray(model.starts(summarize(maps.values, maps.mask, grid.x, grid.y)))
         return fit_model(
             model, maps.values, maps.mask, grid.x, grid.y, starts=starts, workers=engine.workers, progress=advance
         )

@@ -177,12 +177,16 @@ def name_band(dc_gain: float, nyquist_gain: float, low_power: float, spectral_ar
     --------
     >>> name_band(1.0, 0.0, 15.0, 0.05), name_band(0.0, 0.1, 2.0, 0.05), name_band(1.0, 1.0, 1.0, 1.0)
     ('low-pass', 'band-pass', 'all-pass')
+    >>> name_band(1.0, 0.2, 3.0, 0.4)  # a blob with an SD of 0.63 pixels
+    'low-pass'
     """
+    low, high = dc_gain >= value("half_gain"), nyquist_gain >= value("half_gain")
+    if low and not high:  # also where the gain falls off so slowly, as of a small blob, that it fills the square
+        return "low-pass"
     if spectral_area >= value("broad_area"):
         return "all-pass" if low_power > value("no_low_power") else "high-pass"
-    low, high = dc_gain >= value("half_gain"), nyquist_gain >= value("half_gain")
     if low:
-        return "all-pass" if high else "low-pass"
+        return "all-pass"
     return "high-pass" if high else "band-pass"
 
 

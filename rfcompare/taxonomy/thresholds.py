@@ -30,9 +30,9 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         ),
         "broad_area": Threshold(
             0.3,
-            "Power that fills this share of the frequency square has no band. White noise fills 0.51 ± 0.04 "
-            "(11×11), one pixel 1, a Gabor with an SD of 1.2 px 0.24 at most, a lone blob with an SD of 1 px 0.16; "
-            "one below 0.74 px is called all-pass.",
+            "Power that fills this share of the frequency square has no band, unless the gain falls from zero "
+            "frequency to less than half at Nyquist. White noise fills 0.51 ± 0.04 (11×11), one pixel 1, a Gabor with "
+            "an SD of 1.2 px 0.24 at most, a lone blob with an SD of 1 px 0.16.",
         ),
         "no_low_power": Threshold(
             0.1,

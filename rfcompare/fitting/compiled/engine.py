@@ -26,7 +26,7 @@ from rfcompare.fitting.compiled.search import (
 )
 from rfcompare.fitting.compiled.shapes import CURVED, FREE, TIED
 from rfcompare.fitting.compiled.starting import N_PEAKS, N_SLOW, N_STARTS
-from rfcompare.fitting.dictionary import likest
+from rfcompare.fitting.dictionary import all_starts, likest
 from rfcompare.fitting.uncertainty import rivals
 from rfcompare.models import MODELS, Link, Model, Summary
 
@@ -292,7 +292,9 @@ def _solve_chunk(model, values, mask, x, y, starts):
     flat = (problem.maps / unit[:, None, None, None]).reshape(n, -1)
     counts = np.ascontiguousarray(problem.count, float)
     weights = np.zeros((0, 0)) if problem.whole else np.ascontiguousarray(mask.reshape(n, -1))
-    if starts is None:
+    if starts is None and max(abs(x[1] - x[0] - 1), abs(y[1] - y[0] - 1)) > 1e-9:  # pixels are not square
+        starts = all_starts(model, problem.maps, problem.mask, x, y)
+    elif starts is None:  # what `all_starts` gives, faster
         blind = model.starts(_summary(flat, weights, counts, channels, x, y))
         starts = np.concatenate([blind, likest(model.name, problem.maps, x, y)], axis=1)
     most = starts.shape[1]
@@ -345,7 +347,7 @@ def fit_model(
     mask : ndarray (n, height, width)
         1 where measured, 0 elsewhere.
     x, y : ndarray (width,), (height,)
-        Pixel positions, one apart unless `starts` are given.
+        Pixel positions.
     starts : ndarray (n, k, parameters), optional
         In place of the model's blind starts; all k are tried.
     workers, progress
