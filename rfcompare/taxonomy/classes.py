@@ -181,12 +181,12 @@ def name_band(dc_gain: float, nyquist_gain: float, low_power: float, spectral_ar
     'low-pass'
     """
     low, high = dc_gain >= value("half_gain"), nyquist_gain >= value("half_gain")
-    if low and not high:  # also where the gain falls off so slowly, as of a small blob, that it fills the square
-        return "low-pass"
     if spectral_area >= value("broad_area"):
+        if low and not high and low_power > value("most_low_power"):
+            return "low-pass"
         return "all-pass" if low_power > value("no_low_power") else "high-pass"
     if low:
-        return "all-pass"
+        return "all-pass" if high else "low-pass"
     return "high-pass" if high else "band-pass"
 
 

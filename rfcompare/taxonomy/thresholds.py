@@ -30,9 +30,15 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         ),
         "broad_area": Threshold(
             0.3,
-            "Power that fills this share of the frequency square has no band, unless the gain falls from zero "
-            "frequency to less than half at Nyquist. White noise fills 0.51 ± 0.04 (11×11), one pixel 1, a Gabor with "
-            "an SD of 1.2 px 0.24 at most, a lone blob with an SD of 1 px 0.16.",
+            "Power that fills this share of the frequency square has no band, small blobs aside. White noise fills "
+            "0.51 ± 0.04 (11×11), one pixel 1, a Gabor with an SD of 1.2 px 0.24 at most, a lone blob with an SD of 1 "
+            "px 0.16 and one of 0.7 px 0.34.",
+        ),
+        "most_low_power": Threshold(
+            2.5,
+            "A broad spectrum whose density near zero exceeds the mean so many times, and whose gain falls below half "
+            "at Nyquist, is a small blob's and low-pass: at an SD of 0.55 px the density is 2.9 times the mean. Of "
+            "white-noise kernels of 11×11 one in 3,000 looks like that, of 7×7 one in 200.",
         ),
         "no_low_power": Threshold(
             0.1,
