@@ -14,7 +14,7 @@ from rfcompare.errors import InputError
 from rfcompare.fitting import engine_by_size
 from rfcompare.fitting.batched import evaluate, information, prepare
 from rfcompare.fitting.dictionary import CHOSEN, likest
-from rfcompare.fitting.engines import COMPILE_FROM, COMPILE_FROM_OTHERS, SMALL, Engine, Maps, run
+from rfcompare.fitting.engines import GABOR, OTHERS, SMALL, Engine, Maps, run
 from rfcompare.fitting.uncertainty import rivals
 from rfcompare.models import MODELS, map_of
 
@@ -141,7 +141,7 @@ def test_the_choice_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         return Engine("auto", times=times).compiles(MODELS[model], maps)
 
     # 4 maps of 121 pixels take about 4·(0.8 + 121·0.008) ms = 7 ms each time; others 4·(0.8 + 121·0.013) ms = 9.5 ms.
-    many = {"gabor": int(COMPILE_FROM["gabor"] / 0.007), "dog": int(COMPILE_FROM_OTHERS / 0.0095)}
+    many = {"gabor": int(GABOR.compile_from / 0.007), "dog": int(OTHERS.compile_from / 0.0095)}
     for model, times in many.items():
         assert chosen(model, 2 * times, warm=False) and not chosen(model, times // 2, warm=False)
         assert chosen(model, times // 2, warm=True)

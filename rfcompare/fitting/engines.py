@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +25,20 @@ ENGINES = ("auto", "batched", "compiled")
 LOAD_SECONDS = 1.5
 """What loading the compiled engine costs, once per process."""
 
-COMPILE_FROM = {"gabor": 2.0}
-"""Seconds of the batched engine from which a job pays the compilation, once per machine: for Gabors soon, since where
-one large job is fitted bootstraps, nulls and other banks follow; …"""
+PER_MAP = 8e-4
+"""Seconds that the batched engine takes for a map on one core, on top of those for its pixels."""
 
-COMPILE_FROM_OTHERS = 15.0
-"""… for other models when it saves what it costs."""
 
-SECONDS_PER_PIXEL = {"gabor": 8e-6}
-"""What the batched engine takes for a Gabor on one core, per map and pixel (on top of 0.8 ms per map); …"""
+class Cost(NamedTuple):
+    """When a model is compiled: seconds of the batched engine per pixel, and in all from which that pays."""
 
-SECONDS_PER_PIXEL_OTHERS = 1.3e-5
-"""… and for other models."""
+    per_pixel: float
+    compile_from: float
+
+
+GABOR, OTHERS = Cost(8e-6, 2.0), Cost(1.3e-5, 15.0)
+"""A model is compiled once per machine when that saves what it costs; the Gabor sooner, since where one large job is
+fitted bootstraps, nulls and other banks follow."""
 
 SMALL = 2000
 """Units up to which `engine_by_size` takes the engine that starts at once."""
@@ -197,13 +199,13 @@ class Engine:
         if self.name == "compiled":
             return True
         n, channels, height, width = maps.values.shape
-        each = SECONDS_PER_PIXEL.get(model.name, SECONDS_PER_PIXEL_OTHERS)
-        seconds = n * self.times * (8e-4 + each * height * width * channels)
+        cost = GABOR if model.name == "gabor" else OTHERS
+        seconds = n * self.times * (PER_MAP + cost.per_pixel * height * width * channels)
         if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
         from rfcompare.fitting.compiled import is_warm
 
-        return is_warm(model.name, alone=maps.alone) or seconds > COMPILE_FROM.get(model.name, COMPILE_FROM_OTHERS)
+        return is_warm(model.name, alone=maps.alone) or seconds > cost.compile_from
 
 
 def engine_by_size(bank: xr.Dataset) -> str:
