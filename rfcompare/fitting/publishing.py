@@ -30,8 +30,9 @@ QUADRATURE = ("even", "odd")
 PERIODS = {"orientation": 180.0, "phase": 360.0, "envelope_angle": 180.0}
 """Circular parameters and their periods in degrees."""
 
-NEAR_NYQUIST = 0.9 * MAX_FREQUENCY
-"""Carriers above this share of Nyquist (cycles per pixel) are hardly told from their alias."""
+NEAR_NYQUIST = 0.8 * MAX_FREQUENCY
+"""Carriers above this (cycles per pixel; fewer than 2.5 pixels a cycle) are hardly told from their alias where the
+envelope is narrow."""
 
 TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.2
 """Standard errors are calibrated for nx, ny above the first and SD of log nx, log ny below the second."""
