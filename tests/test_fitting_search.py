@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 SAME_COST = 1e-3  # two searches that end in one minimum end within this share of its cost
 SAME_PARAMETER = 0.1  # … and within this share of a standard error of each other
+NOISE = 0.2  # SD of the noise on maps of unit variance
 ROUNDING = 1e-9  # of JᵀJ scaled to a unit diagonal: sums of 200 products in two orders
 SHALLOW = 0.005  # minima whose r² differ by less answer the same question alike
 WITH_PARAMETERS = tuple(name for name in MODELS if MODELS[name].parameters)
@@ -76,18 +77,19 @@ def test_the_compiled_engine_knows_every_model(name: str, channels: int) -> None
     """Maps of the model itself, with noise and gaps, not square, in one and in two channels: the same fits."""
     rng, model = np.random.default_rng(21), MODELS[name]
     values = maps_of(name, 40, (13, 15), rng, channels)
-    values += 0.2 * rng.normal(size=values.shape)
+    values += NOISE * rng.normal(size=values.shape)
     values[5, :, 2:4, 3] = np.nan
     bank = rfc.make_bank(values, channel=("on", "off")[:channels] if channels > 1 else ("signed",), kind="simulated")
     maps = Maps.of(bank, joint=channels > 1)
     (batched, _), (compiled, how) = (run(model, maps, Engine(engine)) for engine in ENGINES)
     assert how == "compiled (Numba)"
     same = np.abs(batched.cost - compiled.cost) <= SAME_COST * batched.cost
-    assert same.mean() >= 0.95 and (compiled.cost[~same] <= batched.cost[~same] * 1.5).all()
+    assert same.mean() >= 0.95
+    assert (compiled.cost > batched.cost * (1 + SAME_COST)).sum() <= 1  # it refines every start, the other some
     assert compiled.converged.mean() >= 0.95 and (compiled.n_agree >= 1).all()
     # The maps that both fits draw are the same, whatever the parameters' names for them.
     drawn = [map_of(model, s.p[same], s.linear[same], maps.grid.x, maps.grid.y) for s in (batched, compiled)]
-    assert np.abs(drawn[0] - drawn[1]).max() < 0.05
+    assert np.abs(drawn[0] - drawn[1]).max() < NOISE / 4
     # Cost and information are what the parameters say.
     problem = prepare(model, maps.values, maps.mask, maps.grid.x, maps.grid.y)
     fitted = map_of(model, compiled.p, compiled.linear, maps.grid.x, maps.grid.y)

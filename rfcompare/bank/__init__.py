@@ -7,7 +7,7 @@ units with a record of how many there were. The schema and the conventions are i
 
 from rfcompare.bank.attributes import add_history, fingerprint, inherit, make_rng
 from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
-from rfcompare.bank.keeping import canonical, existing_file, file_to_write, load, save, write_beside
+from rfcompare.bank.keeping import canonical, existing_file, file_to_write, folder_to_write, load, save, write_beside
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import r2_is_fixed, select, to_signed
 
@@ -20,6 +20,7 @@ __all__ = [
     "existing_file",
     "file_to_write",
     "fingerprint",
+    "folder_to_write",
     "inherit",
     "load",
     "make_bank",

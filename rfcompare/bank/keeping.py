@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,32 @@ def file_to_write(path: str | os.PathLike[str]) -> Path:
     if target.is_dir():
         raise InputError(f"expected a file to write, got the folder {str(target)!r}; name a file in it")
     return target
+
+
+def folder_to_write(path: str | os.PathLike[str], *, cure: str = "choose another") -> Path:
+    """The folder to write in, made where it does not exist and tried before the work starts.
+
+    Parameters
+    ----------
+    path : path
+    cure : str
+        What to do where that fails.
+
+    Raises
+    ------
+    InputError
+        When it is a file or cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"expected a folder that can be written, got {str(folder)!r} ({error.strerror or error}); {cure}"
+        ) from None
+    return folder
 
 
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
-from rfcompare.bank import write_beside
+from rfcompare.bank import folder_to_write, write_beside
 from rfcompare.errors import InputError
 
 WIDTHS = {"single": 89.0, "double": 183.0}
@@ -323,13 +323,7 @@ def save(
     unknown = [ending for ending in formats if ending not in known]
     if unknown:
         raise InputError(f"expected figure formats among {', '.join(sorted(known))}, got {', '.join(unknown)}")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"expected a folder that can be written, got {folder} ({error.strerror}); choose another with -o"
-        ) from None
+    folder = folder_to_write(folder, cure="choose another with -o")
     written = []
     with style(), laid_out(figure):
         for ending in formats:

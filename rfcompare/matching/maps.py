@@ -16,7 +16,7 @@ from scipy.special import j1
 from tqdm.auto import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
-from rfcompare.bank import bad_units, check, fingerprint, inherit, make_rng
+from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
 from rfcompare.errors import InputError
 from rfcompare.matching.search import Best, Maps, Search, best_transforms, joined, lattice_for, prepare, supports
 from rfcompare.simulation.nulls import simulate_null
@@ -236,14 +236,7 @@ def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
 
 def _folder(keep: str | os.PathLike[str], a: xr.Dataset, b: xr.Dataset) -> Path:
     """A folder for these two banks alone, so that it can be taken away at the end."""
-    folder = Path(keep) / f"{fingerprint(a)[:16]}-{fingerprint(b)[:16]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"expected a folder to keep what is finished in, got {str(folder)!r} ({error.strerror}); choose another"
-        ) from None
-    return folder
+    return folder_to_write(Path(keep) / f"{fingerprint(a)[:16]}-{fingerprint(b)[:16]}")
 
 
 def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm, keep: Path | None) -> Best:

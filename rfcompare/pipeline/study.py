@@ -20,7 +20,7 @@ from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
 from rfcompare.matching import like_with_like, sweep_scale
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
-from rfcompare.pipeline.tables import descriptor_table, fit_table, result_table, write_table
+from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
 from rfcompare.sources.reference import path_of
@@ -230,7 +230,7 @@ class Study:
 
     def write_tables(self, folder: Path) -> list[Path]:
         """Write every table as CSV into a folder that is made where it does not exist."""
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = output_folder(folder)
         written = []
         for name, table in {**self.tables(), **(self.likeness_tables() if self.options["full"] else {})}.items():
             written.append(folder / f"{name}.csv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from rfcompare.bank import canonical, check, existing_file, file_to_write, to_signed, write_beside
-from rfcompare.errors import InputError
+from rfcompare.bank import canonical, check, existing_file, file_to_write, folder_to_write, to_signed, write_beside
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
 
@@ -101,24 +99,8 @@ def load_many(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder to write in, made where it does not exist and tried before the work starts.
-
-    Raises
-    ------
-    InputError
-        When it is a file or cannot be written.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"expected a folder that can be written, got {str(folder)!r} ({error.strerror or error}); "
-            "choose another with -o"
-        ) from error
-    return folder
+    """The folder that ``-o`` names, made where it does not exist and tried before the work starts."""
+    return folder_to_write(path, cure="choose another with -o")
 
 
 def output_file(path: str | os.PathLike[str]) -> Path:

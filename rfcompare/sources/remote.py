@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rfcompare.bank import write_beside
+from rfcompare.bank import folder_to_write, write_beside
 from rfcompare.errors import InputError
 from rfcompare.sources.kernels import sha256_of
 
@@ -29,24 +28,8 @@ def cache_folder() -> Path:
 
 
 def kept_in(name: str) -> Path:
-    """A folder of the cache, made where it does not exist, for what a stopped run finds again.
-
-    Raises
-    ------
-    InputError
-        When the cache cannot be written.
-    """
-    folder = cache_folder() / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"expected a cache folder that can be written, got {str(folder)!r} ({error.strerror or error}); set "
-            "RFCOMPARE_CACHE to another"
-        ) from None
-    return folder
+    """A folder of the cache, made where it does not exist, for what a stopped run finds again."""
+    return folder_to_write(cache_folder() / name, cure="set RFCOMPARE_CACHE to another")
 
 
 def fetch_address(address: str, sha256: str | None = None) -> Path:

@@ -7,10 +7,9 @@ from rfcompare.fitting.compiled.engine import (
     CHUNK,
     COMPILE_SECONDS,
     CompiledFit,
-    estimated_seconds,
     fit_gabor,
     fit_model,
     is_warm,
 )
 
-__all__ = ["CHUNK", "COMPILE_SECONDS", "CompiledFit", "estimated_seconds", "fit_gabor", "fit_model", "is_warm"]
+__all__ = ["CHUNK", "COMPILE_SECONDS", "CompiledFit", "fit_gabor", "fit_model", "is_warm"]

@@ -33,7 +33,7 @@ from rfcompare.models import MODELS, Link, Model, Summary
 CHUNK = 256  # maps in one call of the search: enough to keep the lanes busy, few enough to stay in the cache
 _TRIES, _TRIES_IF_DOUBTFUL = 4, 9
 _SETTINGS = (1e-7, 100, 6, 1.3)  # tolerance, most steps, steps before a start is judged, factor at which it is given up
-COMPILE_SECONDS = 15.0  # measured on one core at 2.3 GHz
+COMPILE_SECONDS = 10.0  # measured on one core: 8 to 11 s by family of models
 
 _FLOATS1, _FLOATS2, _FLOATS3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _SIX = types.UniTuple(types.float64, 6)
@@ -120,11 +120,6 @@ def is_warm(model: str = "gabor", *, alone: bool = True) -> bool:
         )
     except (AttributeError, OSError):  # another Numba, or nowhere to keep a cache
         return False
-
-
-def estimated_seconds(n: int, height: int, width: int) -> float:
-    """Rough time that `fit_gabor` takes for n maps, with the compilation where that is still to be done."""
-    return n * (5e-6 + 1.5e-7 * height * width) + (0.0 if is_warm() else COMPILE_SECONDS)
 
 
 def _order(worth):
