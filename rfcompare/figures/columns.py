@@ -29,6 +29,7 @@ from rfcompare.figures.drawing import (
     record,
     style,
 )
+from rfcompare.models import MODELS
 
 Array = NDArray[np.float64]
 
@@ -415,7 +416,8 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
             panel.set_xlim(extent[0], extent[1])
             panel.set_ylim(extent[2], extent[3])
         panels[0, place].set_title(f"{one.subject.item()}, {int(one.n_cells)} cells", fontsize=SMALL)
-        panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {one.model.item()}", fontsize=SMALL)
+        chosen = MODELS[str(one.model.item())].title.split(" of a ")[0].split(" (")[0]
+        panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {chosen}", fontsize=SMALL)
         cycle, profile = columns.cycle.values, one.profile.values
         line = panels[2, place]
         line.axhline(0, color="#8c8c8c", linewidth=0.4)
