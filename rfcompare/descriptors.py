@@ -38,6 +38,9 @@ to 0.88 (5 px)."""
 CHUNK_VALUES = 2**18
 """Spectra are computed for as many maps at a time as have this many values: what a core's cache holds is fastest."""
 
+EITHER = 2
+"""In `censoring`: on a bound, and the true value may be larger or smaller."""
+
 SCALED = ("frequency", "peak_frequency", "sigma_x", "sigma_y", "field_radius", "x0", "y0")
 _CARRIED = ("cortex_x", "cortex_y", "field_of_view")
 _FIT_NAMES = ("frequency", "sigma_x", "sigma_y", "x0", "y0", "orientation")
@@ -55,9 +58,10 @@ def describe(fits: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         Schema ``rfcompare-descriptors/1``: dims (unit,), a variable per name of `rfcompare.quantities.QUANTITIES`
-        (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, and ``low_pass`` (nx ≤ κ: no octave
-        bandwidth). On a parametric bank, quantities that rendering fixes hold the value stored for the original map, or
-        NaN where none is; ``attrs["fixed_by_construction"]`` names them.
+        (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, ``low_pass`` (nx ≤ κ: no octave
+        bandwidth), and ``censored(unit, quantity)``: what a parameter on its bound makes of the quantities computed
+        from it (see `censoring`). On a parametric bank, quantities that rendering fixes hold the value stored for the
+        original map, or NaN where none is; ``attrs["fixed_by_construction"]`` names them.
 
     Raises
     ------
@@ -88,7 +92,70 @@ def describe(fits: xr.Dataset) -> xr.Dataset:
     if {"frequency", "sigma_x", "sigma_y"} <= values.keys():
         values |= _gabor_form(values, one)
     values["r2"] = one["r2"].values.astype(float)
-    return _assemble(fits, values, status=one["status"].values, maps=_model_free(fits))
+    table = _assemble(fits, values, status=one["status"].values, maps=_model_free(fits))
+    names = [name for name in table.data_vars if name in QUANTITIES and QUANTITIES[str(name)].follows]
+    if "at_bound" in fits and names:
+        table["censored"] = ("unit", "quantity"), np.stack([_censored(fits, str(name)) for name in names], axis=1)
+        table["quantity"] = np.array(names, dtype=object)
+    return check(table)
+
+
+def _censored(fits: xr.Dataset, name: str) -> npt.NDArray[np.int8]:
+    """What bounds do to one quantity (unit,): signs that agree, or `EITHER`."""
+    held = fits["at_bound"]
+    follows = {one: sign for one, sign in QUANTITIES[name].follows.items() if one in held["parameter"].values}
+    at = [held.sel(parameter=one).values for one in follows]
+    moved = [values * sign for values, sign in zip(at, follows.values(), strict=True)]
+    up, down = (np.any([values * sign > 0 for values in moved], axis=0) for sign in (1, -1))
+    unsure = np.any([(values != 0) & (sign == 0) for values, sign in zip(at, follows.values(), strict=True)], axis=0)
+    return np.where(unsure | (up & down), EITHER, up.astype(np.int8) - down.astype(np.int8)).astype(np.int8)
+
+
+def censoring(descriptors: xr.Dataset, name: str) -> npt.NDArray[np.int8]:
+    """Which values of a descriptor are limits rather than measurements, because a parameter lies on its bound.
+
+    Parameters
+    ----------
+    descriptors : xarray.Dataset
+        From `describe`.
+    name : str
+        One of its quantities.
+
+    Returns
+    -------
+    (unit,) int8 array
+        0: a value; 1: the true one is as large or larger; −1: as small or smaller; `EITHER` (2): one or the other.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.descriptors import censoring
+    >>> x = np.arange(-7, 8.0)
+    >>> grating = np.cos(2 * np.pi * 0.15 * x) * np.exp(-(x**2) / 18) + 0 * x[:, None]  # stripes as long as the map
+    >>> table = rfc.describe(rfc.fit(rfc.make_bank(grating[None, None], channel=("signed",), kind="analytic"), seed=0))
+    >>> [int(censoring(table, name)[0]) for name in ("nx", "ny", "aspect", "orientation_half_width")]
+    [0, 1, 1, -1]
+    """
+    if "censored" not in descriptors or name not in descriptors["quantity"].values:
+        return np.zeros(descriptors.sizes["unit"], np.int8)
+    return np.asarray(descriptors["censored"].sel(quantity=name).values)
+
+
+def on_bound(dataset: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Which units of fits (any parameter) or of descriptors (any quantity) lie on a bound.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> from rfcompare.descriptors import on_bound
+    >>> maps = np.zeros((1, 1, 9, 9)); maps[0, 0, 4, 4] = 1  # narrower than any width allowed
+    >>> on_bound(rfc.fit(rfc.make_bank(maps, channel=("signed",), kind="analytic"), "gaussian", seed=0)).tolist()
+    [True]
+    """
+    for name, dim in (("at_bound", "parameter"), ("censored", "quantity")):
+        if name in dataset:
+            return np.asarray((dataset[name] != 0).any(dim).values)
+    return np.zeros(dataset.sizes["unit"], bool)
 
 
 def describe_maps(bank: xr.Dataset) -> xr.Dataset:

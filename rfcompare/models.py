@@ -70,6 +70,21 @@ class Parameter:
     name: str
     link: Link
 
+    @property
+    def bound_reasons(self) -> tuple[str, str]:
+        """Why its lower and its upper bound stand where they do; "" where it has none."""
+        return _BOUND_REASONS[self.link]
+
+
+_BOUND_REASONS: Mapping[Link, tuple[str, str]] = {
+    "x": ("the center stays within the map", "the center stays within the map"),
+    "y": ("the center stays within the map", "the center stays within the map"),
+    "angle": ("", ""),
+    "frequency": ("a tenth of a cycle over the map cannot be told from none", "Nyquist: beyond it lies an alias"),
+    "log_length": ("narrower than one pixel resolves", "an envelope wider than the map is flat within it"),
+    "curvature": ("arcs have radii from a quarter of the map", "arcs have radii from a quarter of the map"),
+}
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -92,6 +92,9 @@ class Quantity:
         The joint space that counts it.
     fixed_by_rendering : bool
         Whether rendering a bank from a table of Gabor parameters fixes it, so that it says nothing there.
+    follows : mapping of str to {-1, 0, 1}
+        The searched parameters that it is computed from, and whether it rises (1) or falls (−1) with them; 0 where it
+        does neither. A parameter on its bound censors it.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Quantity:
     source: Literal["fit", "map", "color"] = "fit"
     space: Literal["model_free", "gabor_form", ""] = ""
     fixed_by_rendering: bool = False
+    follows: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def dimensionless(self) -> bool:
@@ -138,6 +142,9 @@ def _by_name(*quantities: Quantity) -> Mapping[str, Quantity]:
 
 _RINGACH = "Ringach 2002, doi:10.1152/jn.2002.88.1.455"
 
+_PHASE_FOLLOWS = {"x0": 0, "y0": 0, "frequency": 0}
+"""Phase trades off with the center and the carrier, in either direction."""
+
 QUANTITIES: Mapping[str, Quantity] = _by_name(
     # Of the fitted Gabor, dimensionless
     Quantity(
@@ -148,6 +155,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         reference=_RINGACH,
         log=True,
         space="gabor_form",
+        follows={"sigma_x": 1, "frequency": 1},
     ),
     Quantity(
         "ny",
@@ -157,12 +165,29 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         reference=_RINGACH,
         log=True,
         space="gabor_form",
+        follows={"sigma_y": 1, "frequency": 1},
     ),
-    Quantity("aspect", "Aspect ratio", r"$n_y/n_x$", definition="ny/nx = σy/σx", log=True),
     Quantity(
-        "bandwidth_octaves", "Octave bandwidth at half amplitude", "", definition="log2((nx+κ)/(nx−κ)); NaN for nx ≤ κ"
+        "aspect",
+        "Aspect ratio",
+        r"$n_y/n_x$",
+        definition="ny/nx = σy/σx",
+        log=True,
+        follows={"sigma_x": -1, "sigma_y": 1},
     ),
-    Quantity("orientation_half_width", "Orientation half-width", "", "angle", definition="atan(κ/ny)"),
+    Quantity(
+        "bandwidth_octaves",
+        "Octave bandwidth at half amplitude",
+        definition="log2((nx+κ)/(nx−κ)); NaN for nx ≤ κ",
+        follows={"sigma_x": -1, "frequency": -1},
+    ),
+    Quantity(
+        "orientation_half_width",
+        "Orientation half-width",
+        scaling="angle",
+        definition="atan(κ/ny)",
+        follows={"sigma_y": -1, "frequency": -1},
+    ),
     Quantity(
         "orientation",
         "Orientation of the stripes",
@@ -178,6 +203,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         "angle",
         definition="arccos(cos phase): 0 ON-center even, 90 odd, 180 OFF-center even; NaN for nx < 0.1",
         space="gabor_form",
+        follows=_PHASE_FOLLOWS,
     ),
     Quantity(
         "folded_phase",
@@ -185,6 +211,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         "",
         "angle",
         definition="min(p, 180 − p) of the polarity phase; NaN for nx < 0.1",
+        follows=_PHASE_FOLLOWS,
     ),
     Quantity(
         "r2",
@@ -245,7 +272,13 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
     ),
     # With a scale
     Quantity(
-        "frequency", "Spatial frequency", "$f$", "frequency", definition="carrier frequency of the Gabor", log=True
+        "frequency",
+        "Spatial frequency",
+        "$f$",
+        "frequency",
+        definition="carrier frequency of the Gabor",
+        log=True,
+        follows={"frequency": 1},
     ),
     Quantity(
         "peak_frequency",
@@ -257,10 +290,22 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         source="map",
     ),
     Quantity(
-        "sigma_x", "Envelope SD along the carrier", r"$\sigma_x$", "length", definition="SD along the carrier", log=True
+        "sigma_x",
+        "Envelope SD along the carrier",
+        r"$\sigma_x$",
+        "length",
+        definition="SD along the carrier",
+        log=True,
+        follows={"sigma_x": 1},
     ),
     Quantity(
-        "sigma_y", "Envelope SD along the stripes", r"$\sigma_y$", "length", definition="SD along the stripes", log=True
+        "sigma_y",
+        "Envelope SD along the stripes",
+        r"$\sigma_y$",
+        "length",
+        definition="SD along the stripes",
+        log=True,
+        follows={"sigma_y": 1},
     ),
     Quantity(
         "field_radius",
@@ -271,8 +316,22 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         log=True,
         source="map",
     ),
-    Quantity("x0", "Center, horizontal", "$x_0$", "length", definition="horizontal position of the envelope's center"),
-    Quantity("y0", "Center, vertical", "$y_0$", "length", definition="vertical position of the envelope's center"),
+    Quantity(
+        "x0",
+        "Center, horizontal",
+        "$x_0$",
+        "length",
+        definition="horizontal position of the envelope's center",
+        follows={"x0": 1},
+    ),
+    Quantity(
+        "y0",
+        "Center, vertical",
+        "$y_0$",
+        "length",
+        definition="vertical position of the envelope's center",
+        follows={"y0": 1},
+    ),
     # Of the color direction
     Quantity(
         "rank_one_share",
@@ -361,7 +420,14 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             "rfcompare-fits/1",
             ("unit", "channel"),
             {"r2": (("unit",), ("unit", "channel")), "status": (("unit",), ("unit", "channel"))},
-            {"rf": (_MAP[0],), "rf_fit": (_MAP[0],), "n_agree": (("unit",), ("unit", "channel"))},
+            {
+                "rf": (_MAP[0],),
+                "rf_fit": (_MAP[0],),
+                "n_agree": (("unit",), ("unit", "channel")),
+                "at_bound": (("unit", "parameter"),),
+                "bound": (("parameter", "side"),),
+                "bound_reason": (("parameter", "side"),),
+            },
             _UNIT_COORDS,
             ("schema", "kind", "units", "model"),
         ),
@@ -369,7 +435,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             "rfcompare-descriptors/1",
             ("unit",),
             {},
-            dict.fromkeys(QUANTITIES, (("unit",),)),
+            {**dict.fromkeys(QUANTITIES, (("unit",),)), "censored": (("unit", "quantity"),)},
             _UNIT_COORDS,
             ("schema", "kind", "units"),
         ),

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from rfcompare import figures as gallery
 from rfcompare.bank import write_beside
-from rfcompare.descriptors import describe
+from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
 from rfcompare.figures.maps import r2_words, shown_map
@@ -287,7 +287,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
             f"projection (engine {fitted.attrs.get('engine', 'not recorded')}, "
             f"seed {fitted.attrs.get('seed', 'not recorded')}); "
             f"{r2_words(fitted)}, "
-            f"{sum('bound' in words for words in status)} on a bound, "
+            f"{on_bound(fitted).sum()} on a bound, "
             f"{sum(words == 'converged' for words in status)} converged without remark."
         )
         if selection := fitted.attrs.get("selection"):

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import rfcompare as rfc
-from rfcompare.descriptors import describe_arrays, describe_maps
+from rfcompare.descriptors import EITHER, censoring, describe_arrays, describe_maps, on_bound
 from rfcompare.quantities import KAPPA, MODEL_FREE, QUANTITIES
 
 FITTED = 1e-3  # a noiseless Gabor is fitted to about 1e-5; described quantities multiply few of them
@@ -177,6 +177,32 @@ def test_several_channels_are_refused_with_the_way_out() -> None:
     bank = rfc.make_bank(np.random.default_rng(0).normal(size=(2, 2, 5, 5)), channel=("on", "off"), kind="simulated")
     with pytest.raises(rfc.InputError, match="to_signed"):
         describe_maps(bank)
+
+
+def test_a_bound_censors_what_is_computed_from_it_in_the_right_direction() -> None:
+    fits = rfc.fit(bank_of(gabor()), "gabor", seed=0)
+    at = {"x0": 0, "y0": 0, "orientation": 0, "frequency": 0, "sigma_x": 0, "sigma_y": 0}
+    # Rows: nothing; σy at its top; f at its bottom; both (ny = σy·f moves either way); σx and σy at the bottom, whose
+    # ratio may go either way while both products are lower; the center on the map's edge.
+    sides = [{}, {"sigma_y": 1}, {"frequency": -1}, {"sigma_y": 1, "frequency": -1}, {"sigma_x": -1, "sigma_y": -1}]
+    sides.append({"x0": 1})
+    rows = [list({**at, **side}.values()) for side in sides]
+    one = fits.isel(unit=np.zeros(len(rows), int)).assign_coords(unit=[f"u{i}" for i in range(len(rows))])
+    one["at_bound"] = ("unit", "parameter"), np.array(rows, np.int8)
+    table = rfc.describe(one)
+    expected = {
+        "nx": [0, 0, -1, -1, -1, 0],
+        "ny": [0, 1, -1, EITHER, -1, 0],
+        "aspect": [0, 1, 0, 1, EITHER, 0],
+        "bandwidth_octaves": [0, 0, 1, 1, 1, 0],
+        "orientation_half_width": [0, -1, 1, EITHER, 1, 0],
+        "polarity_phase": [0, 0, EITHER, EITHER, 0, EITHER],
+        "frequency": [0, 0, -1, -1, 0, 0],
+        "x0": [0, 0, 0, 0, 0, 1],
+        "even_symmetry": [0] * 6,
+    }
+    assert {name: censoring(table, name).tolist() for name in expected} == expected
+    assert on_bound(table).tolist() == on_bound(one).tolist() == [False, True, True, True, True, True]
 
 
 def test_all_quantities_are_described_for_a_fitted_population() -> None:

@@ -139,8 +139,39 @@ def test_a_width_is_never_silently_at_its_bound() -> None:
     stripes = np.cos(2 * np.pi * 0.2 * grid)[None] * np.ones((11, 1))  # endless stripes: no envelope at all
     spike = np.zeros((11, 11))
     spike[5, 5] = 1.0  # one pixel: nothing wider than the smallest allowed width
-    for values, word in ((stripes, "sigma_y at its upper bound"), (spike, "lower bound")):
-        assert word in str(rfc.fit(gabor_bank(values[None]), seed=0).status.item())
+    for values, name, side in ((stripes, "sigma_y", 1), (spike, "sigma_x", -1)):
+        fits = rfc.fit(gabor_bank(values[None]), seed=0)
+        word = {1: "upper", -1: "lower"}[side]
+        assert f"{name} at its {word} bound" in str(fits.status.item())
+        assert int(fits.at_bound.sel(parameter=name).item()) == side
+        bound = float(fits.bound.sel(parameter=name, side=word))
+        assert float(fits[name].item()) == pytest.approx(bound)
+        assert fits.bound_reason.sel(parameter=name, side=word).item()
+
+
+def test_bounds_are_kept_in_the_banks_units_and_say_so_of_every_parameter() -> None:
+    maps = np.random.default_rng(2).normal(size=(40, 1, 10, 10))
+    maps[3] = 0.0
+    bank = rfc.make_bank(maps, channel=("signed",), kind="simulated", deg_per_px=2.0)
+    for model in MODELS:
+        fits = rfc.fit(bank, model, seed=0, engine="batched")
+        for name in fits.parameter.values:
+            low, high = fits.bound.sel(parameter=name).values
+            side = fits.at_bound.sel(parameter=name).values
+            # Which side is read off the published numbers: at a bound means equal to it, else strictly between.
+            values = fits[name].values
+            np.testing.assert_allclose(values[side == 1], high, rtol=1e-8)
+            np.testing.assert_allclose(values[side == -1], low, rtol=1e-8)
+            free = (side == 0) & np.isfinite(values)
+            assert ((values[free] > low) & (values[free] < high)).all()
+            assert all(fits.bound_reason.sel(parameter=name).values) == np.isfinite([low, high]).all()
+            words = [f"{name} at its" in status for status in fits.status.values]
+            assert words == (side != 0).tolist()
+        assert (fits.at_bound.isel(unit=3) == 0).all()
+    # 10 pixels of 2°: SDs from 0.4 to 10 px, carriers from a tenth of a cycle over the map to Nyquist, centers within.
+    assert rfc.fit(bank, seed=0).bound.values.ravel() == pytest.approx(
+        [-10, 10, -10, 10, -np.inf, np.inf, 0.005, 0.25, 0.8, 20, 0.8, 20]
+    )
 
 
 def test_words_for_few_cycles_and_nyquist() -> None:

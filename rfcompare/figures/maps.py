@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     DIVERGING,
@@ -548,7 +549,7 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
     axes.set_title(f"n = {r2.size}" if name == R2_FIXED else said, fontsize=SMALL)
     mark_kind(axes, population.kind, corner="upper left")
     status = unit_status(fitted)
-    bound = sum("bound" in words for words in status)
+    bound = on_bound(fitted).sum()
     clean = sum(words == "converged" for words in status)
     table = pd.DataFrame(
         {

@@ -18,7 +18,7 @@ from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from rfcompare.descriptors import describe
+from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     SMALL,
@@ -193,10 +193,12 @@ def _draw_cloud(
     nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
     shown = np.isfinite(nx) & np.isfinite(ny) & (nx > 0) & (ny > 0)
     inside = np.clip(np.stack([nx, ny]), *PLANE)
+    limit = on_bound(dataset)
     if population.n_units <= _POINTS_MOST:
+        faces = np.where(limit[shown, None], to_rgba("white", 0.0), to_rgba(population.color, 0.45))
         plane.scatter(
             inside[0, shown], inside[1, shown], s=7, marker=population.marker, linewidth=0.35, clip_on=False,
-            facecolor=to_rgba(population.color, 0.45), edgecolor=population.color, gid=population.name, zorder=3,
+            facecolor=faces, edgecolor=population.color, gid=population.name, zorder=3,
         )  # fmt: skip
     if shown.sum() >= _DENSITY_LEAST:
         shares = (_DENSITY_SHARE,) if population.n_units <= _POINTS_MOST else (_DENSITY_SHARE, _MOST_SHARE)
@@ -212,6 +214,7 @@ def _draw_cloud(
             "subject": dataset["subject"].values.astype(str),
             "nx": nx,
             "ny": ny,
+            "on_bound": limit,
             "status": unit_status(dataset) if "status" in dataset else "",
         }
     )
@@ -264,7 +267,7 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         outside = int((((nx < PLANE[0]) | (nx > PLANE[1]) | (ny < PLANE[0]) | (ny > PLANE[1])) & finite).sum())
         text = f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} low-pass"
         if "status" in dataset:
-            text += f", {sum('bound' in words for words in unit_status(dataset))} on a bound"
+            text += f", {on_bound(dataset).sum()} on a bound"
         if outside:
             text += f", {outside} outside the plane and drawn on its edge"
         if not finite.all():
@@ -275,7 +278,8 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         shades = f" Gray: {_published_name(published)}, published histogram in its own bins{source_text(published)}"
         shades += f"; {str(published.attrs['note']).rstrip('.')}." if published.attrs.get("note") else "."
     return (
-        "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit, a "
+        "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit (hollow: "
+        "on a bound of the fit, so a limit and no value), a "
         f"contour holds half of a population of {_DENSITY_LEAST} or more; of more than {_POINTS_MOST} units no points "
         f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
         f"of units. Dotted, nx = κ = {KAPPA:.3f}: at or below it the filter is low-pass; diagonal, a round envelope. "
@@ -516,7 +520,7 @@ def _tuning_caption(
             f"{undefined['polarity_phase']} without a phase (nx < 0.1 or polarity unknown)",
         ]
         if "status" in dataset:
-            words.append(f"{sum('bound' in status for status in unit_status(dataset))} on a bound")
+            words.append(f"{on_bound(dataset).sum()} on a bound")
         parts.append(f"{population.label}{source_text(dataset)}: {', '.join(words)}")
     return (
         "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at "

@@ -68,8 +68,9 @@ def fit(
     xarray.Dataset
         Schema ``rfcompare-fits/1``: a variable per parameter, in the bank's units, with its standard error ``_se``;
         ``r2`` = 1 − SSE / sum of squares about the map's mean, with ``r2_noise_corrected`` where the bank knows its
-        noise; ``status`` in words; ``n_agree``; ``peak`` and ``energy`` (root of the sum of squares) of the fit about
-        its offset; ``rf``, the map that was fitted, and ``rf_fit``, what the model made of it.
+        noise; ``status`` in words; ``at_bound(unit, parameter)``, −1 at the lower and 1 at the upper ``bound(parameter,
+        side)``, which stands there for its ``bound_reason``; ``n_agree``; ``peak`` and ``energy`` (root of the sum of
+        squares) of the fit about its offset; ``rf``, the map fitted, and ``rf_fit``, what the model made of it.
 
     Raises
     ------

@@ -189,15 +189,16 @@ def publish(
     p, linear, grid, channels = solution.p, solution.linear, maps.grid, maps.channels
     variance, spare = noise_of(model, maps, solution)
     low, high = at_bounds(model, p, grid.x, grid.y)
+    held = low | high
     acf, correlated = noise_correlation(bank, maps), None
     if acf is not None:
         problem = prepare(model, maps.values, maps.mask, grid.x, grid.y)
         correlated = information(problem, p, linear, acf)
         # Smooth noise is partly fitted: the fit takes tr[(JᵀJ)⁻¹ JᵀCJ] degrees of freedom out of the residual.
-        plain = np.nan_to_num(covariance(solution.information, low | high, np.ones(len(p))))
+        plain = np.nan_to_num(covariance(solution.information, held, np.ones(len(p))))
         left = maps.pixels * channels - np.einsum("nij,nji->n", plain, correlated)
         variance = np.where((spare > 0) & (left > 0), solution.cost / np.where(left > 0, left, 1.0), np.nan)
-    spread = covariance(solution.information, low | high, variance, correlated)
+    spread = covariance(solution.information, held, variance, correlated)
     columns = values_of(model, p, linear, grid.unit, joint)
     deviations = _deviations(model, columns, spread, p, linear, grid.unit)
     columns |= {f"{name}_se": column for name, column in deviations.items()}
@@ -224,6 +225,7 @@ def publish(
         )
     columns["rf_fit"] = ("unit", "channel", "y", "x"), fitted
     columns["n_agree"] = ("unit",), solution.n_agree
+    columns["at_bound"] = ("unit", "parameter"), high.astype(np.int8) - low.astype(np.int8)
     columns |= more or {}
     status = _statuses(model, maps, solution, variance, spare, spread, low, high, peak)
     return _place(bank, model, columns, status, maps, attrs)
@@ -303,7 +305,7 @@ def _place(
     for name, (dims, found) in columns.items():
         if not all_usable:
             filled = (
-                np.zeros((n, *found.shape[1:]), int)
+                np.zeros((n, *found.shape[1:]), found.dtype)
                 if found.dtype.kind == "i"
                 else np.full((n, *found.shape[1:]), np.nan)
             )
@@ -317,7 +319,15 @@ def _place(
         if key not in variables and variable.dims[:1] == ("unit",) and set(variable.dims) <= {"unit", "color"}:
             variables[str(key)] = variable.variable
     kept = ("unit", "channel", "y", "x", *_CARRIED_COORDS, "color")
-    coords = {name: bank.coords[name] for name in kept if name in bank.coords}
+    coords: dict[str, Any] = {name: bank.coords[name] for name in kept if name in bank.coords}
+    coords["parameter"] = np.array([published(parameter) for parameter in model.parameters], dtype=object)
+    coords["side"] = np.array(["lower", "upper"], dtype=object)
+    bounds = np.stack(model.bounds(maps.grid.x, maps.grid.y))
+    logs = [parameter.link == "log_length" for parameter in model.parameters]
+    scale = _scale(model, bounds, maps.grid.unit)
+    variables["bound"] = ("parameter", "side"), np.where(logs, scale, bounds * scale).T
+    reasons = [parameter.bound_reasons for parameter in model.parameters]
+    variables["bound_reason"] = ("parameter", "side"), np.array(reasons, dtype=object).reshape(-1, 2)
     fits = xr.Dataset(variables, coords=coords, attrs=inherit(bank, "fits", model=model.name, **attrs))
     length = str(bank.attrs["units"])
     for key in fits.data_vars:

@@ -145,6 +145,8 @@ def fit_models(
     out["selected"] = (("unit",), _everywhere(bank, maps, selected, ""))
     out["indistinguishable"] = (("unit", "model"), _everywhere(bank, maps, close, False))
     out["decided"] = (("unit",), _everywhere(bank, maps, close.sum(1) == 1, False))
+    known = list(dict.fromkeys(name for one in tables for name in one["parameter"].values))
+    tables = [one.reindex(parameter=known, fill_value=_ABSENT) for one in tables]
     table = xr.concat(tables, dim=xr.Variable("model", np.array(names, dtype=object)), join="exact", **_CONCAT)
     carried = {name: tables[0][name] for name in bank.data_vars if name in tables[0]}
     table = table.assign(carried).transpose("unit", "model", ...).assign(out)
@@ -203,7 +205,7 @@ def fits_of(table: xr.Dataset, model: str) -> xr.Dataset:
     one = one.drop_vars([name for name in one.data_vars if name in parameters - wanted])
     attrs = {**table.attrs, "schema": "rfcompare-fits/1", "model": model}
     attrs["engine"] = json.loads(str(table.attrs["engine"]))[model]
-    return one.assign_attrs(attrs)
+    return one.sel(parameter=[name for name in one["parameter"].values if name in wanted]).assign_attrs(attrs)
 
 
 def publish_names(model: Model) -> set[str]:
@@ -213,6 +215,9 @@ def publish_names(model: Model) -> set[str]:
     names |= {"nx", "ny"} if "frequency" in names else set()
     return names | {f"{name}_se" for name in names}
 
+
+_ABSENT = {"at_bound": np.int8(0), "bound": np.nan, "bound_reason": ""}
+"""What stands where a model has no such parameter."""
 
 _CONCAT: dict[str, Any] = {"data_vars": "all", "coords": "minimal", "compat": "override", "combine_attrs": "drop"}
 

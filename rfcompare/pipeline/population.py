@@ -23,7 +23,7 @@ from rfcompare.bank import (
     select,
     to_signed,
 )
-from rfcompare.descriptors import describe
+from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
@@ -300,7 +300,7 @@ def fit_population(
 def fits_sentence(fits: xr.Dataset) -> str:
     """How many units were fitted, how well, and how many need a second look."""
     words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
-    bound = sum("bound" in word for word in words)
+    bound = int(on_bound(fits).sum())
     clean = sum(word == "converged" for word in words)
     units = f"{len(words)} unit{'s' if len(words) > 1 else ''}"
     return (

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from rfcompare.bank import canonical, check, existing_file, file_to_write, folder_to_write, to_signed, write_beside
+from rfcompare.descriptors import censoring
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
 
@@ -20,6 +22,9 @@ DIGITS = "%.6g"
 
 def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
     """One row a unit, with kind, subject, status and units in the column names.
+
+    A column ``_censored`` beside a quantity is 0 for a value and −1, 1 or 2 for a limit (see
+    `rfcompare.descriptors.censoring`).
 
     Examples
     --------
@@ -39,16 +44,22 @@ def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
         if name in descriptors:
             unit = quantity.units(units)
             columns[f"{name} ({unit})" if unit else name] = descriptors[name].values
+            columns |= {f"{name}_censored": censoring(descriptors, name)} if quantity.follows else {}
     columns["low_pass"] = descriptors["low_pass"].values if "low_pass" in descriptors else False
     columns["status"] = descriptors["status"].values
     return pd.DataFrame(columns)
 
 
 def fit_table(fits: xr.Dataset) -> pd.DataFrame:
-    """One row a unit (and channel, for joint fits) with every parameter, its standard error, r² and status."""
+    """One row a unit (and channel, for joint fits) with every parameter, its standard error, r² and status.
+
+    A column ``_at_bound`` says of a parameter whether it is at its lower (−1) or upper (1) bound.
+    """
     units = str(fits.attrs["units"])
     numbers = [name for name in fits.data_vars if set(fits[name].dims) <= {"unit", "channel"}]
-    frame = fits[numbers].to_dataframe().reset_index()
+    bounded = fits["parameter"].values[np.isfinite(fits["bound"].values).any(axis=1)]
+    held = {f"{name}_at_bound": fits["at_bound"].sel(parameter=name, drop=True) for name in bounded}
+    frame = fits[numbers].assign(held).to_dataframe().reset_index()
     if fits.sizes["channel"] == 1:
         frame = frame.drop(columns="channel")
     last = [name for name in ("status",) if name in frame]
