@@ -22,7 +22,7 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 
 from rfcompare.bank import add_history, bad_units, check, pitch
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 
 By = Literal["degree", "px", "size"]
 """How lengths on two grids are related."""
@@ -98,6 +98,7 @@ def _centered(size: int, step: float) -> npt.NDArray[np.float64]:
     return np.asarray(step * (np.arange(size) - (size - 1) / 2), dtype=np.float64)
 
 
+@named_strictly
 def align(
     bank: xr.Dataset,
     to: xr.Dataset | Grid,

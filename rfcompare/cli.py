@@ -82,8 +82,8 @@ def field_options(command: Command) -> Command:
 def kernel_options(command: Command) -> Command:
     """Options that say how to read a network's kernels."""
     for option in (
-        click.option("--weight-key", help="Name of the weight in a checkpoint; default: the first 4-D one."),
-        click.option("--kernel-dims", help='Order of the axes of an array of kernels, as in "unit y x channel".'),
+        click.option("--key", help="Name of the weight in a checkpoint; default: the first 4-D one."),
+        click.option("--dims", help='Order of the axes of an array of kernels, as in "unit y x channel".'),
         click.option(
             "--channel-order",
             type=click.Choice(["rgb", "bgr"]),

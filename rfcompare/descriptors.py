@@ -19,7 +19,7 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 
 from rfcompare.bank import bad_units, check, inherit, pitch
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import FEW_CYCLES, KAPPA, MODEL_FREE, QUANTITIES
 
 SURROUND_MIN_SIZE = 7
@@ -46,6 +46,7 @@ _CARRIED = ("cortex_x", "cortex_y", "field_of_view")
 _FIT_NAMES = ("frequency", "sigma_x", "sigma_y", "x0", "y0", "orientation")
 
 
+@named_strictly
 def describe(fits: xr.Dataset) -> xr.Dataset:
     """Describe every unit of fitted Gabors.
 

@@ -1,4 +1,15 @@
-"""The one exception that rfcompare raises for input it cannot use."""
+"""What rfcompare raises for input it cannot use, and the door that lets no misspelled keyword through."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from functools import update_wrapper
+from typing import Any, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class InputError(ValueError):
@@ -14,3 +25,56 @@ class InputError(ValueError):
     ...
     rfcompare.errors.InputError: expected a bank with channel 'signed', got 'on', 'off'; call to_signed first
     """
+
+
+class KeywordError(InputError, TypeError):
+    """A keyword that a function does not have; a `TypeError` too, as Python itself would raise."""
+
+
+def named_strictly(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function whose unknown keywords fail with the one that was probably meant.
+
+    Raises
+    ------
+    KeywordError
+        When it is called with a keyword that it does not have.
+
+    Examples
+    --------
+    >>> @named_strictly
+    ... def load(*, channel_order="rgb", attrs=None): ...
+    >>> load(chanel_order="bgr")
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.KeywordError: load has no keyword chanel_order; did you mean channel_order?
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in known:
+                raise KeywordError(f"{function.__name__} has no keyword {name}; {meant(name, known)}")
+        return function(*args, **kwargs)
+
+    return cast(Callable[P, R], update_wrapper(checked, function))
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The known names that an unknown one stands for, as the end of a sentence.
+
+    Examples
+    --------
+    >>> meant("kernel_dims", ["dims", "key"]), meant("citation", ["dims", "attrs"])
+    ('did you mean dims?', "provenance goes into attrs={'citation': …}")
+    """
+    known = list(known)
+    # A longer name that holds a known one first: kernel_dims is nearer to dims than, by its letters, to kernels.
+    near = [other for other in known if set(other.split("_")) <= set(name.split("_"))]
+    near = near or difflib.get_close_matches(name, known, n=2, cutoff=0.75) or difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"provenance goes into attrs={{{name!r}: …}}" if "attrs" in known else f"it has {', '.join(known)}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 from rfcompare.bank import bad_units, check, existing_file, inherit, pitch, to_signed
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.taxonomy import classify
 
@@ -23,6 +23,7 @@ MAX_PIXELS = 4_000_000
 """Larger photographs are reduced to this many pixels: enough for any figure."""
 
 
+@named_strictly
 def filter_image(
     image: str | os.PathLike[str] | NDArray[Any],
     bank: xr.Dataset,

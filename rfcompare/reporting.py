@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rfcompare import figures as gallery
 from rfcompare.bank import write_beside
 from rfcompare.descriptors import describe, on_bound
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
@@ -70,6 +70,7 @@ _SHAPES = (
 """Marker shapes of the plane: Vega's name, and the same as an SVG path for the legend."""
 
 
+@named_strictly
 def write_report(
     path: str | Path,
     *,

@@ -40,7 +40,12 @@ def truth() -> xr.Dataset:
         ]
     )
     return rfc.make_bank(
-        maps, channel=("on", "off"), kind="measured", stimulus=STIMULUS, deg_per_px=PITCH, subject=list("AABBC")
+        maps,
+        channel=("on", "off"),
+        kind="measured",
+        attrs={"stimulus": STIMULUS},
+        deg_per_px=PITCH,
+        subject=list("AABBC"),
     )
 
 

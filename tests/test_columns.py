@@ -123,7 +123,7 @@ def test_cells_of_one_sign_say_so(on: np.ndarray, off: np.ndarray, status: str) 
 
 
 def test_sizes_below_the_stimulus_are_marked() -> None:
-    bank = on_off(discs((5, 0, 1)), discs((-5, 0, 4)), deg_per_px=0.5, stimulus={"element_deg": 2.0})
+    bank = on_off(discs((5, 0, 1)), discs((-5, 0, 4)), deg_per_px=0.5, attrs={"stimulus": {"element_deg": 2.0}})
     # 5 pixels of 0.5° are as wide as a disc of 1.26°, 49 of them as one of 3.95°; the element is 2°.
     assert subfields(bank).status.item() == "ON and OFF; ON below stimulus resolution"
     assert float(subfields(bank).on_width[0]) == pytest.approx(2 * np.sqrt(5 * 0.25 / np.pi))

@@ -240,7 +240,7 @@ def test_a_real_complex_cell(shared_data: Path) -> None:
         frame_s=0.01,
         n_shifts=19,
         protocol={"class": "binary bars"},
-        citation="Rust et al. 2005, doi:10.1016/j.neuron.2005.05.021",
+        attrs={"citation": "Rust et al. 2005, doi:10.1016/j.neuron.2005.05.021"},
         cell=["544l029"],
         progress=False,
     )
@@ -405,7 +405,9 @@ def test_recordings_that_are_none_are_one_sentence(method: str) -> None:
 def test_measuring_says_what_element_it_cannot_use_and_passes_bad_kernels() -> None:
     maps = np.random.default_rng(0).normal(size=(4, 1, 9, 9))
     stimulus = {"class": "sparse noise", "element_deg": "four"}
-    cells = rfc.make_bank(maps, channel="signed", kind="measured", stimulus=stimulus, deg_per_px=0.5, noise_sd=0.3)
+    cells = rfc.make_bank(
+        maps, channel="signed", kind="measured", attrs={"stimulus": stimulus}, deg_per_px=0.5, noise_sd=0.3
+    )
     bad = maps[..., :7, :7].copy()
     bad[0], bad[1], bad[2, 0, 0, 0] = np.nan, np.inf, np.nan
     kernels = rfc.make_bank(bad, channel="signed", kind="learned")
@@ -420,3 +422,15 @@ def test_measuring_says_what_element_it_cannot_use_and_passes_bad_kernels() -> N
             measure_like(kernels, cells, **given)
     seen = measure_like(kernels, cells, spot=1.0, seed=0)
     assert rfc.bank.bad_units(seen) == ["not measured", "not measured", "", ""]
+
+
+@pytest.mark.parametrize("method", ["sta", "stc"])
+def test_a_misspelled_keyword_is_named(method: str) -> None:
+    stimulus = np.random.default_rng(0).normal(size=(200, 3, 3))
+    for given, says in (
+        ({"chanel": ("signed",)}, "mean channel"),
+        ({"subjects": "A"}, "mean subject"),
+        ({"citation": "A"}, "attrs="),
+    ):
+        with pytest.raises(InputError, match=says):
+            rfc.estimate(stimulus, np.ones(200), kind="simulated", method=method, **given)

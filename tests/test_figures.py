@@ -48,7 +48,9 @@ def network() -> xr.Dataset:
     bank, _ = simulate_population(n=20, size=11, seed=2)
     direction = rng.normal(size=(20, 3, 1, 1))
     weights = direction / np.linalg.norm(direction, axis=1, keepdims=True) * bank.rf.values
-    return rfc.make_bank(weights, channel=("r", "g", "b"), kind="learned", source="small net", citation="A 2001")
+    return rfc.make_bank(
+        weights, channel=("r", "g", "b"), kind="learned", source="small net", attrs={"citation": "A 2001"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,9 @@ def snapshots() -> list[xr.Dataset]:
     def bank(step: int) -> xr.Dataset:
         values = np.random.default_rng(step).normal(size=(5, 1, 7, 7))
         kind = "learned" if step else "untrained"
-        return rfc.make_bank(values, channel=("signed",), kind=kind, source="lines net", step=step, seed=0)
+        return rfc.make_bank(
+            values, channel=("signed",), kind=kind, source="lines net", attrs={"step": step, "seed": 0}
+        )
 
     return [bank(step) for step in (0, 10, 100)]
 

@@ -91,7 +91,12 @@ def test_a_field_in_degrees_sees_the_image_at_its_own_scale() -> None:
     axis = np.arange(9) - 4.0
     field = axis[None, :] * np.exp(-(axis[None, :] ** 2 + axis[:, None] ** 2) / 6)
     bank = rfc.make_bank(
-        field[None, None], channel=("signed",), kind="measured", stimulus="sparse noise", deg_per_px=0.5, unit=["cell"]
+        field[None, None],
+        channel=("signed",),
+        kind="measured",
+        attrs={"stimulus": "sparse noise"},
+        deg_per_px=0.5,
+        unit=["cell"],
     )
     edge = np.zeros((60, 120))
     edge[:, 60:] = 1.0

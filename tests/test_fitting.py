@@ -59,7 +59,7 @@ def test_pixels_that_are_not_square() -> None:
 
 def test_the_dataset_is_complete_and_checked() -> None:
     rng = np.random.default_rng(0)
-    bank = gabor_bank(rng.normal(size=(3, 9, 12)), noise_sd=1.0, citation="this test")
+    bank = gabor_bank(rng.normal(size=(3, 9, 12)), noise_sd=1.0, attrs={"citation": "this test"})
     for model in MODELS:
         fits = rfc.check(rfc.fit(bank, model, seed=4, engine="batched"))
         assert fits.attrs["model"] == model and fits.attrs["kind"] == "simulated" and fits.attrs["seed"] == 4

@@ -187,7 +187,7 @@ def test_the_shipped_population_is_what_the_command_writes(tmp_path: Path) -> No
     [
         ({"stimulus": "bars"}, "sparse noise, hartley"),
         ({"layer": "5"}, "2/3, 4"),
-        ({"cells": 3}, "known are"),
+        ({"cells": 3}, "did you mean n_cells"),
         ({"n_cells": 0}, "positive whole number"),
         ({"n_cells": 2.5}, "positive whole number"),
         ({"pitch": 0.0}, "above 0"),

@@ -370,7 +370,9 @@ def test_a_recording_is_read_off_its_fit_and_its_baseline_is_nothing() -> None:
     axis = np.arange(15) - 7.0
     spot = gaussian(axis[None, :], axis[:, None], 2.0, 2.0)
     fields = 5.0 + np.stack([spot, -spot]) + 0.03 * rng.normal(size=(2, 15, 15))
-    bank = rfc.make_bank(fields[:, None], channel=("signed",), kind="measured", stimulus="white noise", deg_per_px=0.5)
+    bank = rfc.make_bank(
+        fields[:, None], channel=("signed",), kind="measured", attrs={"stimulus": "white noise"}, deg_per_px=0.5
+    )
     table = rfc.classify(bank)
     assert list(table.profile) == ["blob", "blob"]
     assert list(table.direction) == ["isotropic", "isotropic"]
@@ -494,8 +496,7 @@ def test_history_follows_noise_into_structure() -> None:
             channel=("luminance",),
             kind="learned" if weight else "untrained",
             source="net",
-            step=int(100 * weight),
-            seed=0,
+            attrs={"step": int(100 * weight), "seed": 0},
         )
         for weight in (0.0, 0.95)
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import SCHEMAS, Schema, kinds
 
 CHANNELS: tuple[tuple[str, ...], ...] = (("signed",), ("on", "off"), ("r", "g", "b"), ("luminance",))
@@ -21,6 +21,7 @@ MAX_FAULTS = 12
 """How many faults one message lists before it only counts the rest."""
 
 
+@named_strictly
 def check(dataset: xr.Dataset) -> xr.Dataset:
     """Return `dataset` when it meets its schema, or raise with all its faults at once.
 

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.bank.checking import check
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 
 
 @contextmanager
@@ -82,6 +82,7 @@ def folder_to_write(path: str | os.PathLike[str], *, cure: str = "choose another
     return folder
 
 
+@named_strictly
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a checked Dataset as netCDF4-compatible HDF5, beside its place and then renamed.
 
@@ -126,6 +127,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             ) from error
 
 
+@named_strictly
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a Dataset that `save` wrote, whole, and check it.
 

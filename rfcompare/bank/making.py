@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import xarray as xr
 
 from rfcompare.bank.attributes import plain_attributes
 from rfcompare.bank.checking import check
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import SCHEMAS
 
 
+@named_strictly
 def make_bank(
     array: npt.ArrayLike | Any,
     *,
@@ -35,7 +36,7 @@ def make_bank(
     cortex_x: npt.ArrayLike | None = None,
     cortex_y: npt.ArrayLike | None = None,
     field_of_view: str | Sequence[str] | None = None,
-    **attrs: Any,
+    attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Build a bank from an array of maps.
 
@@ -68,8 +69,9 @@ def make_bank(
         Maps from two independent halves of the recording.
     cortex_x, cortex_y : array (unit,), optional
         Position in cortex (µm).
-    **attrs
-        ``citation``, ``doi``, ``license``, ``stimulus`` (required when measured; a mapping or text), ``history``…
+    attrs : mapping, optional
+        Provenance: ``stimulus`` (required when measured; a mapping or text), ``title``, ``citation``, ``doi``,
+        ``license``, ``history``…
 
     Returns
     -------
@@ -79,7 +81,7 @@ def make_bank(
     Raises
     ------
     InputError
-        With every fault of the bank at once.
+        With every fault of the bank at once; a keyword that there is not, with the one that was probably meant.
 
     Examples
     --------
@@ -126,7 +128,13 @@ def make_bank(
         scale_x = scale_y = 1.0
     grid_x = scale_x * (np.arange(width) - (width - 1) / 2) if x is None else _numbers(x, width, "x")
     grid_y = scale_y * (np.arange(height) - (height - 1) / 2) if y is None else _numbers(y, height, "y")
-    attributes = {"schema": SCHEMAS["bank"].name, "kind": kind, "units": units, **plain_attributes(attrs)}
+    said = {} if attrs is None else attrs
+    if not isinstance(said, Mapping) or set(said) & {"schema", "kind", "units"}:
+        raise InputError(
+            f"expected attrs to be a mapping of provenance such as {{'citation': …}}, without schema, kind and units, "
+            f"got {attrs!r}; kind and units are keywords of their own"
+        )
+    attributes = {"schema": SCHEMAS["bank"].name, "kind": kind, "units": units, **plain_attributes(said)}
     for name, grid in (("x_center", grid_x), ("y_center", grid_y)):
         if grid.ndim == 1 and grid.size and np.isfinite(grid).all():
             middle = (grid[0] + grid[-1]) / 2
@@ -135,8 +143,8 @@ def make_bank(
                 attributes[name] = float(middle)
     if kind == "measured" and not attributes.get("stimulus"):
         raise InputError(
-            "expected a stimulus for a measured bank, got none; pass stimulus={'class': 'sparse noise', "
-            "'element_deg': 2.0} or stimulus='unknown'"
+            "expected a stimulus for a measured bank, got none; pass attrs={'stimulus': {'class': 'sparse noise', "
+            "'element_deg': 2.0}} or attrs={'stimulus': 'unknown'}"
         )
     names = [f"u{i:0{max(3, len(str(n - 1)))}d}" for i in range(n)] if unit is None else unit
     bank = xr.Dataset(
@@ -232,6 +240,7 @@ def _text(values: str | Sequence[str] | npt.ArrayLike, n: int, name: str) -> npt
     return np.array(items, dtype=object)
 
 
+@named_strictly
 def weights(bank: xr.Dataset) -> npt.NDArray[Any]:
     """The maps as a network's weights: (unit, channel, row, column) with row 0 on top.
 

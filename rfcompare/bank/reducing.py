@@ -11,10 +11,11 @@ import xarray as xr
 
 from rfcompare.bank.attributes import add_history
 from rfcompare.bank.checking import check
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.quantities import POLARITY_SHARE, REC601
 
 
+@named_strictly
 def to_signed(bank: xr.Dataset) -> xr.Dataset:
     """Reduce every unit to one signed map.
 
@@ -242,7 +243,8 @@ def r2_is_fixed(dataset: xr.Dataset) -> bool:
 
 def _variable(dataset: xr.Dataset, name: str) -> xr.DataArray:
     if name not in dataset:
-        raise InputError(
-            f"expected a variable {name!r} to select by, got {sorted(map(str, dataset.variables))}; choose one of these"
-        )
+        there = sorted(map(str, dataset.variables))
+        if name in ("r2", "status"):
+            raise InputError(f"expected a variable {name!r} to select by, got {there}; fit the maps first")
+        raise KeywordError(f"there is no {name} to select by; {meant(name, ['r2', 'status', *there])}")
     return dataset[name]

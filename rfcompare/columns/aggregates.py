@@ -89,7 +89,7 @@ def mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[n
         cortex_x=at.cortex_x.values if "cortex_x" in has else None,
         cortex_y=at.cortex_y.values if "cortex_y" in has else None,
         field_of_view=at.field_of_view.values if "field_of_view" in has else None,
-        **_about_aggregates(signed, history),
+        attrs=_about_aggregates(signed, history),
     )
 
 
@@ -382,7 +382,7 @@ def growing_averages(
         subject=at.subject.values,
         source=at.source.values,
         noise_sd=np.array(noise) if np.isfinite(noise).all() else None,
-        **_about_aggregates(signed, "means of growing numbers of cells"),
+        attrs=_about_aggregates(signed, "means of growing numbers of cells"),
     )
     bank["condition"] = ("unit", np.array(condition, dtype=object))
     bank["n_averaged"] = ("unit", np.array(count))

@@ -23,7 +23,7 @@ from rfcompare.columns.cortical_maps import (
 from rfcompare.columns.sentences import column_sentences, subfield_sentence, topology_sentences, verdict
 from rfcompare.columns.subfields import subfields
 from rfcompare.columns.topology import MIN_CELLS, as_published, split_fields, topology_tests, visuotopy
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting import fit, fit_models, fits_of, predict
 
 Array = NDArray[np.float64]
@@ -34,6 +34,7 @@ MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
 DEMONSTRATION = "Demonstration on simulated maps: depends on assumed parameters, no finding about an animal. "
 
 
+@named_strictly
 def analyze_columns(
     bank: xr.Dataset,
     *,

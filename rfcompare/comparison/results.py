@@ -15,9 +15,10 @@ from rfcompare.comparison.marginal import comparable, descriptor_row
 from rfcompare.comparison.populations import Population, Space, checked, make_space, n_subjects, population
 from rfcompare.comparison.rows import HEADLINE_NULLS, UNTRAINED, Row, adjust, dataset, headings, json_numbers
 from rfcompare.comparison.similarity import Score, mean_distances_of, nearer_than_untrained, similarity_score
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 
 
+@named_strictly
 def compare(
     descriptors_a: xr.Dataset,
     descriptors_b: xr.Dataset,

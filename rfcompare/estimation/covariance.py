@@ -171,13 +171,17 @@ def spike_triggered_covariance(
     else:
         options["lag"] = np.array(lags) * (1.0 if frame_s is None else frame_s)
     how = {"method": "stc", "lag": lags, "frames": int(frames.shape[0]), "n_shifts": n_shifts, "alpha": alpha}
+    how |= {"frame_s": frame_s, "seed": recorded}
     bank = make_bank(
         maps,
         channel=("signed",),
         kind=kind,
         unit=[unit[0] for unit in units],
-        stimulus=protocol,
-        estimation=json.dumps({**how, "frame_s": frame_s, "seed": recorded}, sort_keys=True),
+        attrs={
+            **options.pop("attrs", {}),
+            "stimulus": protocol,
+            "estimation": json.dumps({**how, "frame_s": frame_s, "seed": recorded}, sort_keys=True),
+        },
         **options,
     )
     return bank.assign(

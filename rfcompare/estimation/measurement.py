@@ -18,7 +18,7 @@ import xarray as xr
 
 from rfcompare.alignment import LEAST_KNOWN, By, Grid, resample, scale_between
 from rfcompare.bank import add_history, check, make_rng, pitch
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 
 Step = Literal["grid", "spot", "rectification", "noise"]
 
@@ -28,6 +28,7 @@ OVERSAMPLING = 5
 Floats = npt.NDArray[np.float64]
 
 
+@named_strictly
 def measure_like(
     kernels: xr.Dataset,
     cortex: xr.Dataset,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ import scipy.linalg
 import xarray as xr
 
 from rfcompare.bank import make_bank
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, KeywordError, meant
 
 Method = Literal["sta", "ridge", "smooth", "stc"]
 
@@ -87,7 +88,7 @@ def estimate(
     protocol : mapping or str
         What the stimulus was (class, element size…), kept as ``attrs["stimulus"]``; required when measured.
     **options
-        Passed to `rfcompare.make_bank`: unit, subject, x, y, units, deg_per_px, rows, citation…
+        Passed to `rfcompare.make_bank`: unit, subject, x, y, units, deg_per_px, rows, attrs…
 
     Returns
     -------
@@ -129,7 +130,6 @@ def estimate(
         raise InputError(
             f"expected background to be a finite number, got {background!r}; give the gray of the stimulus"
         )
-    check_options(options, frame_s)
     channel = (channel,) if isinstance(channel, str) else tuple(channel)
     if method == "stc":
         from rfcompare.estimation.covariance import spike_triggered_covariance
@@ -140,6 +140,7 @@ def estimate(
         return spike_triggered_covariance(
             about, responses, kind=kind, lag=lag, frame_s=frame_s, protocol=protocol, **options
         )
+    check_options(options, frame_s)
     lags = whole_lags(lag)
     frames, rates = read_recording(stimulus, responses, lags)
     features = _features(frames, channel, background)
@@ -168,8 +169,7 @@ def estimate(
         noise_sd=noise_sd,
         noise_acf=noise_acf,
         half=half,
-        stimulus=protocol,
-        estimation=json.dumps(how, sort_keys=True),
+        attrs={**options.pop("attrs", {}), "stimulus": protocol, "estimation": json.dumps(how, sort_keys=True)},
         **options,
     )
     return bank.assign({name: ("unit", values) for name, values in extra.items()})
@@ -203,6 +203,10 @@ def check_options(options: Mapping[str, Any], frame_s: float | None) -> None:
             f"expected options of make_bank that the estimate does not make itself, got {', '.join(sorted(made))}; "
             "leave them out (what the stimulus was goes into protocol)"
         )
+    known = [*signature(estimate).parameters, *signature(make_bank).parameters]
+    for name in options:
+        if name not in known:
+            raise KeywordError(f"estimate has no keyword {name}; {meant(name, known)}")
     if frame_s is not None and not (_is_finite(frame_s) and frame_s > 0):
         raise InputError(f"expected frame_s to be a positive number of seconds, got {frame_s!r}")
 

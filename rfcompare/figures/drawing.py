@@ -496,8 +496,8 @@ def subject_count(dataset: xr.Dataset) -> int:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 3), channel=("signed",), kind="measured", stimulus="noise",
-    ...                      subject=["a", "a", "b"])
+    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 3), channel=("signed",), kind="measured",
+    ...                      attrs={"stimulus": "noise"}, subject=["a", "a", "b"])
     >>> subject_count(bank)
     2
     """

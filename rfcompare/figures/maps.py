@@ -308,7 +308,8 @@ def source_text(dataset: xr.Dataset) -> str:
     Examples
     --------
     >>> import rfcompare as rfc
-    >>> source_text(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic", citation="A 2001"))
+    >>> about = {"citation": "A 2001"}
+    >>> source_text(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic", attrs=about))
     ' [A 2001]'
     """
     citation, doi = str(dataset.attrs.get("citation", "")), str(dataset.attrs.get("doi", ""))

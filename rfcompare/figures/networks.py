@@ -275,7 +275,7 @@ def training(
     >>> def bank(step):
     ...     maps = np.random.default_rng(step).normal(size=(4, 1, 5, 5))
     ...     kind = "learned" if step else "untrained"
-    ...     return rfc.make_bank(maps, channel=("signed",), kind=kind, source="net", step=step, seed=0)
+    ...     return rfc.make_bank(maps, channel=("signed",), kind=kind, source="net", attrs={"step": step, "seed": 0})
     >>> history = pd.DataFrame({"step": [0, 100], "seed": 0, "quantity": "r2", "median": [0.1, 0.9]})
     >>> training(bank(0), bank(100), history=history).axes[1].get_ylabel()
     'median $r^2$ of a Gabor'

@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.bank import check, fingerprint, make_rng
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.batched import render
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.intervals import bootstrap_intervals, profile_intervals
 from rfcompare.fitting.publishing import Columns, model_named, noise_correlation, publish, searched
 
 
+@named_strictly
 def fit(
     bank: xr.Dataset,
     model: str = "gabor",
@@ -117,6 +118,7 @@ def fit(
     )
 
 
+@named_strictly
 def predict(fits: xr.Dataset, bank: xr.Dataset) -> xr.DataArray:
     """The fitted maps on a bank's own grid.
 

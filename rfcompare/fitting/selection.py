@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from rfcompare.bank import fingerprint, inherit, make_rng
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.batched import Solution, render
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import effective_pixels
@@ -45,6 +45,7 @@ WITHOUT_NOISE = ("learned", "untrained", "parametric", "analytic")
 """Kinds of banks whose maps carry no measurement noise: likelihoods mean nothing there, and r² decides."""
 
 
+@named_strictly
 def fit_models(
     bank: xr.Dataset,
     models: Sequence[str] = DEFAULT_MODELS,

@@ -24,7 +24,7 @@ from rfcompare.comparison.populations import make_space, subjects
 from rfcompare.comparison.results import score
 from rfcompare.comparison.rows import headings
 from rfcompare.descriptors import describe, describe_maps
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import measure_like
 from rfcompare.estimation.measurement import Step
 from rfcompare.fitting import fit
@@ -40,6 +40,7 @@ N_RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
 
 
+@named_strictly
 def like_with_like(
     kernels: xr.Dataset,
     cortex: xr.Dataset,
@@ -210,6 +211,7 @@ def _cells(
     return float(np.median(cells)), float(low), float(high), "these cells only"
 
 
+@named_strictly
 def sweep_scale(
     kernels: xr.Dataset,
     cortex: xr.Dataset,

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.matching.search import Best, Maps, Search, best_transforms, joined, lattice_for, prepare, supports
 from rfcompare.simulation.nulls import simulate_null
 
@@ -29,6 +29,7 @@ MAD_TO_SD = 1.4826
 _PAIR = ("unit_a", "unit_b")
 
 
+@named_strictly
 def match(
     a: xr.Dataset,
     b: xr.Dataset,
@@ -362,6 +363,7 @@ def _kinds(matches: xr.Dataset) -> tuple[str, str]:
     return str(matches.attrs["kind_a"]), str(matches.attrs["kind_b"])
 
 
+@named_strictly
 def apply_transform(
     a: xr.Dataset, matches: xr.Dataset, unit_a: str, unit_b: str, *, to: xr.Dataset | Grid | None = None
 ) -> xr.DataArray:

@@ -21,7 +21,7 @@ from rfcompare.bank import bad_units, check, make_rng
 from rfcompare.comparison.inference import jackknife_interval, rank_test
 from rfcompare.comparison.populations import n_subjects, subjects
 from rfcompare.comparison.rows import Row, dataset, headings
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.simulation.nulls import simulate_null
 
 Floats = npt.NDArray[np.float64]
@@ -318,6 +318,7 @@ def rsa(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     return float(np.corrcoef(np.asarray(x, float), np.asarray(y, float))[0, 1])
 
 
+@named_strictly
 def compare_responses(
     a: xr.Dataset,
     b: xr.Dataset,

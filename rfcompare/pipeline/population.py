@@ -116,8 +116,8 @@ def open_population(
     layout: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     deg_per_px: float | tuple[float, float] | None = None,
     channel_order: str = "rgb",
-    kernel_dims: str | None = None,
-    weight_key: str | None = None,
+    dims: str | None = None,
+    key: str | None = None,
 ) -> xr.Dataset:
     """Open maps or fits by the one way of naming them.
 
@@ -127,7 +127,7 @@ def open_population(
         ``reference:NAME``, a file, an https address, a torchvision model's name, or a Dataset, which passes.
     layout, deg_per_px
         For fields; see `rfcompare.open_fields`.
-    channel_order, kernel_dims, weight_key
+    channel_order, dims, key
         For kernels; see `rfcompare.load_kernels`.
 
     Returns
@@ -149,7 +149,7 @@ def open_population(
     remote = text.startswith(("http:", "https:"))
     names_a_file = bool(suffix) or os.sep in text or Path(text).exists() or remote
     if suffix in SUFFIXES or not names_a_file:
-        return load_kernels(text, channel_order=channel_order, dims=kernel_dims, key=weight_key, deg_per_px=deg_per_px)
+        return load_kernels(text, channel_order=channel_order, dims=dims, key=key, deg_per_px=deg_per_px)
     if layout is None and not remote and _is_fits(existing_file(text)):
         return load(text)
     how = Path(layout) if isinstance(layout, str | os.PathLike) else layout

@@ -174,11 +174,13 @@ def simulate_null(
         units=str(signed.attrs["units"]),
         subject=population.tolist(),
         source=f"{name} ({initializer})" if untrained else name,
-        null=name,
-        preserves=", ".join(null.preserves),
-        seed=recorded,
-        history=f"null ensemble {name!r} of {len(maps)} kernels, {n_populations} populations",
-        initializer=initializer if untrained else None,
+        attrs={
+            "null": name,
+            "preserves": ", ".join(null.preserves),
+            "seed": recorded,
+            "history": f"null ensemble {name!r} of {len(maps)} kernels, {n_populations} populations",
+            "initializer": initializer if untrained else None,
+        },
     )
 
 

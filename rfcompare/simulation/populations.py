@@ -152,8 +152,10 @@ def simulate_population(
         source="simulated population",
         half=half[:, :, None] if halves else None,
         noise_sd=np.full(n, 1 / snr) if math.isfinite(snr) else None,
-        citation="rfcompare.simulation.simulate_population",
-        history=f"simulate_population({model!r}, n={n}, icc={icc}, snr={snr}, seed={recorded})",
+        attrs={
+            "citation": "rfcompare.simulation.simulate_population",
+            "history": f"simulate_population({model!r}, n={n}, icc={icc}, snr={snr}, seed={recorded})",
+        },
     )
     unit = deg_per_px or 1.0
     lengths = {"x0", "y0", "sigma_x", "sigma_y", "sigma_center", "sigma_surround"}

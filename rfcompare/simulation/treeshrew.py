@@ -42,7 +42,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfcompare.bank import make_bank, make_rng, write_beside
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, KeywordError, meant
 
 Array = NDArray[np.float64]
 
@@ -279,11 +279,13 @@ def simulate_treeshrew(
         cortex_x=cells["cortex_x"],
         cortex_y=cells["cortex_y"],
         field_of_view=cells["field_of_view"],
-        citation="rfcompare.simulate_treeshrew: built from statements of Lee 2016 (doi:10.1038/nature17941) and "
-        "assumed numbers; not a recording",
-        license="BSD-3-Clause",
-        stimulus=_stimulus(model, stimulus, layer),
-        history=f"simulate_treeshrew(stimulus={stimulus!r}, layer={layer!r}, seed={recorded})",
+        attrs={
+            "citation": "rfcompare.simulate_treeshrew: built from statements of Lee 2016 (doi:10.1038/nature17941) and "
+            "assumed numbers; not a recording",
+            "license": "BSD-3-Clause",
+            "stimulus": _stimulus(model, stimulus, layer),
+            "history": f"simulate_treeshrew(stimulus={stimulus!r}, layer={layer!r}, seed={recorded})",
+        },
     )
     bank["preferred_orientation"] = ("unit", measured, {"units": "deg", "long_name": "preferred orientation, gratings"})
     bank["preferred_frequency"] = ("unit", cells["frequency"], {"units": "cycles/degree"})
@@ -357,9 +359,10 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
 
 def _checked(parameters: dict[str, Any]) -> TreeShrew:
     known = {item.name: item for item in fields(TreeShrew)}
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise InputError(f"expected parameters of TreeShrew, got {', '.join(unknown)}; known are {', '.join(known)}")
+    for name in set(parameters) - set(known):
+        raise KeywordError(
+            f"simulate_treeshrew has no parameter {name}; {meant(name, ['stimulus', 'layer', 'seed', *known])}"
+        )
     model = replace(TreeShrew(), **parameters)
     for name, item in known.items():
         value = getattr(model, name)

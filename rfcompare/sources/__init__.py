@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +41,14 @@ HASHED_BYTES = 2**30
 __all__ = ["available", "copy_out", "fetch", "inspect", "load_kernels", "open_fields"]
 
 
+@named_strictly
 def open_fields(
     source: str | Path,
     *,
     layout: str | Path | Mapping[str, Any] | None = None,
     deg_per_px: float | tuple[float, float] | None = None,
     chunks: int | str | Mapping[str, int] | None = None,
+    attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open the receptive-field maps of a file as a bank.
 
@@ -64,6 +66,8 @@ def open_fields(
     chunks : int, str or mapping, optional
         Pieces in which the maps are read when they are computed, as in `xarray.Dataset.chunk`. Default: in memory up to
         128 MiB, lazily beyond.
+    attrs : mapping, optional
+        More provenance, such as ``title`` or ``citation``; it replaces what the file says.
 
     Returns
     -------
@@ -111,6 +115,8 @@ def open_fields(
             bank = bank.assign_attrs(sha256=sha256_of(path))
     if deg_per_px is not None:
         bank = _with_scale(bank, deg_per_px)
+    if attrs is not None:
+        bank = _with_provenance(bank, attrs)
     return bank if chunks is None else _chunked(bank, chunks)
 
 
@@ -197,6 +203,19 @@ def _chunked(bank: xr.Dataset, chunks: int | str | Mapping[str, int]) -> xr.Data
     )
 
 
+def _with_provenance(bank: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """A bank with more of what is known about it."""
+    from rfcompare.bank import check, plain_attributes
+
+    fixed = {"schema", "kind", "units", "history"} & set(attrs)
+    if fixed:
+        raise InputError(
+            f"expected provenance such as title or citation in attrs, got {', '.join(sorted(fixed))}, which the maps "
+            "themselves fix; leave it out"
+        )
+    return check(bank.assign_attrs(plain_attributes(attrs)))
+
+
 def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr.Dataset:
     """A bank in pixels put into degrees."""
     from rfcompare.bank import check
@@ -217,6 +236,7 @@ def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr
     return check(scaled.assign_attrs(units="degree", **middles))
 
 
+@named_strictly
 def inspect(source: str | Path) -> str:
     """What a file holds: format, a tree with shapes, units and attributes, and a layout to edit where one is needed.
 
@@ -256,6 +276,7 @@ def inspect(source: str | Path) -> str:
     return inspection.describe_file(path)
 
 
+@named_strictly
 def fetch(name: str, *, sha256: str | None = None) -> Path:
     """Bring a file that is not here yet, and say where it is.
 
@@ -345,6 +366,7 @@ def available() -> dict[str, str]:
     }
 
 
+@named_strictly
 def load_kernels(
     kernels: str | Path | np.ndarray[Any, Any] | nn.Module,
     *,
@@ -356,7 +378,8 @@ def load_kernels(
     divide_by_std: bool | Sequence[float] = False,
     deg_per_px: float | tuple[float, float] | None = None,
     kind: str | None = None,
-    **attrs: Any,
+    subject: str | None = None,
+    attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Load the first-layer kernels of a network as a bank with channels r, g, b (or luminance).
 
@@ -384,9 +407,11 @@ def load_kernels(
         Degrees of visual angle per pixel. There is no default: a network has no degrees.
     kind : str, optional
         Default "learned", or "untrained".
-    **attrs
-        More provenance, such as ``citation``; ``subject`` (default: the network's or file's name), ``source``,
-        ``network`` and ``layer`` replace what is recorded by itself.
+    subject : str, optional
+        Default: the network's or the file's name.
+    attrs : mapping, optional
+        More provenance, such as ``title`` and ``citation``; ``network`` and ``layer`` replace what is recorded by
+        itself.
 
     Returns
     -------
@@ -416,7 +441,8 @@ def load_kernels(
         "divide_by_std": divide_by_std,
         "kind": kind,
         "deg_per_px": deg_per_px,
-        "attrs": attrs,
+        "subject": subject,
+        "attrs": attrs or {},
     }
     if not isinstance(kernels, str | Path):
         if torchvision_models.is_module(kernels):
@@ -424,13 +450,13 @@ def load_kernels(
         return to_bank(checkpoints.Weights(checkpoints.given_array(kernels), name="array"), **how)
     text = str(kernels)
     # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
-    idle = [name for name, value in {"key": key, "dims": dims, "kind": kind, **attrs}.items() if value is not None]
+    axes = {"key": key, "dims": dims, "kind": kind, "subject": subject}
+    idle = [name for name, value in axes.items() if value is not None]
     idle += ["channel_order"] * (channel_order != "rgb") + ["divide_by_std"] * (divide_by_std is not False)
     if text.startswith(reference.PREFIX):
         if idle:
             raise InputError(f"{text} says everything itself; leave out {', '.join(idle)}")
-        bank = reference.open_reference(text)
-        return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
+        return open_fields(text, deg_per_px=deg_per_px, attrs=attrs)
     if remote.is_address(text):
         path = remote.fetch_address(text)
     else:
@@ -442,7 +468,8 @@ def load_kernels(
         bank = native.open_saved(path, None)
         if idle:
             raise InputError(f"{path.name} is a saved bank and says everything itself; leave out {', '.join(idle)}")
-        return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
+        bank = bank if deg_per_px is None else _with_scale(bank, deg_per_px)
+        return bank if attrs is None else _with_provenance(bank, attrs)
     if path.suffix.lower() not in checkpoints.SUFFIXES:
         raise InputError(
             f"expected kernels in a file ending in {', '.join(checkpoints.SUFFIXES)} or a bank saved by rfcompare, got "

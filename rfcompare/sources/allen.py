@@ -190,8 +190,10 @@ def _bank(reader: Reader, array: Any, names: list[str], path: str) -> xr.Dataset
         unit=names,
         subject=subject,
         source=reader.name,
-        stimulus={"class": "locally sparse noise", "element_deg": pixel, "indicator": "GCaMP6 (two-photon)"},
-        species="Mus musculus",
-        citation=_CITATION,
-        doi="10.1038/s41593-019-0550-9",
+        attrs={
+            "stimulus": {"class": "locally sparse noise", "element_deg": pixel, "indicator": "GCaMP6 (two-photon)"},
+            "species": "Mus musculus",
+            "citation": _CITATION,
+            "doi": "10.1038/s41593-019-0550-9",
+        },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,8 @@ def to_bank(
     divide_by_std: bool | Sequence[float],
     kind: str | None,
     deg_per_px: float | tuple[float, float] | None,
-    attrs: dict[str, Any],
+    subject: str | None,
+    attrs: Mapping[str, Any],
 ) -> xr.Dataset:
     """Bring weights into the bank's order and record everything that was done to them."""
     if channel_order not in CHANNEL_ORDERS:
@@ -48,29 +49,28 @@ def to_bank(
     if std is not None:
         array = array / np.asarray(std, array.dtype)[:, None, None]
         steps.append(f"divided by the input's standard deviations {std}")
-    taken = {"array", "channel", "rows", "x", "y", "units", "divided_by_std", "history", "schema"} & set(attrs)
+    taken = {"divided_by_std", "history"} & set(attrs)
     if taken:
         raise InputError(
             f"expected more provenance such as citation, got {', '.join(sorted(taken))}, which load_kernels itself "
             "says; leave it out, or build the bank with make_bank"
         )
-    recorded: dict[str, Any] = {
-        "subject": weights.name,
-        "source": weights.name if not weights.key else f"{weights.name}:{weights.key}",
-        "network": weights.name,
-        "layer": weights.key,
-        **weights.attrs,
-        **attrs,
-    }
     return make_bank(
         array,
         channel=channel,
         kind=kind or ("untrained" if weights.untrained else "learned"),
         rows="down",
         deg_per_px=deg_per_px,
-        divided_by_std=None if std is None else list(std),
-        history="load_kernels: " + "; ".join(steps),
-        **recorded,
+        subject=subject or weights.name,
+        source=weights.name if not weights.key else f"{weights.name}:{weights.key}",
+        attrs={
+            "network": weights.name,
+            "layer": weights.key,
+            "divided_by_std": None if std is None else list(std),
+            "history": "load_kernels: " + "; ".join(steps),
+            **weights.attrs,
+            **attrs,
+        },
     )
 
 

@@ -421,12 +421,14 @@ def _finish(
         rows=rows or layout.y,
         deg_per_px=tuple(scale) if isinstance(scale, list) else scale,
         half=halves,
+        attrs={
+            **{str(name): value for name, value in facts.items() if name not in labels},
+            **{name: value for name, value in provenance.items() if value is not None},
+            "um_per_px": layout.um_per_px,
+            "um_per_deg": layout.um_per_deg,
+            **{str(name): value for name, value in layout.attrs.items()},
+        },
         **labels,
-        **{str(name): value for name, value in facts.items() if name not in {**labels, **provenance, **layout.attrs}},
-        **{name: value for name, value in provenance.items() if value is not None},
-        um_per_px=layout.um_per_px,
-        um_per_deg=layout.um_per_deg,
-        **{str(name): value for name, value in layout.attrs.items()},
     )
     for name, value in layout.per_unit.items():
         if value is None or isinstance(value, Mapping):

@@ -141,10 +141,10 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
         deg_per_px=scale,
         rows=rows,
         half=half,
+        attrs={"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in RESERVED}},
         **grid,
         **labels,
         **numbers,
-        **{"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in RESERVED}},
     )
     if reader.is_dataset("/polarity_known"):
         known = _numbers(reader, "polarity_known").astype(bool).ravel()

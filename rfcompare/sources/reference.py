@@ -137,8 +137,7 @@ def _open_gabor_table(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
         unit=[row["unit"] for row in rows],
         subject=str(entry.get("network", path.stem)),
         source=path.name,
-        rendered="gabor",
-        **provenance,
+        attrs={"rendered": "gabor", **provenance},
     )
     for name in _STORED:
         bank[f"{name}_original"] = ("unit", numbers[name])

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfcompare.bank import bad_units, check, pitch, to_signed
+from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
 from rfcompare.taxonomy.color import measure_color, name_color, pole_name
 from rfcompare.taxonomy.profile import RECORDED, STRIPED, draw_forms, measure_profiles, name_straightness, select_forms
@@ -30,6 +31,7 @@ NUMBERS = (
 FIXED = "fixed by construction"
 
 
+@named_strictly
 def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
     """Say in common terms what kind of filter every map is.
 

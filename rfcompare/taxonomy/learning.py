@@ -41,7 +41,7 @@ def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None =
     --------
     >>> import numpy as np, rfcompare as rfc
     >>> noise = np.random.default_rng(0).normal(size=(4, 1, 5, 5))
-    >>> bank = rfc.make_bank(noise, channel=("luminance",), kind="untrained", step=0, seed=0)
+    >>> bank = rfc.make_bank(noise, channel=("luminance",), kind="untrained", attrs={"step": 0, "seed": 0})
     >>> training_history([bank])[["step", "kind", "quantity"]].values[0].tolist()
     [0, 'untrained', 'r2']
     """

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rfcompare import __version__
 from rfcompare.bank import fingerprint, make_bank, make_rng, write_beside
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
 from rfcompare.taxonomy.classes import ANSWERS, FIXED, classify
@@ -30,6 +30,7 @@ MOST_LOBES = 6
 """Larger counts of visible lobes are pooled."""
 
 
+@named_strictly
 def survey(
     populations: Mapping[str, xr.Dataset],
     *,
@@ -279,6 +280,6 @@ def _untrained(
                 kind="untrained",
                 rows="down",
                 subject="PyTorch's default initialization",
-                citation="torch.nn.Conv2d as initialized (uniform, He et al. 2015)",
+                attrs={"citation": "torch.nn.Conv2d as initialized (uniform, He et al. 2015)"},
             ),
         )

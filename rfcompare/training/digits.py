@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfcompare.bank import existing_file
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def _fetch() -> Path:
     return root / "MNIST" / "raw"
 
 
+@named_strictly
 def train_digits(
     folder: str | os.PathLike[str] | None = None,
     *,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
 
@@ -139,6 +139,7 @@ def draw_views(tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     return result
 
 
+@named_strictly
 def train_images(
     folder: str | os.PathLike[str],
     *,

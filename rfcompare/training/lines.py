@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rfcompare.errors import named_strictly
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def draw_lines(n: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Ten
     return image[:, None], label
 
 
+@named_strictly
 def train_lines(
     *,
     steps: int = 600,

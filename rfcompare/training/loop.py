@@ -224,9 +224,7 @@ def trained(
             source=source,
             subject=f"{source}, seed {seed}",
             unit=names,
-            step=step,
-            seed=seed,
-            **attrs,
+            attrs={"step": step, "seed": seed, **attrs},
         )
         for step, weights in kernels.items()
     }

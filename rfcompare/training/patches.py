@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfcompare.bank import make_bank
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.training.images import read_photographs
 from rfcompare.training.loop import positive, whole_seed
@@ -25,6 +25,7 @@ METHODS = {
 }
 
 
+@named_strictly
 def code_patches(
     folder: str | os.PathLike[str],
     *,
@@ -94,10 +95,12 @@ def code_patches(
         source={"ica": "independent components", "sparse": "sparse code"}[method],
         subject=f"{method}, seed {recorded}",
         unit=[f"k{index:02d}" for index in range(n_kernels)],
-        seed=recorded,
-        trained_on=f"{len(patches)} patches of {len(photographs)} photographs",
-        task={"ica": "independent components", "sparse": "sparse code"}[method],
-        citation=METHODS[method],
+        attrs={
+            "seed": recorded,
+            "trained_on": f"{len(patches)} patches of {len(photographs)} photographs",
+            "task": {"ica": "independent components", "sparse": "sparse code"}[method],
+            "citation": METHODS[method],
+        },
     )
 
 
