@@ -52,9 +52,27 @@ kinds: Mapping[str, str] = MappingProxyType(
         "simulated": "maps drawn by a simulation from assumed parameters",
         "untrained": "kernels of a network as initialized, before any training",
         "analytic": "maps written down as a formula",
+        "in-silico": "maps estimated from a model's responses to stimuli, as a recording's would be",
+        "model-derived": "maps or stimuli optimized through a model of the recorded cells, not recorded themselves",
+        "not stated": "nobody said what these maps come from",
     }
 )
 """What a bank is, in words; every table, figure and page shows it."""
+
+NOT_STATED = "not stated"
+"""The kind of maps of which neither their file nor who opened them said what they are."""
+
+
+def kind_words(kind: str) -> str:
+    """A kind as sentences, labels and captions name it.
+
+    Examples
+    --------
+    >>> kind_words("measured"), kind_words("not stated")
+    ('measured', 'kind not stated')
+    """
+    return f"kind {kind}" if kind == NOT_STATED else kind
+
 
 Scaling = Literal["none", "length", "frequency", "angle", "map"]
 

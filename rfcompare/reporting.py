@@ -33,7 +33,7 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
-from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kinds
+from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kind_words, kinds
 from rfcompare.simulation.nulls import NULLS
 
 MAP_BYTES = 1_200_000
@@ -198,7 +198,7 @@ def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> 
     >>> answer_sentence(None, [])
     'The similarity of these populations is not yet tested against chance.'
     """
-    named = " and ".join(f"{population.name} ({population.kind})" for population in styles) or "these populations"
+    named = " and ".join(f"{each.name} ({kind_words(each.kind)})" for each in styles) or "these populations"
     row = _row(result, "similarity_score")
     if (
         not row

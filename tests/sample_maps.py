@@ -30,7 +30,12 @@ def gabor(x: Any, y: Any, x0: float, y0: float, angle: float, phase: float) -> A
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    basic = {"dims": "unit channel y x", "channel": ["on", "off"], "deg_per_px": PITCH, "stimulus": STIMULUS}
+    basic = {
+        "dims": "unit channel y x", "channel": ["on", "off"], "deg_per_px": PITCH, "kind": "measured",
+        "stimulus": STIMULUS,
+    }  # fmt: skip
+    if "parameters" in more:
+        del basic["kind"]  # what is rendered is parametric
     return {name: value for name, value in {**basic, **more}.items() if value is not None}
 
 

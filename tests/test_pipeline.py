@@ -37,7 +37,8 @@ def test_a_population_is_named_the_same_way_everywhere(tmp_path: Path) -> None:
         file.attrs["kind"] = "simulated"
     assert pipeline.open_population(tmp_path / "bank.nc").equals(bank)
     assert pipeline.open_population(str(tmp_path / "fits.nc")).attrs["model"] == "gabor"
-    assert pipeline.open_population(tmp_path / "weights.npy").attrs["kind"] == "learned"
+    assert pipeline.open_population(tmp_path / "weights.npy").attrs["kind"] == "not stated"
+    assert pipeline.open_population(tmp_path / "weights.npy", kind="learned").attrs["kind"] == "learned"
     assert np.array_equal(pipeline.open_population(tmp_path / "mine.h5").rf.values, bank.rf.values)
     assert pipeline.open_population("reference:alexnet").attrs["kind"] == "parametric"
     assert pipeline.open_population(bank) is bank

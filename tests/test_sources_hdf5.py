@@ -98,8 +98,25 @@ def test_a_file_written_by_hand_opens(truth: xr.Dataset, tmp_path: Path) -> None
     bank = rfc.open_fields(by_hand(tmp_path / "hand.h5", truth))
     same(bank, truth)
     assert list(bank.subject.values) == list("AABBC")
-    assert bank.attrs["kind"] == "measured"
+    assert bank.attrs["kind"] == "not stated"
     assert bank.attrs["stimulus"] == "sparse noise"
+
+
+def test_who_opens_a_file_may_say_what_it_does_not(truth: xr.Dataset, tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "hand.h5", truth)
+    bank = rfc.open_fields(path, kind="measured", attrs={"title": "Shrew V1", "citation": "Lee 2016"})
+    assert [bank.attrs[name] for name in ("kind", "title", "citation")] == ["measured", "Shrew V1", "Lee 2016"]
+    with h5py.File(path, "a") as file:
+        file.attrs["kind"] = "simulated"
+    assert rfc.open_fields(path, kind="simulated").attrs["kind"] == "simulated"
+    for given, says in (
+        ({"kind": "measured"}, "say that they are simulated"),
+        ({"attrs": {"kind": "measured"}}, "got kind, which"),
+        ({"attrs": {"units": "px"}}, "got units, which"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            rfc.open_fields(path, **given)  # type: ignore[arg-type]
+        sentence(error)
 
 
 def test_the_readmes_way_of_writing_a_file_works(

@@ -50,7 +50,8 @@ def test_arrays_in_every_order(kernels: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", kernels[:, ::-1])
     bank = rfc.load_kernels(tmp_path / "k.npy", channel_order="bgr")
     loaded(kernels, bank)
-    assert bank.attrs["kind"] == "learned"
+    assert bank.attrs["kind"] == "not stated"  # weights do not show whether they were trained
+    assert rfc.load_kernels(tmp_path / "k.npy", kind="learned").attrs["kind"] == "learned"
     assert len(bank.attrs["sha256"]) == 64
     assert "b, g, r" in bank.attrs["history"]
     gray = rfc.load_kernels(kernels[:, 0], dims="unit y x")

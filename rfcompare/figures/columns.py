@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from rfcompare.quantities import kind_words
 from rfcompare.bank import to_signed
 from rfcompare.figures.drawing import (
     OFF,
@@ -275,7 +276,7 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     panel.set_xlim(-0.5, 1.5)
     panel.set_ylim(0, 1.25 * float(scatter.to_numpy().max()))
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
-    panel.set_xlabel(f"{tree.attrs['kind']}, n = {len(scatter)}")
+    panel.set_xlabel(f"{kind_words(tree.attrs['kind'])}, n = {len(scatter)}")
     panel.set_title("Per animal")
     return [
         part
@@ -486,7 +487,7 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
     panels[0].set_aspect("equal", adjustable="datalim")
     panels[0].set_xlabel(f"x ({unit})")
     panels[0].set_ylabel(f"y ({unit})")
-    panels[0].set_title(f"Centers of subfields ({tree.attrs['kind']})")
+    panels[0].set_title(f"Centers of subfields ({kind_words(tree.attrs['kind'])})")
     panels[0].legend(loc="upper left", handletextpad=0.1)
     tables = []
     for panel, name, text in (
@@ -497,13 +498,13 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
         panel.hist(values, bins=np.linspace(-1, 1, 21), color="#8c8c8c")
         panel.set_xlabel(text)
         panel.set_ylabel("Cells")
-        panel.set_title(f"{tree.attrs['kind']}, n = {values.size}")
+        panel.set_title(f"{kind_words(tree.attrs['kind'])}, n = {values.size}")
         tables += _rows(name, unit=found.unit.values, value=found[name].values)
     for panel, text in zip(panels, "abc", strict=True):
         letter(panel, text)
         mark_kind(panel, str(tree.attrs["kind"]))
     missing = json.loads(str(tree.attrs["missing"]))
-    caption = f"Subfields of {tree.attrs['n_units']} cells ({tree.attrs['kind']}). " + " ".join(
+    caption = f"Subfields of {tree.attrs['n_units']} cells ({kind_words(tree.attrs['kind'])}). " + " ".join(
         f"Missing: {text}." for text in missing
     )
     return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
@@ -525,7 +526,7 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     known = bool(np.isfinite(tree["growth"].to_dataset().r2_low.values).any())
     student, both = ("95 % Student intervals", "95 % intervals") if known else ("no interval: too few", "no interval")
     text = (
-        f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {about['kind']}. "
+        f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {kind_words(about['kind'])}. "
         f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and "
         f"OFF (blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
         f"c, Mean pairwise distances relative to chance, mean over animals with {student}; * p ≤ 0.05, "
@@ -541,7 +542,7 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     if beside is not None:
         chance = float(np.nanmedian(beside.chance))
         text += (
-            f"i, Columns above the kernel of {beside.attrs['kernels']} ({beside.attrs['kind_kernels']}) that matches "
+            f"i, Columns above the kernel of {beside.attrs['kernels']} ({kind_words(beside.attrs['kind_kernels'])}) that matches "
             "best after shift, rotation, scale and sign, with their correlation and what noise with the kernels' spectra "
             f"reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
         )

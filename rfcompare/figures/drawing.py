@@ -25,6 +25,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
+from rfcompare.quantities import kind_words
 from rfcompare.bank import folder_to_write, write_beside
 from rfcompare.errors import InputError
 
@@ -49,6 +50,9 @@ KIND_COLORS = {
     "parametric": "#009e73",
     "untrained": "#8c8c8c",
     "analytic": "#cc79a7",
+    "in-silico": "#785ef0",
+    "model-derived": "#44aa99",
+    "not stated": "#7f5f00",
 }
 """One color per kind of bank, from the palette of Okabe and Ito; red and blue stay with ON and OFF."""
 
@@ -458,7 +462,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         count = f"n = {n_units}" + (groups if n_subjects > 1 else "")
         result.append(
             Population(
-                label=f"{name} ({kind}, {count})",
+                label=f"{name} ({kind_words(kind)}, {count})",
                 name=name,
                 kind=kind,
                 color=color,

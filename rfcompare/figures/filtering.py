@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
+from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     LARGE,
@@ -107,7 +108,7 @@ def filter_response(
             panel.set_title(title)
             letter(panel, "abcd"[index])
         bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
-        named = f"{seen.attrs['unit']}{_source(seen)} ({kind}): {seen.attrs['sentence']}"
+        named = f"{seen.attrs['unit']}{_source(seen)} ({kind_words(kind)}): {seen.attrs['sentence']}"
         figure.suptitle("\n".join(textwrap.wrap(named, 120, break_on_hyphens=False)), fontsize=LARGE)
         return record(figure, numbers=_numbers(seen, response), caption=_caption(seen, limit))
 
@@ -161,7 +162,7 @@ def _source(seen: xr.Dataset) -> str:
 def _caption(seen: xr.Dataset, limit: float) -> str:
     sight = "in color, less the network's mean" if seen.sizes["channel"] == 3 else "in luminance (Rec. 601)"
     return (
-        f"What unit {seen.attrs['unit']}{_source(seen)} ({seen.attrs['kind']}) does to an image seen {sight}. (a) Image, "
+        f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen {sight}. (a) Image, "
         f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), ON red and "
         f"OFF blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel would reach "
         f"beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, where the "

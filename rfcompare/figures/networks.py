@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from rfcompare.quantities import kind_words
 from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
@@ -497,7 +498,7 @@ def survey(
             if first is None:
                 panel.set_yticks(
                     range(len(bars)),
-                    [f"{row.population} ({row.kind}, n = {row.n_units})" for row in bars.itertuples()],
+                    [f"{row.population} ({kind_words(row.kind)}, n = {row.n_units})" for row in bars.itertuples()],
                 )
                 first = panel
             else:
@@ -553,7 +554,7 @@ def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str
     kinds = bars["kind"].astype(str)
     panels = ", ".join(f"({'abcdefgh'[i]}) {question}" for i, question in enumerate(asked))
     counts = ", ".join(f"{int((kinds == kind).sum())} {kind}" for kind in dict.fromkeys(kinds))
-    listed = "; ".join(f"{row.population} ({row.kind}, n = {row.n_units})" for row in bars.itertuples())
+    listed = "; ".join(f"{row.population} ({kind_words(row.kind)}, n = {row.n_units})" for row in bars.itertuples())
     absent = sorted(set(table["population"].astype(str)) - set(bars["population"].astype(str)))
     text = (
         f"What first layers consist of, by {panels}: {len(bars)} populations ({counts}), shares of "

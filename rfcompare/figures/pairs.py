@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
+from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
@@ -200,7 +201,7 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
         interpolation="nearest",
         rasterized=True,
     )
-    rows, columns = (f"{style.kind}, n = {style.n_units}" for style in styles)
+    rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
     axes.set_xlabel(f"fields ({columns}), ordered by a tree")
     axes.set_ylabel(f"kernels ({rows}), ordered by a tree")
     for spine in axes.spines.values():

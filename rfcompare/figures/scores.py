@@ -14,6 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
@@ -200,7 +201,7 @@ def row_label(row: Mapping[str, Any]) -> str:
     'net – V1\\nlearned, n = 96; measured, n = 40, 5 animals'
     """
     animals = f", {row['n_subjects_a']} animals" if row["n_subjects_a"] > 1 else ""
-    return f"{row['name']}\n{row['kind_b']}, n = {row['n_units_b']}; {row['kind_a']}, n = {row['n_units_a']}{animals}"
+    return f"{row['name']}\n{kind_words(row['kind_b'])}, n = {row['n_units_b']}; {kind_words(row['kind_a'])}, n = {row['n_units_a']}{animals}"
 
 
 def _by_halves(row: Mapping[str, Any]) -> bool:
@@ -339,7 +340,7 @@ def _caption(rows: Sequence[dict[str, Any]], multiverse: pd.DataFrame | None, *,
     lines = []
     for row in rows:
         text = (
-            f"{row['name']} ({row['kind_b']}, n = {row['n_units_b']}, against {row['kind_a']}, n = {row['n_units_a']}"
+            f"{row['name']} ({kind_words(row['kind_b'])}, n = {row['n_units_b']}, against {kind_words(row['kind_a'])}, n = {row['n_units_a']}"
         )
         text += f", {row['n_subjects_a']} animals" if row["n_subjects_a"] > 1 else ", animals not identified"
         text += f"): {row['effect']:.2f}" if np.isfinite(row["effect"]) else "): undefined"

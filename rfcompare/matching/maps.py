@@ -19,6 +19,7 @@ from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.matching.search import Best, Maps, Search, best_transforms, joined, lattice_for, prepare, supports
+from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
 
 DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
@@ -343,7 +344,8 @@ def sentence(matches: xr.Dataset) -> str:
     """What a match says, with its chance level and ceiling."""
     n_a, n_b = matches.sizes["unit_a"], matches.sizes["unit_b"]
     text = (
-        f"{n_a} maps ({matches.attrs['kind_a']}) assigned one to one to {n_b} ({matches.attrs['kind_b']}): "
+        f"{n_a} maps ({kind_words(matches.attrs['kind_a'])}) assigned one to one to {n_b} "
+        f"({kind_words(matches.attrs['kind_b'])}): "
         f"mean similarity {matches.attrs['assigned_similarity']:.3f}"
     )
     if "n_null" in matches.attrs:

@@ -16,6 +16,7 @@ from rfcompare.descriptors import describe_maps
 from rfcompare.errors import InputError
 from rfcompare.pipeline.population import open_population
 from rfcompare.pipeline.tables import output_file, output_folder, save_many, write_table
+from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
 from rfcompare.taxonomy import classify, summarize, training_history
 
@@ -133,6 +134,7 @@ def score_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.Dat
         found = score(fields, describe_maps(bank.to_signed(seen)), null, seed=0)
         row = {name: seen.attrs[name] for name in ("seed", "step", "kind")}
         row |= {"source": str(seen.source.values[0]), "n_units": seen.sizes["unit"], "quantity": "similarity_score"}
-        against = f"{cortex.source.values[0]} ({cortex.attrs['kind']}); null: untrained; ceiling: {found.ceiling}"
+        whose = f"{cortex.source.values[0]} ({kind_words(cortex.attrs['kind'])})"
+        against = f"{whose}; null: untrained; ceiling: {found.ceiling}"
         rows.append({**row, "median": found.value, "against": against})
     return pd.DataFrame(rows)

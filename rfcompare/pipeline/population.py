@@ -27,7 +27,7 @@ from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
-from rfcompare.quantities import kinds
+from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.checkpoints import SUFFIXES
 from rfcompare.sources.kernels import sha256_of
@@ -106,7 +106,7 @@ class Population:
         n = len(self.subjects)
         whose = f" of {n} subject{'s' if n > 1 else ''}" if n else ", subjects unknown"
         units = f"{self.n_units} unit{'s' if self.n_units > 1 else ''}"
-        text = f"{self.label}: {units}{whose}, {self.kind} ({kinds[self.kind]})"
+        text = f"{self.label}: {units}{whose}, {kind_words(self.kind)} ({kinds[self.kind]})"
         return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
 
 
@@ -118,6 +118,7 @@ def open_population(
     channel_order: str = "rgb",
     dims: str | None = None,
     key: str | None = None,
+    kind: str | None = None,
 ) -> xr.Dataset:
     """Open maps or fits by the one way of naming them.
 
@@ -129,6 +130,8 @@ def open_population(
         For fields; see `rfcompare.open_fields`.
     channel_order, dims, key
         For kernels; see `rfcompare.load_kernels`.
+    kind : str, optional
+        What the maps are, where the source does not say it.
 
     Returns
     -------
@@ -149,11 +152,11 @@ def open_population(
     remote = text.startswith(("http:", "https:"))
     names_a_file = bool(suffix) or os.sep in text or Path(text).exists() or remote
     if suffix in SUFFIXES or not names_a_file:
-        return load_kernels(text, channel_order=channel_order, dims=dims, key=key, deg_per_px=deg_per_px)
+        return load_kernels(text, channel_order=channel_order, dims=dims, key=key, deg_per_px=deg_per_px, kind=kind)
     if layout is None and not remote and _is_fits(existing_file(text)):
         return load(text)
     how = Path(layout) if isinstance(layout, str | os.PathLike) else layout
-    return open_fields(text, layout=how, deg_per_px=deg_per_px)
+    return open_fields(text, layout=how, deg_per_px=deg_per_px, kind=kind)
 
 
 def _is_fits(path: Path) -> bool:
@@ -304,6 +307,6 @@ def fits_sentence(fits: xr.Dataset) -> str:
     clean = sum(word == "converged" for word in words)
     units = f"{len(words)} unit{'s' if len(words) > 1 else ''}"
     return (
-        f"{fits.attrs['model']} fitted to {units} ({fits.attrs['kind']}): {r2_words(fits)}; "
+        f"{fits.attrs['model']} fitted to {units} ({kind_words(fits.attrs['kind'])}): {r2_words(fits)}; "
         f"{clean} converged without remark, {bound} on a bound"
     )

@@ -48,6 +48,7 @@ def open_fields(
     layout: str | Path | Mapping[str, Any] | None = None,
     deg_per_px: float | tuple[float, float] | None = None,
     chunks: int | str | Mapping[str, int] | None = None,
+    kind: str | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open the receptive-field maps of a file as a bank.
@@ -66,6 +67,8 @@ def open_fields(
     chunks : int, str or mapping, optional
         Pieces in which the maps are read when they are computed, as in `xarray.Dataset.chunk`. Default: in memory up to
         128 MiB, lazily beyond.
+    kind : str, optional
+        What the maps are, one of `rfcompare.kinds`, where neither file nor layout says it; default "not stated".
     attrs : mapping, optional
         More provenance, such as ``title`` or ``citation``; it replaces what the file says.
 
@@ -117,6 +120,8 @@ def open_fields(
         bank = _with_scale(bank, deg_per_px)
     if attrs is not None:
         bank = _with_provenance(bank, attrs)
+    if kind is not None:
+        bank = _with_kind(bank, kind)
     return bank if chunks is None else _chunked(bank, chunks)
 
 
@@ -158,9 +163,12 @@ def _said(bank: xr.Dataset) -> xr.Dataset:
     """A bank from a foreign file, after one line on stderr about what was read off it: nothing is taken silently."""
     import sys
 
+    from rfcompare.quantities import kind_words
+
     subjects = sorted({str(name) for name in bank.subject.values})
     whose = f"subjects {', '.join(subjects[:5])}{'…' if len(subjects) > 5 else ''}"
-    where = f"{bank.attrs['units']}, {bank.attrs['kind']}, {whose}, stimulus {bank.attrs.get('stimulus', 'unknown')}"
+    kind, stimulus = kind_words(bank.attrs["kind"]), bank.attrs.get("stimulus", "unknown")
+    where = f"{bank.attrs['units']}, {kind}, {whose}, stimulus {stimulus}"
     how = str(bank.attrs["history"]).replace("open_fields: ", "").replace("\n", "; ")
     print(f"read {how}: {bank.sizes['unit']} units in {where}", file=sys.stderr)
     return bank
@@ -214,6 +222,18 @@ def _with_provenance(bank: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
             "themselves fix; leave it out"
         )
     return check(bank.assign_attrs(plain_attributes(attrs)))
+
+
+def _with_kind(bank: xr.Dataset, kind: str) -> xr.Dataset:
+    """A bank whose file did not say what its maps are."""
+    from rfcompare.bank import check
+    from rfcompare.quantities import NOT_STATED
+
+    said = bank.attrs["kind"]
+    if said not in (NOT_STATED, kind):
+        raise InputError(f"the maps say that they are {said}, got kind={kind!r}; leave it out")
+    unsaid = {"stimulus": "unknown"} if kind == "measured" and not bank.attrs.get("stimulus") else {}
+    return check(bank.assign_attrs(kind=kind, **unsaid))
 
 
 def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr.Dataset:
@@ -406,7 +426,8 @@ def load_kernels(
     deg_per_px : float or (float, float), optional
         Degrees of visual angle per pixel. There is no default: a network has no degrees.
     kind : str, optional
-        Default "learned", or "untrained".
+        What the kernels are: "learned", "untrained", …. Default: what is known of a torchvision name, else "not
+        stated", since weights do not show whether they were trained.
     subject : str, optional
         Default: the network's or the file's name.
     attrs : mapping, optional
@@ -429,7 +450,7 @@ def load_kernels(
     >>> import rfcompare as rfc
     >>> bank = rfc.load_kernels(np.random.default_rng(0).normal(size=(4, 11, 11, 3)), dims="unit y x channel")
     >>> dict(bank.rf.sizes), bank.attrs["kind"]
-    ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'learned')
+    ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'not stated')
     """
     from rfcompare.bank import existing_file
     from rfcompare.sources import checkpoints, native, reference, remote, torchvision_models

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfcompare.errors import InputError
+from rfcompare.quantities import NOT_STATED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,8 +51,8 @@ class Weights:
         Groups of the convolution, 1 when the file cannot say.
     std : tuple of float or None
         Standard deviations that the network's published preprocessing divides its input by (r, g, b).
-    untrained : bool
-        Whether the network is as initialized.
+    kind : str
+        "learned" or "untrained" where the source itself says so, else "not stated": weights do not show it.
     attrs : dict
         Provenance that goes into the bank.
     """
@@ -61,7 +62,7 @@ class Weights:
     key: str = ""
     groups: int = 1
     std: tuple[float, ...] | None = None
-    untrained: bool = False
+    kind: str = NOT_STATED
     attrs: dict[str, str | int | float] = field(default_factory=dict)
     rivals: tuple[str, ...] = ()
     """Other entries that could be a first layer, when `key` was chosen as the first of several."""

@@ -465,10 +465,11 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
     lines += [
         'y = "down"                      # rows from the top of the visual field, or "up"',
         "# deg_per_px = 2.0             # degrees of visual angle per pixel; without it the maps stay in pixels",
-        'kind = "measured"               # or parametric, simulated, …',
+        '# kind = "measured"             # or learned, simulated, …; without it "not stated"',
         'polarity = "known"              # or "unknown" when the sign of the maps is arbitrary',
         'stimulus = "unknown"            # or {class = "sparse noise", element_deg = 2.0}',
         '# subject = "/path/to/subjects" # or one name for all',
+        '# title = "…"                  # what the maps are called in tables and figures',
         '# citation = "…"',
     ]
     return lines

@@ -58,7 +58,7 @@ def to_bank(
     return make_bank(
         array,
         channel=channel,
-        kind=kind or ("untrained" if weights.untrained else "learned"),
+        kind=kind or weights.kind,
         rows="down",
         deg_per_px=deg_per_px,
         subject=subject or weights.name,

@@ -14,14 +14,15 @@ key                                meaning
 ``um_per_px``, ``um_per_deg``      the same for retinal maps, whose pixels are known in µm
 ``lag``                            index of the lag to keep, or ``"peak"``: per unit the lag of most energy
 ``half``                           path of independent halves (first axis ``half``), or a list of two paths
-``kind``                           default ``"measured"``
+``kind``                           one of `rfcompare.kinds`; default ``"not stated"``
 ``polarity``                       ``"known"`` (default) or ``"unknown"``: the maps' sign is arbitrary
 ``unit``, ``subject``, ``source``  a text for all units or the path of one value per unit; so also ``field_of_view``,
                                    ``cortex_x``, ``cortex_y``, ``noise_sd``
 ``per_unit``                       table of further coordinates, each a text, a number or a path
 ``exclude``                        indices of bad units, counted from 0, that are left out
 ``stimulus``                       text or table; required when measured; ``"unknown"`` is an answer
-``citation``, ``doi``, ``license`` text; any other provenance in a table ``attrs``
+``title``, ``citation``, ``doi``,  text: what the maps are called, and where they come from; any other provenance in a
+``license``                        table ``attrs``
 ``parameters``, ``gabor``,         instead of ``maps``: path of a table of Gabor parameters, formulas that turn its
 ``size``, ``normalize``            columns into rfcompare's, the maps' size ``[y, x]``, ``"l2"`` for maps of unit norm
 =================================  ====================================================================================
@@ -42,6 +43,7 @@ import numpy as np
 
 from rfcompare.bank import CHANNELS, add_history, check, existing_file, make_bank
 from rfcompare.errors import InputError
+from rfcompare.quantities import NOT_STATED
 from rfcompare.sources.hdf5 import Cell, settled, stack
 from rfcompare.sources.native import RESERVED, channel_order, texts
 from rfcompare.sources.rendering import evaluate, render_gabors
@@ -59,7 +61,7 @@ _DIMS = ("half", "unit", "channel", "lag", "y", "x")
 _CHANNEL_SETS = sorted(" ".join(names) for names in CHANNELS)
 _LABELS = ("unit", "subject", "source", "field_of_view")
 _NUMBERS = ("cortex_x", "cortex_y", "noise_sd")
-_PROVENANCE = ("stimulus", "citation", "doi", "license", "um_per_px", "um_per_deg")
+_PROVENANCE = ("stimulus", "title", "citation", "doi", "license", "um_per_px", "um_per_deg")
 
 
 class Store(Protocol):
@@ -93,7 +95,7 @@ class Layout:
     um_per_deg: float | None = None
     lag: int | str | None = None
     half: tuple[str, ...] = ()
-    kind: str = "measured"
+    kind: str = NOT_STATED
     polarity: str = "known"
     unit: Any = None
     subject: Any = None
@@ -105,6 +107,7 @@ class Layout:
     per_unit: Mapping[str, Any] = field(default_factory=dict)
     exclude: tuple[int, ...] = ()
     stimulus: Any = None
+    title: str | None = None
     citation: str | None = None
     doi: str | None = None
     license: str | None = None
@@ -412,7 +415,7 @@ def _finish(
         scale = layout.um_per_px / layout.um_per_deg
     provenance = {
         name: getattr(layout, name) if getattr(layout, name) is not None else facts.get(name)
-        for name in ("stimulus", "citation", "doi", "license")
+        for name in ("stimulus", "title", "citation", "doi", "license")
     }
     bank = make_bank(
         array,

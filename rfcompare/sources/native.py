@@ -17,7 +17,7 @@ import numpy as np
 from rfcompare.bank import CHANNELS, add_history, canonical, check, load, make_bank
 from rfcompare.bank.checking import GRID_TOLERANCE
 from rfcompare.errors import InputError
-from rfcompare.quantities import SCHEMAS
+from rfcompare.quantities import NOT_STATED, SCHEMAS
 from rfcompare.sources.hdf5 import LAZY_BYTES
 
 if TYPE_CHECKING:
@@ -133,15 +133,17 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
     if grid and scale is not None:
         grid, units = _scaled(reader, grid, units, scale), "degree"
         scale = None
+    kind = str(attrs.get("kind", NOT_STATED))
+    unsaid = {"stimulus": "unknown"} if kind == "measured" else {}
     bank = make_bank(
         array,
         channel=channel,
-        kind=str(attrs.get("kind", "measured")),
+        kind=kind,
         units=units,
         deg_per_px=scale,
         rows=rows,
         half=half,
-        attrs={"stimulus": "unknown", **{name: value for name, value in attrs.items() if name not in RESERVED}},
+        attrs={**unsaid, **{name: value for name, value in attrs.items() if name not in RESERVED}},
         **grid,
         **labels,
         **numbers,

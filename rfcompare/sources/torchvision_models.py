@@ -125,7 +125,7 @@ def _read_published(name: str, weights: str, key: str | None) -> Weights:
         "address": chosen.url,
         "citation": f"torchvision {_version()}, weights {chosen}",
     }
-    return Weights(array, name=name, key=key, std=std, attrs=attrs)
+    return Weights(array, name=name, key=key, std=std, kind="learned", attrs=attrs)
 
 
 def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
@@ -141,7 +141,7 @@ def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
         module = models.get_model(name, weights=None)
     found = read_module(module, key)
     found.name = name
-    found.untrained = True
+    found.kind = "untrained"
     found.attrs = {
         "weights": "none (as initialized)",
         "seed": recorded,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rfcompare import __version__
 from rfcompare.bank import fingerprint, make_bank, make_rng, write_beside
 from rfcompare.errors import InputError, named_strictly
+from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
 from rfcompare.taxonomy.classes import ANSWERS, FIXED, classify
@@ -260,7 +261,8 @@ def _untrained(
     rng, _ = make_rng(seed)
     done: set[tuple[int, ...]] = set()
     for bank in banks.values():
-        if bank.attrs["kind"] not in ("learned", "parametric") or tuple(bank.channel.values) == ("on", "off"):
+        kernels = bank.attrs["kind"] in ("learned", "parametric", NOT_STATED)
+        if not kernels or tuple(bank.channel.values) == ("on", "off"):
             continue
         if "color_direction" not in bank and "signed" in bank.channel.values:
             continue
