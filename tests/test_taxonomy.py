@@ -612,7 +612,7 @@ def test_the_commands_write_one_row_per_kernel_and_say_what_they_found(tmp_path:
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table.columns[:7]) == ["unit", *ANSWERS, "sentence"] and len(table) == 3
-    assert "3 units, kind learned" in done.output and "% oriented band-pass" in done.output
+    assert "3 units, kind not stated" in done.output and "% oriented band-pass" in done.output
     done = CliRunner().invoke(
         main, ["survey", "--population", f"noise={kernels}", "--no-torchvision", "-o", str(tmp_path / "survey")]
     )

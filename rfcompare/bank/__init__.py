@@ -5,7 +5,7 @@ netCDF4-compatible HDF5, `to_signed` reduces ON/OFF pairs and color kernels to o
 units with a record of how many there were. The schema and the conventions are in `rfcompare.quantities`.
 """
 
-from rfcompare.bank.attributes import add_history, fingerprint, inherit, make_rng, plain_attributes
+from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
 from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
 from rfcompare.bank.keeping import canonical, existing_file, file_to_write, folder_to_write, load, save, write_beside
 from rfcompare.bank.making import make_bank, weights
@@ -22,6 +22,7 @@ __all__ = [
     "fingerprint",
     "folder_to_write",
     "inherit",
+    "is_recorded",
     "load",
     "make_bank",
     "make_rng",

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.errors import InputError
-from rfcompare.quantities import SCHEMAS
+from rfcompare.quantities import NOT_STATED, SCHEMAS
 
 
 def plain_attributes(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
@@ -68,6 +68,24 @@ def fingerprint(dataset: xr.Dataset) -> str:
             digest.update(f"{values.dtype}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
+
+
+def is_recorded(bank: xr.Dataset) -> bool:
+    """Whether maps carry noise and an arbitrary zero, as a recording's do, rather than a kernel's true zero.
+
+    Maps of a kind that nobody stated are taken for a recording's unless they are a network's weights.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.arange(18.0).reshape(2, 1, 3, 3)
+    >>> [rfc.bank.is_recorded(rfc.make_bank(maps, channel="signed", kind=kind)) for kind in ("simulated", "not stated")]
+    [True, True]
+    >>> rfc.bank.is_recorded(rfc.load_kernels(maps))
+    False
+    """
+    kind = bank.attrs["kind"]
+    return kind in ("measured", "simulated", "in-silico") or (kind == NOT_STATED and "network" not in bank.attrs)
 
 
 def make_rng(seed: int | np.random.Generator | None) -> tuple[np.random.Generator, int]:

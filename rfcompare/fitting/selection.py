@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.bank import fingerprint, inherit, make_rng
+from rfcompare.bank import fingerprint, inherit, is_recorded, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.batched import Solution, render
 from rfcompare.fitting.engines import Engine, Maps, run
@@ -40,9 +40,6 @@ EVIDENCE = 8.2
 """Models whose BIC differs by less are not told apart. Between the 6 and 10 that Kass & Raftery 1995
 (doi:10.1080/01621459.1995.10476572) call strong and very strong: there wrong decisions and abstentions are both rare
 (pair by pair in ``reference_data/calibration_fitting.csv``)."""
-
-WITHOUT_NOISE = ("learned", "untrained", "parametric", "analytic")
-"""Kinds of banks whose maps carry no measurement noise: likelihoods mean nothing there, and r² decides."""
 
 
 @named_strictly
@@ -250,7 +247,7 @@ def _criterion(criterion: str, bank: xr.Dataset, tolerance: float) -> str:
     if not 0 <= tolerance < 1:
         raise InputError(f"expected tolerance to be a share of r2 in [0, 1), got {tolerance!r}; give tolerance=0.02")
     if criterion == "auto":
-        return "r2" if bank.attrs.get("kind") in WITHOUT_NOISE else "bic"
+        return "bic" if is_recorded(bank) else "r2"
     return criterion
 
 

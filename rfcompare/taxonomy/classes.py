@@ -9,11 +9,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import bad_units, check, pitch, to_signed
+from rfcompare.bank import bad_units, check, is_recorded, pitch, to_signed
 from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
 from rfcompare.taxonomy.color import measure_color, name_color, pole_name
-from rfcompare.taxonomy.profile import RECORDED, STRIPED, draw_forms, measure_profiles, name_straightness, select_forms
+from rfcompare.taxonomy.profile import STRIPED, draw_forms, measure_profiles, name_straightness, select_forms
 from rfcompare.taxonomy.spectrum import measure_spectra
 from rfcompare.taxonomy.thresholds import value
 
@@ -106,7 +106,7 @@ def _classify(
     """Answers and numbers of units that can be used."""
     table = select_forms(signed, progress=progress)
     maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
-    if signed.attrs["kind"] in RECORDED:
+    if is_recorded(signed):
         at = (table["model"] == table["selected"]).argmax("model")
         offset = table["offset"].isel(model=at).isel(channel=0).values
         drawn = draw_forms(signed, table, table["selected"].values) - offset[:, None, None]

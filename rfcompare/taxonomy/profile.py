@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from rfcompare.bank import make_bank
+from rfcompare.bank import is_recorded, make_bank
 from rfcompare.errors import InputError
 from rfcompare.fitting import engine_by_size, fit, fit_models, fits_of, predict
 from rfcompare.models import MODELS
@@ -31,9 +31,6 @@ NOISE_MAPS = 99
 
 SURROGATES = 39
 """Maps of the same power spectrum per doubtful unit: p no smaller than 0.025."""
-
-RECORDED = ("measured", "simulated")
-"""Kinds whose zero is arbitrary and whose maps carry noise; a kernel's zero is a true zero."""
 
 BLOBS = ("gaussian_isotropic", "gaussian", "dog")
 STRIPED = ("first derivative", "second derivative", "higher derivative", "Gabor", "curved")
@@ -265,7 +262,7 @@ def measure_profiles(
         "bend_high": bend + spread,
     }
     drawn = draw_forms(signed, table, selected)
-    if signed.attrs["kind"] in RECORDED:
+    if is_recorded(signed):
         drawn = drawn - fitted("offset")[:, None, None]
     direction = np.where(np.isfinite(numbers["fit_orientation"]), numbers["fit_orientation"], spectra["orientation"])
     lobes = np.array([lobes_seen(image, angle) for image, angle in zip(drawn, direction, strict=True)]).reshape(-1, 2)
@@ -286,7 +283,7 @@ def measure_profiles(
         [
             _form(
                 {name: column[u] for name, column in numbers.items()},
-                kernel=signed.attrs["kind"] not in RECORDED,
+                kernel=not is_recorded(signed),
                 tested=bool(tested),
                 oriented=bool(spectra["anisotropy"][u] >= value("anisotropic")),
                 low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
