@@ -16,16 +16,17 @@ from scipy import stats
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
+from rfcompare.models import MODELS
 from rfcompare.pipeline import load_many
 from rfcompare.quantities import KAPPA
 from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
-from rfcompare.taxonomy.classes import ANSWERS, NUMBERS, name_band
+from rfcompare.taxonomy.classes import ANSWERS, NUMBERS
 from rfcompare.taxonomy.color import name_color
 from rfcompare.taxonomy.learning import chance_of_as_many
 from rfcompare.taxonomy.networks import COLUMNS, count_classes, first_kernel, what_shows
 from rfcompare.taxonomy.profile import NOISE_MAPS, chance, surrogates
-from rfcompare.taxonomy.spectrum import measure_spectra
+from rfcompare.taxonomy.spectrum import measure_spectra, name_band
 
 SIZE = 11
 NOISE = 0.03
@@ -435,6 +436,110 @@ def test_the_summary_adds_up(classified: tuple[pd.DataFrame, list[str], xr.Datas
     assert f"all: {100 * oriented.mean():.0f} % oriented band-pass" in text
 
 
+# ---------------------------------------------------------------------------------------------------------- sentences
+
+
+MODEL_WORDS = {name: model.title.removesuffix(" of a Gaussian") for name, model in MODELS.items()} | {
+    "dog": "difference of Gaussians"
+}
+
+
+def test_the_percentage_is_that_of_the_model_it_names(classified: tuple[pd.DataFrame, list[str], xr.Dataset]) -> None:
+    table, _, bank = classified
+    fits = {name: rfc.fit(bank, name, seed=0, progress=False).r2.values for name in ("derivative1", "gabor")}
+    quoted = table["sentence"].str.extract(r"\(an? (?P<model>[^)]+) explains (?P<percent>\d+) %\)")
+    assert quoted["model"].notna().sum() > len(table) / 2
+    for u, row in quoted.dropna().iterrows():
+        assert row["model"] == MODEL_WORDS[table.named[u]]
+        assert float(row["percent"]) == round(100 * table.named_r2[u])
+        if table.named[u] in fits:
+            assert table.named_r2[u] == pytest.approx(fits[table.named[u]][u], abs=0.01)
+    named = {"first derivative": "derivative1", "second derivative": "derivative2", "Gabor": "gabor"}
+    for form, model in named.items():
+        assert set(table.named[table["profile"] == form]) == {model}
+
+
+def one_row(weights: Maps) -> pd.Series:
+    channel = ("r", "g", "b") if weights.ndim == 3 else ("luminance",)
+    return rfc.classify(rfc.make_bank(np.reshape(weights, (1, -1, SIZE, SIZE)), channel=channel, kind="learned")).iloc[
+        0
+    ]
+
+
+def test_a_contour_turns_by_what_its_zero_line_does() -> None:
+    # Distance from a circle of radius 14 px whose center lies 14 px below the map's: the line of contrast, ± 1 SD = ± 3
+    # px long, turns by 6 / 14 = 25°, and the arc of a straight edge by nothing.
+    axis = np.arange(SIZE) - 5.0
+    window = gaussian(axis[None, :], axis[:, None], 3.0, 3.0)
+    arc = (np.hypot(axis[None, :], axis[:, None] + 14.0) - 14.0) * window
+    straight = one_row(axis[:, None] * window)
+    assert abs(one_row(arc).bend) == pytest.approx(np.degrees(6 / 14), abs=4)
+    assert (one_row(arc)["profile"], straight["profile"]) == ("first derivative", "first derivative")
+    assert abs(straight.bend) < 1 and "its contour turns by less than" in straight.sentence
+
+
+def test_a_field_at_the_border_is_said_to_be_cut_off_and_its_ground_explains_its_band() -> None:
+    axis = np.arange(SIZE) - 5.0
+    corner = gaussian(axis[None, :] - 5, axis[:, None] - 5, 1.5, 1.5)
+    middle = gaussian(axis[None, :], axis[:, None], 1.5, 1.5)
+    cut = one_row(corner - corner.mean())
+    assert cut["profile"] == "blob" and cut.band == "band-pass" and cut.cut_off == "upper right corner"
+    assert "cut off by the upper right corner, on faint ground of the opposite sign" in cut.sentence
+    assert one_row(middle).cut_off == "" and "cut off" not in one_row(middle).sentence
+    assert one_row(np.roll(corner, -5, axis=1)).cut_off == "upper border"
+
+
+def test_an_edge_that_is_low_pass_is_said_to_be_lopsided_not_to_blur() -> None:
+    axis = np.arange(SIZE) - 5.0
+    row = one_row((axis[None, :] + 0.9) * gaussian(axis[None, :], axis[:, None], 2.5, 2.5))
+    assert (row["profile"], row.band) == ("first derivative", "low-pass")
+    assert "low-pass, since one sign outweighs the other" in row.sentence and "blurs" not in row.sentence
+
+
+def test_the_color_at_the_center_comes_first_in_bars_too() -> None:
+    axis = np.arange(SIZE) - 5.0
+    bar = (1 - axis[None, :] ** 2 / 2.25) * gaussian(axis[None, :], axis[:, None], 1.5, 2.5)
+    for sign, said in ((1, "yellow against blue"), (-1, "blue against yellow")):
+        row = one_row(sign * np.multiply.outer([1.0, 1.0, -2.0], bar))
+        assert row["profile"] == "second derivative" and said in row.sentence
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [((1, -1, 0.6), "magenta against green"), ((2, -1, -1), "red against cyan"), ((1, -1, 0), "red")],
+)
+def test_magenta_is_not_called_red(weights: tuple[float, ...], said: str) -> None:
+    # On mid-gray (1, −1, 0.6) is drawn as (1, 0, 0.8), magenta; (1, −1, 0) as (1, 0, 0.5), the end of red–green.
+    axis = np.arange(SIZE) - 5.0
+    assert said in one_row(np.multiply.outer(weights, gaussian(axis[None, :], axis[:, None], 2.0, 2.0))).sentence
+
+
+def test_a_faint_tint_is_said_with_its_color() -> None:
+    axis = np.arange(SIZE) - 5.0
+    spot = gaussian(axis[None, :], axis[:, None], 2.0, 2.0)
+    # Share off gray of (1, 1, 0.4): 1 − (2.4² / 3) / 2.16 = 0.11
+    row = one_row(np.multiply.outer([1.0, 1.0, 0.4], spot))
+    assert row.color == "faintly colored" and "faintly colored, light yellow" in row.sentence
+
+
+def test_oblique_stripes_too_fine_for_the_pixels_are_called_checkered() -> None:
+    axis = np.arange(SIZE) - 5.0
+    window = gaussian(axis[None, :], axis[:, None], 2.5, 2.5)
+    wave = 2 * np.pi * (0.36 * axis[None, :] + 0.27 * axis[:, None])
+    row = one_row(np.cos(wave) * window)
+    assert row["profile"] == "checker" and row.direction == "anisotropic"
+    assert "neighboring pixels alternate in sign" in row.sentence
+    assert one_row(np.cos(wave / 2) * window)["profile"] in ("second derivative", "Gabor")
+
+
+def test_a_spot_with_its_surround_is_no_checkerboard() -> None:
+    # Its spectrum has four corners in a square window; only a product of two waves crosses.
+    axis = np.arange(SIZE) - 5.0
+    spot = gaussian(axis[None, :] - 2, axis[:, None], 2.5, 2.5)
+    row = one_row(spot - 0.3)
+    assert row["profile"] == "center–surround" and row.direction != "two directions"
+
+
 # ------------------------------------------------------------------------------------------------------------- survey
 
 
@@ -543,8 +648,8 @@ def test_real_alexnet_kernels(shared_data: Path) -> None:
     bank = rfc.load_kernels(shared_data / "kernels" / "caffenet_conv1_96x3x11x11_bgr_f32.npy", channel_order="bgr")
     table = rfc.classify(bank, progress=False)
     assert len(table) == 96 and table.unit.is_unique
-    # Looked at one by one: units 48 to 95 but 52, 74, 79 and 92 are colored, and so is 10, and so, faintly, are four.
-    faint = {42, 45, 46, 75}
+    # Looked at one by one: units 48 to 95 but 52, 74, 79 and 92 are colored, and so is 10, and so, faintly, are seven.
+    faint = {14, 15, 24, 42, 45, 46, 75}
     assert set(np.flatnonzero(table.color == "faintly colored")) == faint
     assert set(np.flatnonzero(table.color != "achromatic")) == {10, *range(48, 96)} - {52, 74, 79, 92} | faint
     by = table["profile"]

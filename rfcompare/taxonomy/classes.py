@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from rfcompare.bank import bad_units, check, is_recorded, pitch, to_signed
 from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
-from rfcompare.taxonomy.color import measure_color, name_color, pole_name
+from rfcompare.taxonomy.color import lobe_colors, measure_color, name_color
+from rfcompare.taxonomy.lobes import crossed_share
 from rfcompare.taxonomy.profile import STRIPED, draw_forms, measure_profiles, name_straightness, select_forms
-from rfcompare.taxonomy.spectrum import measure_spectra
+from rfcompare.taxonomy.sentences import FIXED, sentence
+from rfcompare.taxonomy.spectrum import is_crossed, measure_spectra, name_band, name_direction
 from rfcompare.taxonomy.thresholds import value
 
 ANSWERS = ("band", "direction", "profile", "color", "straightness")
@@ -22,13 +24,11 @@ ANSWERS = ("band", "direction", "profile", "color", "straightness")
 
 NUMBERS = (
     "dc_gain", "nyquist_gain", "low_power", "spectral_area", "peak_frequency", "centroid_frequency", "high_share",
-    "anisotropy", "fourfold", "orientation", "model", "indistinguishable", "r2", "gabor_r2", "p_noise", "p_spectrum",
-    "uniform_share", "lobes", "aspect", "nx", "ny", "bend", "bend_low", "bend_high", "chroma_share", "hue",
-    "rank_one_share",
+    "anisotropy", "fourfold", "neighbors", "orientation", "model", "indistinguishable", "r2", "named", "named_r2",
+    "gabor_r2", "p_noise", "p_spectrum", "uniform_share", "lobes", "cut_off", "aspect", "nx", "ny", "bend", "bend_low",
+    "bend_high", "chroma_share", "hue", "rank_one_share",
 )  # fmt: skip
 """Columns with the numbers behind the answers; angles in degrees, frequencies in cycles per unit of the bank."""
-
-FIXED = "fixed by construction"
 
 
 @named_strictly
@@ -48,11 +48,12 @@ def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
         Exactly one row per unit: ``unit, band, direction, profile, color, straightness, sentence``, then ``kind``,
         ``subject``, ``source`` and the numbers behind the answers. ``band``: low-pass, band-pass, high-pass or
         all-pass. ``direction``: isotropic, weakly anisotropic, anisotropic, or two directions. ``profile``: flat, blob,
-        center–surround, first, second or higher derivative, Gabor, curved, checker, irregular (structured, but like no
-        form), unstructured (not to be told from noise of the same power), or too few pixels. ``color``: achromatic,
-        faintly colored, luminance with an opponent axis, opponent along an axis, not applicable. ``straightness``:
-        straight, curved, undecided, no stripes. A unit that cannot be used has "not classified" in every column and its
-        reason in the sentence.
+        center–surround, first, second or higher derivative, Gabor, curved, checker, irregular (structured, but clearly
+        like no form), unstructured (not to be told from noise of the same power), or too few pixels. ``color``:
+        achromatic, faintly colored, luminance with an opponent axis, opponent along an axis, not applicable.
+        ``straightness``: straight, curved, undecided, no stripes. Among the numbers, ``named`` is the model that the
+        sentence names with its r² (``named_r2``), and ``cut_off`` the border or corner that cuts the map. A unit that
+        cannot be used has "not classified" in every column and its reason in the sentence.
 
     Raises
     ------
@@ -86,7 +87,8 @@ def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
     rows["kind"] = str(bank.attrs["kind"])
     rows["subject"], rows["source"] = bank.subject.values, bank.source.values
     numbers = pd.DataFrame(np.nan, index=rows.index, columns=list(NUMBERS))
-    numbers[["model", "indistinguishable"]] = pd.DataFrame("", index=rows.index, columns=["model", "indistinguishable"])
+    texts = ["model", "indistinguishable", "named", "cut_off"]
+    numbers[texts] = pd.DataFrame("", index=rows.index, columns=texts)
     if usable.any():
         chosen = np.flatnonzero(usable)
         answers, found = _classify(bank.isel(unit=chosen), signed.isel(unit=chosen), progress)
@@ -115,15 +117,27 @@ def _classify(
     spectra = measure_spectra(maps)
     numbers: dict[str, NDArray[Any]] = {**spectra, **measure_profiles(signed, table, spectra)}
     numbers |= measure_color(bank, signed)
+    numbers |= lobe_colors(bank, signed, numbers.pop("drawn"), numbers["form"])
     bands = [name_band(*row) for row in _rows(numbers, "dc_gain", "nyquist_gain", "low_power", "spectral_area")]
-    crossed = [is_crossed(*row) for row in _rows(numbers, "anisotropy", "fourfold", "dc_gain", "spectral_area")]
+    crossed = np.array(
+        [is_crossed(*row) for row in _rows(numbers, "anisotropy", "fourfold", "dc_gain", "spectral_area")]
+    )
+    for u in np.flatnonzero(crossed):
+        product = crossed_share(maps[u], numbers["crossing"][u], value("flank"))
+        crossed[u] = product >= max(value("explained"), numbers["r2"][u])
     directions = [
         "two directions" if both else name_direction(anisotropy)
         for both, anisotropy in zip(crossed, numbers["anisotropy"], strict=True)
     ]
+    fine = numbers["neighbors"] <= -value("checkered")
     profiles = [
-        "checker" if both and form not in ("unstructured", "too few pixels") else str(form)
-        for both, form in zip(crossed, numbers["form"], strict=True)
+        "checker" if (both or checkered) and form not in ("unstructured", "too few pixels", "flat") else str(form)
+        for both, checkered, form in zip(crossed, fine, numbers["form"], strict=True)
+    ]
+    # A form with a direction has one, however round its spectrum.
+    directions = [
+        "weakly anisotropic" if direction == "isotropic" and profile in STRIPED else direction
+        for direction, profile in zip(directions, profiles, strict=True)
     ]
     colors = [name_color(*row) for row in _rows(numbers, "chroma_share", "hue")]
     courses = [
@@ -140,8 +154,9 @@ def _classify(
         profiles, courses = [FIXED] * len(profiles), [FIXED] * len(courses)
         for name in ("bend", "bend_low", "bend_high", "p_noise", "p_spectrum"):
             numbers[name] = np.full(len(profiles), np.nan)
-        numbers["gabor_r2"] = np.full(len(profiles), np.nan)
+        numbers["gabor_r2"], numbers["named_r2"] = (np.full(len(profiles), np.nan) for _ in range(2))
         numbers["model"] = np.full(len(profiles), FIXED, dtype=object)
+        numbers["named"] = np.full(len(profiles), "", dtype=object)
         numbers["indistinguishable"] = np.full(len(profiles), "", dtype=object)
         for name in ("r2", "rank_one_share"):
             original = f"{name}_original"
@@ -158,7 +173,7 @@ def _classify(
     }
     unit = "cycles/px" if signed.attrs["units"] == "px" else "cycles/°"
     answers["sentence"] = [
-        _sentence(
+        sentence(
             {name: column[i] for name, column in answers.items()},
             {name: column[i] for name, column in numbers.items()},
             unit,
@@ -170,140 +185,6 @@ def _classify(
 
 def _rows(numbers: dict[str, NDArray[Any]], *names: str) -> list[tuple[float, ...]]:
     return list(zip(*(numbers[name].astype(float) for name in names), strict=True))
-
-
-def name_band(dc_gain: float, nyquist_gain: float, low_power: float, spectral_area: float) -> str:
-    """The word for what a filter passes.
-
-    Examples
-    --------
-    >>> name_band(1.0, 0.0, 15.0, 0.05), name_band(0.0, 0.1, 2.0, 0.05), name_band(1.0, 1.0, 1.0, 1.0)
-    ('low-pass', 'band-pass', 'all-pass')
-    >>> name_band(1.0, 0.2, 3.0, 0.4)  # a blob with an SD of 0.63 pixels
-    'low-pass'
-    """
-    low, high = dc_gain >= value("half_gain"), nyquist_gain >= value("half_gain")
-    if spectral_area >= value("broad_area"):
-        if low and not high and low_power > value("most_low_power"):
-            return "low-pass"
-        return "all-pass" if low_power > value("no_low_power") else "high-pass"
-    if low:
-        return "all-pass" if high else "low-pass"
-    return "high-pass" if high else "band-pass"
-
-
-def is_crossed(anisotropy: float, fourfold: float, dc_gain: float, spectral_area: float) -> bool:
-    """Whether two directions cross."""
-    return (
-        anisotropy <= value("isotropic")
-        and fourfold >= value("crossed")
-        and dc_gain <= value("crossed_gain")
-        and spectral_area < value("broad_area")
-    )
-
-
-def name_direction(anisotropy: float) -> str:
-    """The word for how strongly a filter prefers a direction.
-
-    Examples
-    --------
-    >>> name_direction(0.1), name_direction(0.3), name_direction(0.8)
-    ('isotropic', 'weakly anisotropic', 'anisotropic')
-    """
-    if anisotropy <= value("isotropic"):
-        return "isotropic"
-    return "anisotropic" if anisotropy >= value("anisotropic") else "weakly anisotropic"
-
-
-_NUMBER = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-
-
-def _sentence(answers: dict[str, str], numbers: dict[str, Any], unit: str) -> str:
-    """What the answers say, in plain words."""
-    parts = [_shape(answers, numbers), _passes(answers["band"], float(numbers["peak_frequency"]), unit)]
-    color = _colored(answers, numbers)
-    if color:
-        parts.append(color)
-    turns = "its contour turns" if answers["profile"] == "first derivative" else "its stripes turn"
-    if answers["straightness"] == "straight":
-        bend = max(abs(float(numbers["bend_low"])), abs(float(numbers["bend_high"])))
-        parts.append(f"{turns} by less than {max(1, round(bend))}°")
-    elif answers["straightness"] == "curved":
-        parts.append(f"{turns} by {abs(round(float(numbers['bend'])))}°")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _shape(answers: dict[str, str], numbers: dict[str, Any]) -> str:
-    profile, lobes = answers["profile"], int(numbers["lobes"])
-    angle = _angle(float(numbers["orientation"]))
-    percent = f" ({100 * float(numbers['r2']):.0f} % explained)" if np.isfinite(numbers["r2"]) else ""
-    count = _NUMBER[lobes] if lobes < len(_NUMBER) else str(lobes)
-    long = " elongated" if answers["direction"] == "anisotropic" else ""
-    if profile == "flat":
-        return "nearly uniform over its whole window"
-    if profile == "blob":
-        return f"one{long} blob{angle if long else ''}{percent}"
-    if profile == "center–surround":
-        return f"a{'n' if long else ''}{long} center with a surround of the opposite sign{percent}"
-    if profile == "first derivative":
-        return f"an edge{angle}, like a first derivative{percent}"
-    if profile == "second derivative":
-        return f"a bar with flanks{angle}, like a second derivative{percent}"
-    if profile == "higher derivative":
-        return f"{count} stripes{angle}, like a derivative of order {lobes - 1}{percent}"
-    if profile == "Gabor":
-        return f"a Gabor patch of {count} visible stripes{angle}{percent}"
-    if profile == "curved":
-        return f"{count} curved stripes{angle}{percent}"
-    if profile == "checker":
-        return "a checkerboard: two directions of stripes at once"
-    if profile == "unstructured":
-        if np.isfinite(numbers["p_spectrum"]):
-            return f"texture{angle}, with no more form than noise of the same power spectrum shows"
-        return "no structure that noise of the same power would not show"
-    if profile == "irregular":
-        return f"structured, but like none of the simple forms (the best explains {100 * float(numbers['r2']):.0f} %)"
-    if profile == "too few pixels":
-        oriented = f"{answers['direction']}{angle if answers['direction'] == 'anisotropic' else ''}"
-        return f"{oriented}; too few pixels to tell a form"
-    return f"{count} visible lobe{'s' if lobes != 1 else ''}{angle} (rendered from parameters, so its form is {FIXED})"
-
-
-def _angle(orientation: float) -> str:
-    if not np.isfinite(orientation):
-        return ""
-    for name, angle in (("horizontal", 0), ("vertical", 90), ("horizontal", 180)):
-        if abs(orientation - angle) <= 5:
-            return f", {name}"
-    return f" at {orientation:.0f}°"
-
-
-def _passes(band: str, peak: float, unit: str) -> str:
-    if band == "low-pass":
-        return "low-pass, it blurs"
-    if band == "band-pass":
-        return f"band-pass around {peak:.2g} {unit}"
-    if band == "high-pass":
-        return "high-pass, it keeps only the finest detail"
-    return "all-pass, it favors no scale"
-
-
-def _colored(answers: dict[str, str], numbers: dict[str, Any]) -> str:
-    color, hue = answers["color"], float(numbers["hue"])
-    if color == "not applicable":
-        return ""
-    share = float(numbers["rank_one_share"])
-    several = f", and its channels carry different shapes (one color explains {100 * share:.0f} %)"
-    extra = several if np.isfinite(share) and share < value("one_color") else ""
-    if color in ("achromatic", "faintly colored"):
-        return f"{color}{extra}"
-    if answers["profile"] in ("flat", "blob", "center–surround") and float(numbers["peak_sign"]) < 0:
-        hue += 180  # the color of the uniform field or of the center comes first
-    first, second = pole_name(hue), pole_name(hue + 180)
-    if color.startswith("opponent"):
-        return f"opponent color, {first} against {second}{extra}"
-    return f"lightness mixed with {first} against {second}{extra}"
 
 
 def summarize(table: pd.DataFrame) -> str:

@@ -25,6 +25,15 @@ POLES = (
 AXES = ("red–green", "red–cyan", "orange–azure", "yellow–blue", "lime–violet", "green–magenta")
 """Names of the axes at 0°, 30°, …, 150°."""
 
+MAGENTA_END = 352.5
+"""Magenta reaches from 315° to here: its printing ink lies at 356°, red against green at 360°."""
+
+FORMLESS = ("unstructured", "irregular", "too few pixels")
+"""Profiles without lobes."""
+
+LOBE = 0.5
+"""A lobe's color is that of the pixels above this share of its peak, weighted by their values."""
+
 
 def measure_color(bank: xr.Dataset, signed: xr.Dataset) -> dict[str, NDArray[np.float64]]:
     """Numbers behind the word for color; NaN without color channels.
@@ -64,15 +73,99 @@ def measure_color(bank: xr.Dataset, signed: xr.Dataset) -> dict[str, NDArray[np.
     }
 
 
+def lobe_colors(
+    bank: xr.Dataset, signed: xr.Dataset, drawn: NDArray[np.float64], form: NDArray[np.object_]
+) -> dict[str, NDArray[np.float64]]:
+    """Colors of the lobe that comes first and of the strongest one of the opposite sign; NaN without color channels.
+
+    First comes the strongest lobe; of a blob, whichever sign has more energy; of an edge or a center with its surround,
+    whichever has more about the middle of the window.
+
+    Parameters
+    ----------
+    bank : xarray.Dataset
+        Kernels with channels r, g, b, or already reduced to one.
+    signed : xarray.Dataset
+        The same through `rfcompare.to_signed`.
+    drawn : array (unit, y, x)
+        Maps that say where the lobes are.
+    form : array of str (unit,)
+        The word for each profile. What has no form has no lobes: its colors are the two ends of the axis off gray along
+        which it varies most.
+
+    Returns
+    -------
+    dict of str to array (unit,)
+        ``first_hue`` and ``second_hue`` (degrees); ``first_light`` and ``second_light``: length along gray over length
+        off gray, with its sign; ``second_lobe``: 1 where there is a second lobe, 0 where the second color is the
+        opposite of the first.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bump = np.exp(-((np.arange(-3, 4.0)) ** 2) / 4)
+    >>> weights = np.multiply.outer([-1, -1, 2], np.outer(bump, bump))[None]
+    >>> bank = rfc.make_bank(weights, channel=("r", "g", "b"), kind="analytic")
+    >>> signed = rfc.to_signed(bank)
+    >>> found = lobe_colors(bank, signed, signed.rf.values[:, 0], np.array(["blob"], dtype=object))
+    >>> pole_name(float(found["first_hue"][0]))
+    'blue'
+    """
+    names = ("first_hue", "first_light", "second_hue", "second_light", "second_lobe")
+    if "color_direction" not in signed:
+        return {name: np.full(bank.sizes["unit"], np.nan) for name in names}
+    direction = signed["color_direction"].transpose("unit", "color").values.astype(float)
+    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    weights = direction[:, :, None, None] * maps[:, None]
+    if tuple(bank.channel.values) == ("r", "g", "b"):
+        own = np.nan_to_num(bank.rf.transpose("unit", "channel", "y", "x").values.astype(float))
+        formless = np.isin(form, FORMLESS)[:, None, None]
+        chroma, axis = _opponent_maps(own)
+        weights = np.where(formless[:, None], axis[:, :, None, None] * chroma[:, None], own)
+        drawn = np.where(formless, chroma, drawn)
+    height, width = drawn.shape[1:]
+    y, x = (np.arange(size) - (size - 1) / 2 for size in (height, width))
+    middle = np.exp(-0.5 * ((x / (width / 4)) ** 2 + (y[:, None] / (height / 4)) ** 2))
+    energy = drawn * np.abs(drawn)
+    sign = np.where(drawn.max((1, 2)) >= -drawn.min((1, 2)), 1.0, -1.0)
+    sign = np.where(form == "blob", np.sign(energy.sum((1, 2))), sign)
+    central = np.isin(form, ("first derivative", "center–surround", *FORMLESS))
+    sign = np.where(central, np.sign((energy * middle).sum((1, 2))), sign)
+    turned = drawn * sign[:, None, None]
+    peaks = np.stack([turned.max((1, 2)), -turned.min((1, 2))])
+    color = [
+        np.einsum("uyx,ucyx->uc", np.where(side >= LOBE * peak[:, None, None], side, 0.0), weights)
+        for side, peak in zip((turned, -turned), peaks, strict=True)
+    ]
+    lobe = peaks[1] >= value("flank") * peaks[0]
+    color[1] = np.where(lobe[:, None], color[1], -color[0])
+    result = {"second_lobe": lobe.astype(float)}
+    for name, one in zip(("first", "second"), color, strict=True):
+        across, up = one @ RED_GREEN, one @ YELLOW_BLUE
+        result[f"{name}_hue"] = np.degrees(np.arctan2(up, across)) % 360
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result[f"{name}_light"] = (one @ GRAY) / np.hypot(across, up)
+    return result
+
+
+def _opponent_maps(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each kernel along its principal axis off gray (unit, y, x), and that axis (unit, color)."""
+    n, _, height, width = weights.shape
+    plane = np.stack([RED_GREEN, YELLOW_BLUE])
+    chroma = np.einsum("ac,ucyx->uayx", plane, weights).reshape(n, 2, -1)
+    left = np.linalg.svd(chroma, full_matrices=False)[0][:, :, 0]
+    return np.einsum("ua,uap->up", left, chroma).reshape(n, height, width), left @ plane
+
+
 def axis_name(hue: float) -> str:
     """The axis nearest to a hue angle.
 
     Examples
     --------
-    >>> axis_name(85), axis_name(275), axis_name(150)
-    ('yellow–blue', 'yellow–blue', 'green–magenta')
+    >>> axis_name(85), axis_name(275), axis_name(150), axis_name(168)
+    ('yellow–blue', 'yellow–blue', 'green–magenta', 'green–magenta')
     """
-    return AXES[round(hue / 30) % 6]
+    return AXES[_step(hue % 180)]
 
 
 def pole_name(hue: float) -> str:
@@ -80,10 +173,49 @@ def pole_name(hue: float) -> str:
 
     Examples
     --------
-    >>> pole_name(85), pole_name(275)
-    ('yellow', 'blue')
+    >>> pole_name(85), pole_name(275), pole_name(348), pole_name(0)
+    ('yellow', 'blue', 'magenta', 'red')
     """
-    return POLES[round(hue / 30) % 12]
+    return POLES[_step(hue % 180) + (6 if _opposite(hue) else 0)]
+
+
+def _step(angle: float) -> int:
+    """Number of the name for an angle in [0°, 180°)."""
+    if 165 <= angle < MAGENTA_END - 180:
+        return 5
+    return round(angle / 30) % 6
+
+
+def _opposite(hue: float) -> bool:
+    return MAGENTA_END - 180 <= hue % 360 < MAGENTA_END
+
+
+def color_pair(numbers: dict[str, float], *, shaded: bool) -> str:
+    """The colors of a kernel, that of its strongest lobe first.
+
+    Parameters
+    ----------
+    numbers : dict of str to float
+        From `lobe_colors`, of one unit.
+    shaded : bool
+        Say which is light and which dark, and no second color where there is no second lobe: lightness takes part. In
+        an opponent color the second is always there, if only as what the first is taken from.
+
+    Examples
+    --------
+    >>> numbers = {"first_hue": 270.0, "first_light": -2.0, "second_hue": 60.0, "second_light": 1.0, "second_lobe": 1}
+    >>> color_pair(numbers, shaded=True), color_pair(numbers, shaded=False)
+    ('dark blue against light orange', 'blue against orange')
+    """
+
+    def one(name: str) -> str:
+        light = numbers[f"{name}_light"]
+        shade = "" if not shaded or abs(light) < value("lightness") else "light " if light > 0 else "dark "
+        return shade + pole_name(numbers[f"{name}_hue"])
+
+    first, second = one("first"), one("second")
+    alone = first == second or (shaded and not numbers["second_lobe"])
+    return first if alone else f"{first} against {second}"
 
 
 def name_color(chroma_share: float, hue: float) -> str:

@@ -20,8 +20,9 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
-from rfcompare.taxonomy.classes import ANSWERS, FIXED, classify
+from rfcompare.taxonomy.classes import ANSWERS, classify
 from rfcompare.taxonomy.profile import STRIPED, forms_for
+from rfcompare.taxonomy.sentences import FIXED
 
 COLUMNS = (
     "population", "kind", "kernel", "n_units", "group", "n_group", "question", "answer", "n", "share", "status",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
-from rfcompare.bank import is_recorded, make_bank
+from rfcompare.bank import is_recorded, make_bank, pitch
 from rfcompare.errors import InputError
 from rfcompare.fitting import engine_by_size, fit, fit_models, fits_of, predict
 from rfcompare.models import MODELS
+from rfcompare.taxonomy.lobes import FINER, cut_off, lobes_seen, zero_line
+from rfcompare.taxonomy.spectrum import name_direction
 from rfcompare.taxonomy.thresholds import value
 
 FORMS = (
@@ -32,7 +33,14 @@ NOISE_MAPS = 99
 SURROGATES = 39
 """Maps of the same power spectrum per doubtful unit: p no smaller than 0.025."""
 
+LEVELS = ("visible", "flank", "half_lobe", "faint")
+"""Thresholds of what counts as a lobe."""
+
+TRACED_AT_ONCE = 500
+"""Units whose curved stripes are drawn finely at a time."""
+
 BLOBS = ("gaussian_isotropic", "gaussian", "dog")
+BLOB_WORDS = ("blob", "center–surround")
 STRIPED = ("first derivative", "second derivative", "higher derivative", "Gabor", "curved")
 
 
@@ -74,77 +82,70 @@ def draw_forms(signed: xr.Dataset, table: xr.Dataset, chosen: NDArray[Any]) -> N
     return drawn
 
 
-def count_lobes(values: NDArray[np.float64], largest: float) -> int:
-    """Number of lobes of alternating sign along a line whose peaks reach the visible share of `largest`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> count_lobes(np.cos(np.linspace(-4.0, 4.0, 50)), 1.0), count_lobes(np.array([0.01, 1.0, 0.05]), 1.0)
-    (3, 1)
-    """
-    visible = np.where(np.abs(values) >= value("visible") * largest, np.sign(values), 0)
-    signs = visible[visible != 0]
-    return int(1 + (np.diff(signs) != 0).sum()) if signs.size else 0
-
-
-def lobes_seen(drawn: NDArray[np.float64], orientation: float) -> tuple[int, int]:
-    """Most lobes on any line across a direction, and on any line along it, of a map (y, x) with y up.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> x = np.arange(-5, 6.0)
-    >>> lobes_seen(np.exp(-(x[:, None] ** 2) / 8) * np.cos(1.2 * x), 90.0)
-    (5, 1)
-    """
-    largest = float(np.abs(drawn).max())
-    height, width = drawn.shape
-    reach = np.arange(-max(height, width), max(height, width) + 0.25, 0.5)
-    turned = np.radians(orientation + 90)
-    across, along = np.meshgrid(reach, reach)
-    rows = (height - 1) / 2 + across * np.sin(turned) - along * np.cos(turned)
-    columns = (width - 1) / 2 + across * np.cos(turned) + along * np.sin(turned)
-    inside = (rows >= -1e-9) & (rows <= height - 1 + 1e-9) & (columns >= -1e-9) & (columns <= width - 1 + 1e-9)
-    values = np.where(inside, map_coordinates(drawn, [rows, columns], order=1, mode="nearest"), 0.0)
-    return max(count_lobes(line, largest) for line in values), max(count_lobes(line, largest) for line in values.T)
-
-
-def name_form(model: str, across: int, along: int, *, oriented: bool, low_pass: bool = False) -> str:
+def name_form(
+    model: str, lobes: NDArray[np.int_], r2: Mapping[str, float], *, direction: str, low_pass: bool = False
+) -> str:
     """The word for a model and the lobes that the window shows of it.
 
     A form cut by the window's edge is called by what is seen: half of a second derivative is an edge, and a blob on
     ground of the opposite sign is an edge where that makes the map prefer a direction, and center–surround where not;
     where that ground does not keep the filter from being low-pass, it stays a blob.
 
+    Parameters
+    ----------
+    model : str
+        The selected model.
+    lobes : array of int (4, 2)
+        From `lobes_seen`, across and along, for the thresholds "visible", "flank", "half_lobe" and "faint".
+    r2 : mapping of str to float
+        What each model explains.
+    direction : str
+        From `name_direction`.
+    low_pass : bool
+        Whether zero frequency keeps half the peak's gain.
+
     Examples
     --------
-    >>> name_form("derivative2", 3, 1, oriented=True), name_form("derivative2", 2, 1, oriented=True)
+    >>> import numpy as np
+    >>> def name(model, across, along, **words):
+    ...     return name_form(model, np.array([[across, along]] * 4), dict.fromkeys(FORMS, 0.9), **words)
+    >>> name("derivative2", 3, 1, direction="anisotropic"), name("derivative2", 2, 1, direction="anisotropic")
     ('second derivative', 'first derivative')
-    >>> name_form("gaussian", 3, 2, oriented=False), name_form("dog", 1, 1, oriented=False)
+    >>> name("gaussian", 3, 2, direction="isotropic"), name("dog", 1, 1, direction="isotropic")
     ('center–surround', 'center–surround')
-    >>> name_form("gaussian", 1, 1, oriented=True)
+    >>> name("gaussian", 1, 1, direction="anisotropic")
     'blob'
     """
+    (across, along), flanks, halves = lobes[0], int(lobes[1].max()), int(lobes[2].max())
     most = max(across, along)
+    explained = {name for name in r2 if r2[name] >= value("explained")}
     if model == "constant" or most == 0:
         return "flat"
-    if model == "dog" and not oriented and not low_pass:
+    if model == "dog" and direction != "anisotropic" and not low_pass:
         return "center–surround"  # a surround that cancels the center's volume is fainter than a visible lobe
-    if most == 1:
-        return "blob"
-    if model == "gabor_curved":
-        return "curved" if most > 2 else "first derivative"
-    if model == "gabor":
-        return "Gabor"
-    if model in BLOBS:
+    if most == 1 or (low_pass and halves == 1):
+        return "blob"  # one side that outweighs the other by so much is what is seen
+    if model in BLOBS or (direction == "isotropic" and min(across, along) > 1 and explained & set(BLOBS)):
         if low_pass:
             return "blob"
-        if not oriented or min(across, along) >= 3:
+        if direction != "anisotropic" or min(across, along) >= 3 or "derivative1" not in explained:
             return "center–surround"
-        return "first derivative" if most == 2 else "second derivative"
-    order = min(int(model[-1]), most - 1)
-    return ("blob", "first derivative", "second derivative", "higher derivative", "higher derivative")[order]
+        return ("blob", "first derivative", "second derivative")[min(flanks, 3) - 1]
+    orders = [max(r2.get(name, 0.0) for name in BLOBS), *(r2.get(f"derivative{order}", 0.0) for order in range(1, 5))]
+    faint = int(lobes[3].max())
+    more, fewer = (orders[min(count, 5) - 1] for count in (faint, flanks))
+    if faint > flanks and more > fewer + value("noisy_margin"):
+        flanks = faint  # a faint lobe without which much less is explained
+    if flanks == 1:
+        return "blob"
+    if flanks == 2:
+        return "first derivative"
+    if model in ("gabor", "gabor_curved"):
+        return "Gabor" if model == "gabor" else "curved"
+    order = min(int(model[-1]), flanks - 1)
+    if order == 2 and "derivative2" not in explained and "derivative1" in explained:
+        return "first derivative"
+    return "second derivative" if order == 2 else "higher derivative"
 
 
 def noise_form(pixels: int) -> str:
@@ -214,88 +215,172 @@ def measure_profiles(
     -------
     dict of str to array (unit,)
         ``form``, ``model`` (the selected one), ``indistinguishable`` (others that cannot be told from the best),
-        ``r2``, ``gabor_r2``, ``p_noise`` (against white noise), ``p_spectrum`` (against noise of the same
-        spectrum; only where r² < 0.7), ``uniform_share``, ``lobes`` (most on a line across the stripes),
-        ``peak_sign``, ``aspect``, ``nx``, ``ny``, ``fit_orientation``, and ``bend`` with ``bend_low`` and
-        ``bend_high`` (95 %), the degrees by which stripes turn over ± 1 SD of their envelope or over the window
-        where that is shorter.
+        ``r2``, ``gabor_r2``, ``named`` (the model that the form's word stands for) with ``named_r2``, ``p_noise``
+        (against white noise), ``p_spectrum`` (against noise of the same spectrum; only where r² < 0.7),
+        ``uniform_share``, ``lobes`` (most on a line across the stripes), ``cut_off`` (the border or corner of the
+        window that cuts the map), ``aspect``, ``nx``, ``ny``, ``fit_orientation``, and ``bend`` with ``bend_low`` and
+        ``bend_high`` (95 %), the degrees by which the clearest line between two lobes turns where it is seen; and
+        ``drawn`` (unit, y, x), the selected model's maps.
     """
     maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    kernel = not is_recorded(signed)
     names = [str(name) for name in table.model.values]
-    units = np.arange(len(maps))
     selected = table["selected"].values.astype(str)
     at = np.array([names.index(name) for name in selected], dtype=int)
-    tested = noise_form(maps.shape[1] * maps.shape[2])
 
     def fitted(name: str, model: str | None = None) -> NDArray[np.float64]:
         """A variable of the selected model or of a named one; NaN where it has none."""
         if name not in table or (model is not None and model not in names):
             return np.full(len(maps), np.nan)
         values = table[name].transpose("unit", "model", ...).values.reshape(len(maps), len(names))
-        result: NDArray[np.float64] = values[units, at if model is None else names.index(model)].astype(float)
+        result: NDArray[np.float64] = values[np.arange(len(maps)), at if model is None else names.index(model)].astype(
+            float
+        )
         return result
 
     with np.errstate(invalid="ignore"):
-        half_window = (float(signed.y[-1]) - float(signed.y[0])) / 2
-        turned = np.degrees(2 * np.minimum(fitted("sigma_y", "gabor_curved"), half_window))
-        bend = fitted("curvature", "gabor_curved") * turned
-        spread = 1.96 * fitted("curvature_se", "gabor_curved") * turned
-    numbers: dict[str, NDArray[Any]] = {
-        "model": selected.astype(object),
-        "indistinguishable": np.array(
-            [
-                " ".join(name for name, close in zip(names, row, strict=True) if close and name != chosen)
-                for chosen, row in zip(selected, table.indistinguishable.values.astype(bool), strict=True)
-            ],
-            dtype=object,
-        ),
-        "r2": fitted("r2"),
-        "gabor_r2": fitted("r2", "gabor"),
-        "uniform_share": np.square(maps.mean((1, 2))) / np.square(maps).mean((1, 2)),
-        "aspect": fitted("sigma_y") / fitted("sigma_x"),
-        "nx": fitted("nx", "gabor"),
-        "ny": fitted("ny", "gabor"),
-        # Where stripes bend, the direction at the center of their arc says little about the whole.
-        "fit_orientation": np.where(selected == "gabor_curved", fitted("orientation", "gabor"), fitted("orientation")),
-        "bend": bend,
-        "bend_low": bend - spread,
-        "bend_high": bend + spread,
-    }
+        numbers: dict[str, NDArray[Any]] = {
+            "model": selected.astype(object),
+            "indistinguishable": np.array(
+                [
+                    " ".join(name for name, close in zip(names, row, strict=True) if close and name != chosen)
+                    for chosen, row in zip(selected, table.indistinguishable.values.astype(bool), strict=True)
+                ],
+                dtype=object,
+            ),
+            "r2": fitted("r2"),
+            "gabor_r2": fitted("r2", "gabor"),
+            "uniform_share": np.square(maps.mean((1, 2))) / np.square(maps).mean((1, 2)),
+            "aspect": fitted("sigma_y") / fitted("sigma_x"),
+            "nx": fitted("nx", "gabor"),
+            "ny": fitted("ny", "gabor"),
+            # Where stripes bend, the direction at the center of their arc says little about the whole.
+            "fit_orientation": np.where(
+                selected == "gabor_curved", fitted("orientation", "gabor"), fitted("orientation")
+            ),
+        }
     drawn = draw_forms(signed, table, selected)
-    if is_recorded(signed):
+    if not kernel:
         drawn = drawn - fitted("offset")[:, None, None]
+    numbers["drawn"] = drawn
     direction = np.where(np.isfinite(numbers["fit_orientation"]), numbers["fit_orientation"], spectra["orientation"])
-    lobes = np.array([lobes_seen(image, angle) for image, angle in zip(drawn, direction, strict=True)]).reshape(-1, 2)
-    numbers["lobes"], numbers["lobes_along"] = lobes[:, 0], lobes[:, 1]
-    numbers["peak_sign"] = np.array([np.sign(image.flat[np.abs(image).argmax()]) for image in drawn])
-    numbers["p_noise"], numbers["p_spectrum"] = np.full(len(maps), np.nan), np.full(len(maps), np.nan)
-    if tested:
-        found = fitted("r2", tested)
-        numbers["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
-        doubtful = np.flatnonzero((numbers["r2"] < value("explained")) & (numbers["p_noise"] <= value("noise_level")))
-        if doubtful.size:
-            # A stream for each unit, so that its form does not depend on its neighbors in the bank.
-            noise = np.concatenate([surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
-            null = np.sort(noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
-            for u, row in zip(doubtful, null, strict=True):
-                numbers["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
-    numbers["form"] = np.array(
-        [
-            _form(
-                {name: column[u] for name, column in numbers.items()},
-                kernel=not is_recorded(signed),
-                tested=bool(tested),
-                oriented=bool(spectra["anisotropy"][u] >= value("anisotropic")),
-                low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
-            )
-            for u in units
-        ],
-        dtype=object,
-    )
+    lobes, striped_lobes = _lobes(drawn, maps if kernel else None, direction)
+    r2 = {name: fitted("r2", name) for name in names}
+    own = np.full(len(maps), np.nan)
+    if kernel and "gabor_curved" in r2:
+        edges = lobes[:, LEVELS.index("flank")].max(1, initial=0) <= 2
+        own = np.array([zero_line(image)[0] if edge else np.nan for image, edge in zip(maps, edges, strict=True)])
+        own = np.where(edges | (r2["gabor_curved"] >= r2["gabor"] + value("noisy_margin")), own, 0.0)
+    numbers |= _bends(signed, table, fitted("curvature_se", "gabor_curved"), own)
+    numbers["cut_off"] = np.array([cut_off(image) for image in (maps if kernel else drawn)], dtype=object)
+    tested = noise_form(maps.shape[1] * maps.shape[2])
+    numbers |= _against_noise(maps, tested, numbers["r2"], r2.get(tested, np.full(len(maps), np.nan)))
+    forms, named = [], []
+    for u in range(len(maps)):
+        row = {name: column[u] for name, column in numbers.items()}
+        explained = {name: float(column[u]) for name, column in r2.items()}
+        form = _form(
+            row, lobes[u], explained, kernel=kernel, tested=bool(tested),
+            direction=name_direction(spectra["anisotropy"][u]),
+            low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
+        )  # fmt: skip
+        forms.append(form)
+        named.append(stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
+    numbers["form"], numbers["named"] = np.array(forms, dtype=object), np.array(named, dtype=object)
+    numbers["named_r2"] = np.array([r2[name][u] for u, name in enumerate(named)])
+    numbers["lobes"] = lobes[:, 0, 0]
+    for words, counts in (
+        (("first derivative",), 2),
+        (("second derivative",), 3),
+        (("higher derivative", "Gabor", "curved"), np.maximum(striped_lobes, 3)),
+    ):
+        numbers["lobes"] = np.where(np.isin(numbers["form"], words), counts, numbers["lobes"])
     return numbers
 
 
-def _form(numbers: dict[str, Any], *, kernel: bool, tested: bool, oriented: bool, low_pass: bool) -> str:
+def _lobes(
+    drawn: NDArray[np.float64], maps: NDArray[np.float64] | None, direction: NDArray[np.float64]
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Lobes that both model and kernel show (unit, level, 2), and those across that the model alone shows (unit,).
+
+    What the model alone shows is not in the kernel, nor is what single pixels alone show; but stripes are counted on
+    the model, since pixels break faint ones. A recording's noise is no part of its field, so that its model stands for
+    both.
+    """
+    sizes = np.array([value(name) for name in LEVELS])
+    largest = np.abs(drawn).max((1, 2), initial=0.0)
+    shown = drawn
+    if maps is not None:
+        largest = np.maximum(largest, np.abs(maps).max((1, 2), initial=0.0))
+        shown = np.where(drawn * maps > 0, np.sign(drawn) * np.minimum(np.abs(drawn), np.abs(maps)), 0.0)
+    counts = [
+        np.array([lobes_seen(*row) for row in zip(images, direction, sizes * largest[:, None], strict=True)])
+        for images in (shown, drawn)
+    ]
+    both, model = (count.reshape(-1, len(LEVELS), 2) for count in counts)
+    return both, model[:, 0, 0]
+
+
+def _against_noise(
+    maps: NDArray[np.float64], tested: str, r2: NDArray[np.float64], found: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """p of every map against white noise, and of doubtful ones against noise of their own spectrum."""
+    p = {"p_noise": np.full(len(maps), np.nan), "p_spectrum": np.full(len(maps), np.nan)}
+    if not tested:
+        return p
+    p["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
+    doubtful = np.flatnonzero((r2 < value("explained")) & (p["p_noise"] <= value("noise_level")))
+    if doubtful.size:
+        # A stream for each unit, so that its form does not depend on its neighbors in the bank.
+        noise = np.concatenate([surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
+        null = np.sort(noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
+        for u, row in zip(doubtful, null, strict=True):
+            p["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
+    return p
+
+
+def _bends(
+    signed: xr.Dataset, table: xr.Dataset, error: NDArray[np.float64], own: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """How far the curved Gabor's clearest zero line turns, with its 95 % interval.
+
+    The interval reaches to what the kernel's own zero line does where that turns less, or the other way; between many
+    stripes, where that line cannot be followed, to none where curving them explains little more.
+    """
+    if "gabor_curved" not in table.model.values:
+        return dict.fromkeys(("bend", "own_bend", "bend_low", "bend_high"), np.full(table.sizes["unit"], np.nan))
+    bend, length = np.array(list(_traced(signed, table))).reshape(-1, 2).T
+    spread = 1.96 * np.degrees(error * length * pitch(signed)[0])
+    low, high = bend - spread, bend + spread
+    return {
+        "bend": bend,
+        "own_bend": own,
+        "bend_low": np.where(bend > 0, np.fmin(low, own), low),
+        "bend_high": np.where(bend < 0, np.fmax(high, own), high),
+    }
+
+
+def _traced(signed: xr.Dataset, table: xr.Dataset) -> Iterator[tuple[float, float]]:
+    """The clearest zero line of each unit's curved Gabor, drawn finely: at its pixels thin stripes are broken."""
+    y, x = (np.linspace(float(axis[0]), float(axis[-1]), (axis.size - 1) * FINER + 1) for axis in (signed.y, signed.x))
+    for start in range(0, table.sizes["unit"], TRACED_AT_ONCE):
+        some = signed.isel(unit=slice(start, start + TRACED_AT_ONCE))
+        fine = some.interp(y=y, x=x)
+        drawn = predict(fits_of(table.isel(unit=slice(start, start + TRACED_AT_ONCE)), "gabor_curved"), fine)
+        for image in np.nan_to_num(drawn.isel(channel=0).transpose("unit", "y", "x").values):
+            yield zero_line(image, FINER)
+
+
+def _form(
+    numbers: dict[str, Any],
+    lobes: NDArray[np.int_],
+    r2: dict[str, float],
+    *,
+    kernel: bool,
+    tested: bool,
+    direction: str,
+    low_pass: bool,
+) -> str:
     """The word for one unit's profile."""
     if kernel and numbers["uniform_share"] >= value("uniform"):
         return "flat"
@@ -305,12 +390,38 @@ def _form(numbers: dict[str, Any], *, kernel: bool, tested: bool, oriented: bool
         return "unstructured"
     if numbers["r2"] < value("explained"):
         return "irregular" if numbers["p_spectrum"] <= value("noise_level") else "unstructured"
-    form = name_form(
-        str(numbers["model"]), int(numbers["lobes"]), int(numbers["lobes_along"]), oriented=oriented, low_pass=low_pass
-    )
+    form = name_form(str(numbers["model"]), lobes, r2, direction=direction, low_pass=low_pass)
+    explained = any(r2.get(name, 0.0) >= value("explained") for name in BLOBS)
+    around = np.fmin(abs(numbers["bend"]), abs(numbers["own_bend"])) >= value("around")
+    if form == "first derivative" and explained and around:
+        form = "blob" if low_pass else "center–surround"
     course = name_straightness(form, *(float(numbers[name]) for name in ("bend", "bend_low", "bend_high")))
     # A bend that improves the fit but is too small to be seen does not make a Gabor something else.
-    return "Gabor" if form == "curved" and course != "curved" else form
+    form = "Gabor" if form == "curved" and course != "curved" else form
+    named = stands_for(form, str(numbers["model"]), int(lobes[0].max()), r2)
+    return form if r2.get(named, 0.0) >= value("explained") else "irregular"
+
+
+def stands_for(form: str, model: str, lobes: int, r2: dict[str, float]) -> str:
+    """The model that a form's word names, whose r² is quoted beside it.
+
+    Examples
+    --------
+    >>> stands_for("first derivative", "gabor", 2, {"gabor": 0.95, "derivative1": 0.9})
+    'derivative1'
+    >>> stands_for("irregular", "gabor", 2, {"gabor": 0.65, "derivative1": 0.6})
+    'gabor'
+    """
+    if form in BLOB_WORDS:
+        known = {name: r2[name] for name in (BLOBS if form != "blob" else BLOBS[:2]) if name in r2}
+        return model if model in known else max(known, key=lambda name: known[name], default=model)
+    return {
+        "first derivative": "derivative1",
+        "second derivative": "derivative2",
+        "higher derivative": f"derivative{min(4, max(3, lobes - 1))}",
+        "Gabor": "gabor",
+        "curved": "gabor_curved",
+    }.get(form, model)
 
 
 def name_straightness(form: str, bend: float, low: float, high: float) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from rfcompare.taxonomy.thresholds import value
+
 Maps = NDArray[np.float64]
 
 CHUNK_VALUES = 2**22
@@ -39,7 +41,9 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
         ``centroid_frequency`` (cycles/px) of the power; ``high_share``: share of power beyond half the Nyquist
         frequency; ``anisotropy``: (λ1 − λ2)/(λ1 + λ2) of the power-weighted structure tensor ⟨k kᵀ/|k|²⟩ of the wave
         vectors k; ``fourfold``: |⟨exp(4iθ)⟩| over the same weights, which is large also where two directions cross;
-        ``orientation``: of the stripes (degrees).
+        ``crossing``: direction of one of the two waves whose product that is, in [0°, 90°);
+        ``orientation``: of the stripes (degrees); ``neighbors``: correlation of neighboring pixels, averaged over
+        rows and columns.
 
     Examples
     --------
@@ -54,7 +58,9 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
     size += size % 2  # an even length has the Nyquist frequency among its own
     step = max(1, CHUNK_VALUES // size**2)
     parts = [_measure(maps[start : start + step], size) for start in range(0, n, step)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    beside = (maps[:, :, 1:] * maps[:, :, :-1]).sum((1, 2)) + (maps[:, 1:] * maps[:, :-1]).sum((1, 2))
+    return numbers | {"neighbors": beside / (2 * np.square(maps).sum((1, 2)))}
 
 
 def _measure(maps: Maps, size: int) -> dict[str, NDArray[np.float64]]:
@@ -85,6 +91,52 @@ def _measure(maps: Maps, size: int) -> dict[str, NDArray[np.float64]]:
     angle = np.arctan2(gy, gx).ravel()
     twofold = weight @ np.exp(2j * angle)
     result["anisotropy"] = np.abs(twofold)
-    result["fourfold"] = np.abs(weight @ np.exp(4j * angle))
+    fourfold = weight @ np.exp(4j * angle)
+    result["fourfold"] = np.abs(fourfold)
+    # The wave vectors of a product of two waves lie between their directions.
+    result["crossing"] = (np.degrees(np.angle(fourfold)) / 4 + 45) % 90
     result["orientation"] = (np.degrees(np.angle(twofold)) / 2 + 90) % 180
     return result
+
+
+def name_band(dc_gain: float, nyquist_gain: float, low_power: float, spectral_area: float) -> str:
+    """The word for what a filter passes.
+
+    Examples
+    --------
+    >>> name_band(1.0, 0.0, 15.0, 0.05), name_band(0.0, 0.1, 2.0, 0.05), name_band(1.0, 1.0, 1.0, 1.0)
+    ('low-pass', 'band-pass', 'all-pass')
+    >>> name_band(1.0, 0.2, 3.0, 0.4)  # a blob with an SD of 0.63 pixels
+    'low-pass'
+    """
+    low, high = dc_gain >= value("half_gain"), nyquist_gain >= value("half_gain")
+    if spectral_area >= value("broad_area"):
+        if low and not high and low_power > value("most_low_power"):
+            return "low-pass"
+        return "all-pass" if low_power > value("no_low_power") else "high-pass"
+    if low:
+        return "all-pass" if high else "low-pass"
+    return "high-pass" if high else "band-pass"
+
+
+def is_crossed(anisotropy: float, fourfold: float, dc_gain: float, spectral_area: float) -> bool:
+    """Whether two directions cross."""
+    return (
+        anisotropy <= value("isotropic")
+        and fourfold >= value("crossed")
+        and dc_gain <= value("crossed_gain")
+        and spectral_area < value("broad_area")
+    )
+
+
+def name_direction(anisotropy: float) -> str:
+    """The word for how strongly a filter prefers a direction.
+
+    Examples
+    --------
+    >>> name_direction(0.1), name_direction(0.3), name_direction(0.8)
+    ('isotropic', 'weakly anisotropic', 'anisotropic')
+    """
+    if anisotropy <= value("isotropic"):
+        return "isotropic"
+    return "anisotropic" if anisotropy >= value("anisotropic") else "weakly anisotropic"

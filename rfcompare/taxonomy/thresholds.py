@@ -100,20 +100,49 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
             "A lobe is visible when its peak reaches this share of the map's largest value; a figure shows "
             "fainter ones as gray.",
         ),
+        "flank": Threshold(
+            0.2,
+            "A second or third lobe below this share of the largest does not make a blob an edge or an edge a bar: the "
+            "weakest lobe of a whole third derivative has 0.27 of the peak, of a second derivative 0.45.",
+        ),
+        "faint": Threshold(
+            0.1,
+            "A lobe fainter than a flank counts as one above this share where the derivative with that many lobes "
+            "explains 0.05 more than the one without.",
+        ),
+        "half_lobe": Threshold(
+            0.4,
+            "Where a filter is low-pass, an opposite lobe below this share of the largest is ground on which a blob "
+            "lies: two equal lobes cancel at zero frequency, and an edge has two sides.",
+        ),
+        "checkered": Threshold(
+            0.15,
+            "Correlation of neighboring pixels, averaged over rows and columns: near 1 for a smooth map, 0 for white "
+            "noise (SD 0.06 on 11×11) and for stripes one pixel wide along an axis, −1 for a checkerboard. Below minus "
+            "this, oblique stripes are too fine for the pixels and look like a checkerboard.",
+        ),
         "straight": Threshold(
             15.0,
-            "Degrees by which a stripe's direction turns over the length that its envelope shows (± 1 SD): a "
-            "sixth of a right angle, which the eye still takes for straight.",
+            "Degrees by which the line between two lobes turns where it is clear (± 1 SD of a Gaussian envelope, "
+            "inside the window): a sixth of a right angle, which the eye still takes for straight.",
+        ),
+        "around": Threshold(
+            75.0,
+            "Degrees: a line between two lobes that turns by nearly a right angle goes around one of them.",
         ),
         "achromatic": Threshold(
-            0.1,
-            "Share of the kernel's energy off the gray axis that the eye passes over. Of the 96 real AlexNet-type "
-            "kernels 48 lie below it.",
+            0.075,
+            "Share of the kernel's energy off the gray axis that the eye passes over: an amplitude of a quarter (0.27) "
+            "of the whole. Above it real AlexNet-type kernels show a tint.",
         ),
         "chromatic": Threshold(
-            0.3,
-            "Those kernels leave a gap between 0.14 and 0.31; the 44 above it are colored to any eye, the 4 between "
+            0.21,
+            "Those kernels leave a gap between 0.14 and 0.31; the 44 above it are colored to any eye, the 7 between "
             "the two thresholds only faintly.",
+        ),
+        "lightness": Threshold(
+            0.5,
+            "A color is called light or dark where its part along gray is at least half as long as its part off gray.",
         ),
         "opponent": Threshold(
             0.7,
