@@ -59,10 +59,10 @@ def describe(fits: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         Schema ``rfcompare-descriptors/1``: dims (unit,), a variable per name of `rfcompare.quantities.QUANTITIES`
-        (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, ``low_pass`` (nx ≤ κ: no octave
-        bandwidth), and ``censored(unit, quantity)``: what a parameter on its bound makes of the quantities computed
-        from it (see `censoring`). On a parametric bank, quantities that rendering fixes hold the value stored for the
-        original map, or NaN where none is; ``attrs["fixed_by_construction"]`` names them.
+        (dimensionless first; the scaled ones in ``attrs["units"]``), ``status``, ``less_than_one_cycle`` (nx ≤ κ: no
+        octave bandwidth), and ``censored(unit, quantity)``: what a parameter on its bound makes of the quantities
+        computed from it (see `censoring`). On a parametric bank, quantities that rendering fixes hold the value stored
+        for the original map, or NaN where none is; ``attrs["fixed_by_construction"]`` names them.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def _assemble(
             table[scaled].attrs["units"] = QUANTITIES[scaled].units(str(source.attrs["units"]))
     table["status"] = ("unit", np.asarray(status, dtype=object))
     if "nx" in values:
-        table["low_pass"] = ("unit", values["nx"] <= KAPPA)
+        table["less_than_one_cycle"] = ("unit", values["nx"] <= KAPPA)
     return check(table)
 
 

@@ -9,8 +9,8 @@ Conventions
   map. Statistics use ``polarity_phase`` = arccos(cos phase) in [0°, 180°], or ``folded_phase`` = min(p, 180° − p) where
   the sign of the map is unknown. Both are NaN where nx < `FEW_CYCLES`: there phase cannot be told from position.
 * With κ = √(ln 2 / 2) / π ≈ 0.1874 the full octave bandwidth at half *amplitude* is log2((nx + κ)/(nx − κ)), undefined
-  for nx ≤ κ (low-pass); the orientation half-width is atan(κ/ny). Both follow from nx and ny: no joint space counts
-  them again.
+  for nx ≤ κ (`LESS_THAN_ONE_CYCLE`); the orientation half-width is atan(κ/ny). Both follow from nx and ny: no joint
+  space counts them again.
 * ON is positive and red, OFF is negative and blue; color limits are symmetric about 0.
 * A quantity with a scale is in the units of its Dataset (``attrs["units"]``: ``"degree"`` of visual angle or ``"px"``).
   A network's first layer has no degrees, so across populations only dimensionless quantities are compared by default.
@@ -34,6 +34,9 @@ from typing import Literal
 
 KAPPA = math.sqrt(math.log(2) / 2) / math.pi
 """Half the full width, in cycles, of a Gaussian envelope's spectrum at half amplitude: √(ln 2 / 2) / π."""
+
+LESS_THAN_ONE_CYCLE = "less than one visible cycle"
+"""What is said of nx ≤ κ; which band a filter passes comes from its spectrum, never from this line."""
 
 FEW_CYCLES = 0.1
 """Below this nx the phase of a Gabor cannot be told from its position (Ringach 2002)."""

@@ -33,7 +33,7 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
-from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS, kind_words, kinds
+from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS, kind_words, kinds
 from rfcompare.simulation.nulls import NULLS
 
 MAP_BYTES = 1_200_000
@@ -236,7 +236,8 @@ def plane_summary(descriptors: Sequence[xr.Dataset], styles: Sequence[Population
         if finite.any():
             parts.append(
                 f"{population.label}: median nx {np.median(nx[finite]):.2f}, median ny {np.median(ny[finite]):.2f}, "
-                f"{int((nx[finite] <= KAPPA).sum())} of {int(finite.sum())} low-pass (nx at most {KAPPA:.3f})"
+                f"{int((nx[finite] <= KAPPA).sum())} of {int(finite.sum())} with {LESS_THAN_ONE_CYCLE} "
+                f"(nx at most {KAPPA:.3f})"
             )
     return "; ".join(parts) + "." if parts else "No unit has a fit."
 
@@ -296,7 +297,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
         paragraphs.append(text)
     paragraphs.append(
         "Descriptors. nx = σx·f and ny = σy·f (Ringach 2002, doi:10.1152/jn.2002.88.1.455); a unit with nx at or "
-        f"below κ = {KAPPA:.3f} is low-pass and has no octave bandwidth; phase is given as polarity phase "
+        f"below κ = {KAPPA:.3f} has {LESS_THAN_ONE_CYCLE} and no octave bandwidth; phase is given as polarity phase "
         "arccos(cos φ) where nx is at least 0.1. The spectral descriptors are of the map itself and need no fit."
     )
     if result is None:
@@ -642,8 +643,8 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
     words = {
         "data": {
             "values": [
-                {"nx": KAPPA * 0.94, "ny": PLANE[1] * 0.9, "text": "low-pass", "align": "right"},
-                {"nx": KAPPA * 1.06, "ny": PLANE[1] * 0.9, "text": "band-pass", "align": "left"},
+                {"nx": KAPPA * 0.94, "ny": PLANE[1] * 0.9, "text": "< 1 cycle", "align": "right"},
+                {"nx": KAPPA * 1.06, "ny": PLANE[1] * 0.9, "text": "≥ 1 visible cycle", "align": "left"},
             ]
         },
         "mark": {"type": "text", "fontSize": 12, "align": {"expr": "datum.align"}, "baseline": "top"},

@@ -51,12 +51,12 @@ def test_every_gabor_descriptor_has_its_closed_form() -> None:
     }
     for name, value in expected.items():
         assert float(table[name]) == pytest.approx(value, rel=FITTED), name
-    assert not bool(table.low_pass)
+    assert not bool(table.less_than_one_cycle)
 
 
-def test_a_low_pass_gabor_is_flagged_not_dropped() -> None:
+def test_a_gabor_of_less_than_one_cycle_is_flagged_not_dropped() -> None:
     table = rfc.describe(rfc.fit(bank_of(gabor(nx=0.15, ny=0.3, f=0.05)), "gabor", seed=0))
-    assert bool(table.low_pass[0]) and np.isnan(table.bandwidth_octaves[0])
+    assert bool(table.less_than_one_cycle[0]) and np.isnan(table.bandwidth_octaves[0])
     assert np.isfinite(table.orientation_half_width[0])
 
 

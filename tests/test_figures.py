@@ -406,8 +406,8 @@ def test_gabor_space_points_are_nx_and_ny(fitted: tuple[xr.Dataset, xr.Dataset])
     for margin in (top, right):  # each population's shares add to one
         for patch in (patch for patch in margin.patches if isinstance(patch, StepPatch)):
             assert patch.get_data().values.sum() == pytest.approx(1)
-    low_pass = int(((fitted[0].sigma_x * fitted[0].frequency).values <= KAPPA).sum())
-    assert f"{low_pass} low-pass" in figures.caption(figure)
+    few = int(((fitted[0].sigma_x * fitted[0].frequency).values <= KAPPA).sum())
+    assert f"{few} with less than one visible cycle" in figures.caption(figure)
 
 
 def test_gabor_space_is_the_same_from_descriptors(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:

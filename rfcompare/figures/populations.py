@@ -32,7 +32,7 @@ from rfcompare.figures.drawing import (
     style,
 )
 from rfcompare.figures.maps import source_text, unit_status
-from rfcompare.quantities import KAPPA, QUANTITIES, SCHEMAS
+from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
 
 PLANE = (0.01, 4.0)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
@@ -106,7 +106,7 @@ def gabor_space(
     Returns
     -------
     matplotlib Figure
-        Logarithmic plane; the dotted line is nx = κ = 0.187, below which the filter is low-pass.
+        Logarithmic plane; the dotted line is nx = κ = 0.187, at or below which less than one cycle is visible.
 
     Raises
     ------
@@ -143,8 +143,8 @@ def gabor_space(
             tables.append(_draw_cloud(plane, top, right, dataset, population, edges))
             handles.append(_handle(population))
         plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
-        plane.text(KAPPA * 0.95, PLANE[1] * 0.93, "low-pass", ha="right", va="top", fontsize=SMALL)
-        plane.text(KAPPA * 1.05, PLANE[1] * 0.93, "band-pass", ha="left", va="top", fontsize=SMALL)
+        plane.text(KAPPA * 0.95, PLANE[1] * 0.93, "< 1 visible cycle", ha="right", va="top", fontsize=SMALL)
+        plane.text(KAPPA * 1.05, PLANE[1] * 0.93, "≥ 1", ha="left", va="top", fontsize=SMALL)
         plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
         _log_axes(plane)
         plane.set_xlabel(QUANTITIES["nx"].label("px"))
@@ -265,7 +265,7 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
         finite = np.isfinite(nx) & np.isfinite(ny)
         outside = int((((nx < PLANE[0]) | (nx > PLANE[1]) | (ny < PLANE[0]) | (ny > PLANE[1])) & finite).sum())
-        text = f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} low-pass"
+        text = f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
         if "status" in dataset:
             text += f", {on_bound(dataset).sum()} on a bound"
         if outside:
@@ -282,7 +282,7 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         "on a bound of the fit, so a limit and no value), a "
         f"contour holds half of a population of {_DENSITY_LEAST} or more; of more than {_POINTS_MOST} units no points "
         f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
-        f"of units. Dotted, nx = κ = {KAPPA:.3f}: at or below it the filter is low-pass; diagonal, a round envelope. "
+        f"of units. Dotted, nx = κ = {KAPPA:.3f}: at or below it {LESS_THAN_ONE_CYCLE}; diagonal, a round envelope. "
         + "; ".join(parts)
         + "."
         + shades
@@ -516,7 +516,7 @@ def _tuning_caption(
             if "n_undefined" in table and (table["population"] == population.name).any()
         }
         words = [
-            f"{undefined['bandwidth_octaves']} low-pass, without an octave bandwidth",
+            f"{undefined['bandwidth_octaves']} with {LESS_THAN_ONE_CYCLE}, so without an octave bandwidth",
             f"{undefined['polarity_phase']} without a phase (nx < 0.1 or polarity unknown)",
         ]
         if "status" in dataset:

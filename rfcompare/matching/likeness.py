@@ -64,7 +64,8 @@ def like_with_like(
         Signed banks.
     quantity : str
         A descriptor of `rfcompare.quantities.QUANTITIES` without a scale, of the fit or of the map. A kernel or cell
-        for which it is not defined (the octave bandwidth of a low-pass one) is left out, and the claim says how many.
+        for which it is not defined (the octave bandwidth where less than one cycle is visible) is left out, and the
+        claim says how many.
     by, deg_per_px, spot, threshold, snr
         As in `rfcompare.estimation.measure_like`.
     n_draws : int

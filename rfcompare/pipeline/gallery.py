@@ -21,7 +21,7 @@ from rfcompare.pipeline.study import BETWEEN, FITTED_NULL, Study
 from rfcompare.pipeline.tables import load_many
 from rfcompare.simulation.nulls import NULLS
 from rfcompare.sources.reference import path_of
-from rfcompare.taxonomy import classify, survey
+from rfcompare.taxonomy import bands, classify, survey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 def _kernels(study: Study) -> Inputs:
     if study.network.kind == "parametric":  # rendering fixes the profile, so that one is sorted by band alone
-        classes = np.where(study.network.descriptors.low_pass.values, "low-pass", "band-pass").tolist()
+        classes = bands(study.network.bank)
     else:
         classes = classify(study.network.bank, progress=False)["profile"].tolist()
     return (study.network.bank, study.cortex.bank), {"classes": [classes, None]}

@@ -365,7 +365,7 @@ def _with_gabors(described: xr.Dataset, null: xr.Dataset) -> xr.Dataset:
     subjects = null.subject.values.astype(str)
     first = np.flatnonzero(np.isin(subjects, np.unique(subjects)[:N_FITTED]))
     fitted = describe(fit(null.isel(unit=first), "gabor", seed=0, engine="batched", progress=False))
-    names = [name for name in fitted.data_vars if name not in described and name != "low_pass"]
+    names = [name for name in fitted.data_vars if name not in described and name != "less_than_one_cycle"]
     added = fitted[names].reset_coords(drop=True)
     return described.assign(added.reindex(unit=described.unit.values, fill_value={"censored": np.int8(0)}))
 

@@ -45,7 +45,9 @@ def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
             unit = quantity.units(units)
             columns[f"{name} ({unit})" if unit else name] = descriptors[name].values
             columns |= {f"{name}_censored": censoring(descriptors, name)} if quantity.follows else {}
-    columns["low_pass"] = descriptors["low_pass"].values if "low_pass" in descriptors else False
+    columns["less_than_one_cycle"] = (
+        descriptors["less_than_one_cycle"].values if "less_than_one_cycle" in descriptors else False
+    )
     columns["status"] = descriptors["status"].values
     return pd.DataFrame(columns)
 

@@ -118,7 +118,6 @@ def _classify(
     numbers: dict[str, NDArray[Any]] = {**spectra, **measure_profiles(signed, table, spectra)}
     numbers |= measure_color(bank, signed)
     numbers |= lobe_colors(bank, signed, numbers.pop("drawn"), numbers["form"])
-    bands = [name_band(*row) for row in _rows(numbers, "dc_gain", "nyquist_gain", "low_power", "spectral_area")]
     crossed = np.array(
         [is_crossed(*row) for row in _rows(numbers, "anisotropy", "fourfold", "dc_gain", "spectral_area")]
     )
@@ -165,7 +164,7 @@ def _classify(
     for name in ("peak_frequency", "centroid_frequency"):
         numbers[name] = numbers[name] / scale
     answers: dict[str, list[str]] = {
-        "band": bands,
+        "band": _bands(numbers),
         "direction": directions,
         "profile": profiles,
         "color": colors,
@@ -181,6 +180,27 @@ def _classify(
         for i in range(len(profiles))
     ]
     return answers, numbers
+
+
+def bands(bank: xr.Dataset) -> list[str]:
+    """The word for what each kernel passes, from its spectrum alone, without fitting; "" for units without a map.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> bank = rfc.make_bank(np.eye(7)[None, None], channel=("signed",), kind="learned")
+    >>> rfc.taxonomy.bands(bank)
+    ['all-pass']
+    """
+    signed = to_signed(bank)
+    usable = np.array([problem == "" for problem in bad_units(signed)])
+    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    words = iter(_bands(measure_spectra(maps[usable])))
+    return [next(words) if some else "" for some in usable]
+
+
+def _bands(spectra: dict[str, NDArray[Any]]) -> list[str]:
+    return [name_band(*row) for row in _rows(spectra, "dc_gain", "nyquist_gain", "low_power", "spectral_area")]
 
 
 def _rows(numbers: dict[str, NDArray[Any]], *names: str) -> list[tuple[float, ...]]:
