@@ -1,4 +1,4 @@
-"""What can be fitted to a receptive-field map: formula, derivatives, bounds, starts and canonical form.
+"""What can be fitted to a receptive-field map: formula, derivatives, bounds, range and canonical form.
 
 Every model is a sum of *basis functions* with linear amplitudes plus a constant offset,
 
@@ -11,8 +11,8 @@ y up and angles anticlockwise, over the Python array API: the same lines run on 
 Adding a model
 --------------
 Subclass `Model`, give it a name, its `Parameter` s and linear terms, write `evaluate` (basis functions and their
-derivatives) and `starts`, override `spread` where what is plausible of one parameter depends on another and `canonical`
-if one map has several parameter vectors, and list an instance in `MODELS`. Standard errors, statuses, model selection
+derivatives), override `spread` where what is plausible of one parameter depends on another and `canonical` if one map
+has several parameter vectors, and list an instance in `MODELS`. Standard errors, statuses, model selection
 and the engine that starts at once need nothing else; the compiled one has a seam of its own, in
 ``fitting/compiled/shapes.py``.
 
@@ -86,34 +86,6 @@ _BOUND_REASONS: Mapping[Link, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What starts are made from, one row per map (see `summarize`).
-
-    Attributes
-    ----------
-    x, y : (n,) arrays
-        Centroid of the smoothed energy, pixels.
-    radius : (n,) array
-        RMS radius of that energy along one axis, pixels.
-    peak_x, peak_y : (n, 2) arrays
-        Positions of the largest smoothed energy, and of the largest well away from it.
-    theta, frequency : (n, peaks) arrays
-        Direction (radians) and frequency (cycles per pixel) of the largest peaks of the windowed spectrum.
-    size : int
-        The longer side of the map.
-    """
-
-    x: Array
-    y: Array
-    radius: Array
-    peak_x: Array
-    peak_y: Array
-    theta: Array
-    frequency: Array
-    size: float
-
-
 def _stack_starts(xp: Any, rows: Sequence[Sequence[Array | float]], like: Array) -> Array:
     """Rows of parameters, each a number or an (n,) array, as one (n, rows, parameters) array."""
     one = xp.ones_like(like)
@@ -133,9 +105,6 @@ class Model(ABC):
         The basis functions' amplitudes, without the offset that every model has.
     nested : str or None
         A model with fewer parameters whose fits are the starts of this one (through `extend`).
-    keep : int
-        How many of the starts that explain most are refined for every map by the engine that starts at once; the others
-        too where the outcome is doubtful.
     """
 
     name: str
@@ -143,7 +112,6 @@ class Model(ABC):
     parameters: tuple[Parameter, ...]
     linear: tuple[str, ...]
     nested: str | None = None
-    keep: int = 8
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -171,10 +139,6 @@ class Model(ABC):
             ``derivatives[q][l]`` is the derivative of basis function ``l`` by parameter ``q``; None where it is zero.
         """
 
-    @abstractmethod
-    def starts(self, summary: Summary) -> Array:
-        """Blind starts, (n, starts, parameters), from a `Summary` of the maps."""
-
     def extend(self, p: Array, size: float) -> Array:
         """Starts (n, starts, parameters) from fits (n, parameters) of the nested model, for maps of `size` pixels."""
         raise TypeError(f"{self.name} has no nested model")
@@ -192,12 +156,12 @@ class Model(ABC):
         Returns
         -------
         (n, parameters) array
-            The center anywhere in the map, any direction, SDs from 0.06 to 0.4 of its longer side.
+            The center in the inner four fifths of the map, any direction, SDs from 0.06 to 0.4 of its longer side.
         """
         size = float(max(len(x), len(y)))
         table = {
-            "x": (float(x[0]), float(x[-1])),
-            "y": (float(y[0]), float(y[-1])),
+            "x": (0.8 * float(x[0]), 0.8 * float(x[-1])),
+            "y": (0.8 * float(y[0]), 0.8 * float(y[-1])),
             "angle": (0.0, math.pi),
             "frequency": (0.3 / size, MAX_FREQUENCY),
             "log_length": (math.log(max(0.06 * size, 0.5)), math.log(max(0.4 * size, 1.0))),
@@ -285,11 +249,6 @@ class Constant(Model):
         """No basis functions."""
         return [], []
 
-    def starts(self, summary: Summary) -> Array:
-        """One start without parameters."""
-        xp = array_api_compat.array_namespace(summary.x)
-        return xp.zeros((summary.x.shape[0], 1, 0), dtype=summary.x.dtype, device=summary.x.device)
-
 
 X0, Y0, THETA = Parameter("x0", "x"), Parameter("y0", "y"), Parameter("theta", "angle")
 SIGMA_X, SIGMA_Y = Parameter("sigma_x", "log_length"), Parameter("sigma_y", "log_length")
@@ -312,16 +271,6 @@ class IsotropicGaussian(Model):
         if not slopes:
             return [blob], []
         return [blob], [[blob * (dx * inverse)], [blob * (dy * inverse)], [blob * ((dx**2 + dy**2) * inverse)]]
-
-    def starts(self, summary: Summary) -> Array:
-        """Three radii about the centroid and two about each peak."""
-        xp = array_api_compat.array_namespace(summary.x)
-        log_radius = xp.log(summary.radius)
-        rows = [[summary.x, summary.y, log_radius + shift] for shift in (-0.7, 0.0, 0.6)]
-        rows += [
-            [summary.peak_x[:, k], summary.peak_y[:, k], log_radius + shift] for k in (0, 1) for shift in (-0.7, 0.0)
-        ]
-        return _stack_starts(xp, rows, summary.x)
 
 
 class DifferenceOfGaussians(Model):
@@ -348,23 +297,6 @@ class DifferenceOfGaussians(Model):
             [center * (square * a), None],
             [None, surround * (square * b)],
         ]
-
-    def starts(self, summary: Summary) -> Array:
-        """Pairs of scales about the centroid and the peak."""
-        xp = array_api_compat.array_namespace(summary.x)
-        log_radius = xp.log(summary.radius)
-        # The thresholded energy sees little of a surround: centers start at 0.6 to 3 times its radius.
-        scales = [(0.6, 2.0), (1.2, 1.3), (1.2, 2.2), (2.0, 1.3), (2.0, 2.2), (3.0, 1.3), (3.0, 2.2)]
-        rows = [
-            [x, y, log_radius + math.log(first), log_radius + math.log(first * ratio)]
-            for x, y, chosen in (
-                (summary.x, summary.y, scales),
-                (summary.peak_x[:, 0], summary.peak_y[:, 0], scales[:3]),
-                (summary.peak_x[:, 1], summary.peak_y[:, 1], scales[:2]),
-            )
-            for first, ratio in chosen
-        ]
-        return _stack_starts(xp, rows, summary.x)
 
     def spread(self, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The surround 1.15 to 2.9 times as wide as the center."""
@@ -422,36 +354,6 @@ class GaussianDerivative(Model):
             [-v * by_v],
         ]
 
-    def starts(self, summary: Summary) -> Array:
-        """Four directions and several shapes about the spectrum's peak."""
-        xp = array_api_compat.array_namespace(summary.x)
-        log_radius = xp.log(summary.radius)
-        theta = summary.theta[:, 0]
-        if self.order == 0:
-            rows = [
-                [summary.x, summary.y, turn, log_radius + narrow, log_radius + narrow + 0.5]
-                for turn in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
-                for narrow in (-0.8, -0.2)
-            ] + [
-                *(
-                    [summary.peak_x[:, k], summary.peak_y[:, k], theta, log_radius - 0.7, log_radius - 0.4]
-                    for k in (0, 1)
-                ),
-                [summary.x, summary.y, theta, log_radius - 0.3, log_radius + 0.3],
-            ]
-        else:
-            rows = [
-                [x, y, theta + turn, log_radius + wide, log_radius + tall]
-                for turn in (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
-                for x, y, wide, tall in (
-                    (summary.x, summary.y, -0.1, -0.1),
-                    (summary.x, summary.y, -0.6, 0.2),
-                    (summary.x, summary.y, 0.4, 0.1),
-                    (summary.peak_x[:, 0], summary.peak_y[:, 0], -0.1, -0.1),
-                )
-            ]
-        return _stack_starts(xp, rows, summary.x)
-
     def canonical(self, p: Array, linear: Array) -> tuple[Array, Array]:
         """Orientation in [0°, 180°); a plain Gaussian's stripes lie along its long axis."""
         xp = array_api_compat.array_namespace(p)
@@ -491,7 +393,6 @@ class Gabor(Model):
             self.parameters += (Parameter("curvature", "curvature"),)
         self.linear = ("even", "odd")
         self.nested = "gabor" if free or curved else None
-        self.keep = 4
 
     def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
         """The even and the odd part."""
@@ -541,29 +442,11 @@ class Gabor(Model):
             derivatives.append(by(None, 0.5 * w * v**2))
         return [even, odd], derivatives
 
-    def starts(self, summary: Summary) -> Array:
-        """Envelope shapes at the spectrum's peaks, and four directions of few cycles."""
-        xp = array_api_compat.array_namespace(summary.x)
-        log_radius = xp.log(summary.radius)
-        shapes = ((-0.5, -0.5), (0.0, 0.0), (0.6, 0.6), (-0.35, 0.35), (0.35, -0.35))
-        rows = [
-            [summary.x, summary.y, summary.theta[:, k], summary.frequency[:, k], log_radius + wide, log_radius + tall]
-            for k in range(summary.theta.shape[1])
-            for wide, tall in shapes
-        ]
-        low = xp.clip(0.04 / summary.radius, 0.1 / summary.size, 0.04)
-        rows += [
-            [summary.x, summary.y, summary.theta[:, 0] + quarter * math.pi / 4, low, log_radius, log_radius]
-            for quarter in range(4)
-        ]
-        return _stack_starts(xp, rows, summary.x)
-
     def spread(self, points: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Frequencies in octaves, and SDs of 0.1 to 1 cycle, at most half the map."""
+        """SDs of 0.03 to 0.3 of the map and 0.04 to 0.8 cycles per SD, both in octaves."""
         size, p = float(max(len(x), len(y))), super().spread(points, x, y)
-        low = 0.3 / size
-        p[:, 3] = low * (MAX_FREQUENCY / low) ** points[:, 3]
-        p[:, 4:6] = np.log(np.clip(0.1 * 10 ** points[:, 4:6] / p[:, 3:4], 0.5, max(0.5 * size, 1.0)))
+        p[:, 4:6] = np.log(0.03 * size) + points[:, 4:6] * math.log(10)
+        p[:, 3] = np.minimum(0.04 * 20 ** points[:, 3] / np.exp(p[:, 4]), 0.9 * MAX_FREQUENCY)
         return p
 
     def extend(self, p: Array, size: float) -> Array:
@@ -602,103 +485,3 @@ MODELS: Mapping[str, Model] = {
     )
 }
 """Every model by name, simpler ones first."""
-
-
-def summarize(maps: Array, mask: Array, x: Array, y: Array, *, peaks: int = 3) -> Summary:
-    """Where a map's energy is and at which frequencies: what `Model.starts` begins from.
-
-    Parameters
-    ----------
-    maps : (n, channel, height, width) array
-        Zero where not measured.
-    mask : (n, height, width) array
-        1 where measured, 0 elsewhere.
-    x, y : (width,) and (height,) arrays
-        Pixel positions.
-    peaks : int
-        How many peaks of the spectrum to return.
-    """
-    xp = array_api_compat.array_namespace(maps)
-    n, _, height, width = maps.shape
-    size = max(height, width)
-    count = xp.clip(xp.sum(mask, axis=(1, 2)), 1, None)
-    # The middle of the sorted measured values: an edge or a baseline does not move it as it would a mean.
-    far = xp.where(mask[:, None] > 0, maps, xp.max(xp.abs(maps)) + 1.0)
-    order = xp.sort(xp.reshape(far, (n, maps.shape[1], height * width)), axis=2)
-    middle = xp.astype((count - 1) / 2, xp.int64)
-    median = xp.take_along_axis(
-        order, (middle[:, None] * xp.ones_like(order[:, :, 0], dtype=xp.int64))[:, :, None], axis=2
-    )
-    deviation = (maps - median[..., None]) * mask[:, None]
-
-    def blur(values: Array) -> Array:
-        kernels = []
-        for axis in (y, x):
-            kernel = xp.exp(-0.5 * ((axis[:, None] - axis[None, :]) / (0.06 * size)) ** 2)
-            kernels.append(kernel / xp.sum(kernel, axis=1, keepdims=True))
-        return xp.matmul(xp.matmul(kernels[0], values), xp.matrix_transpose(kernels[1]))
-
-    energy = blur(xp.sum(deviation**2, axis=1))
-    flat = xp.reshape(energy, (n, height * width))
-    base = xp.sort(flat, axis=1)[:, (height * width - 1) // 2]
-    level = xp.where(0.25 * xp.max(flat, axis=1) > base, 0.25 * xp.max(flat, axis=1), base)
-    weight = xp.clip(energy - level[:, None, None], 0, None)
-    total = xp.sum(weight, axis=(1, 2)) + 1e-300
-    along_x, along_y = xp.sum(weight, axis=1), xp.sum(weight, axis=2)
-    cx = xp.clip(along_x @ x / total, x[0], x[-1])
-    cy = xp.clip(along_y @ y / total, y[0], y[-1])
-    variance = xp.sum(along_x * (x[None] - cx[:, None]) ** 2, axis=1) + xp.sum(
-        along_y * (y[None] - cy[:, None]) ** 2, axis=1
-    )
-    radius = xp.clip(1.2 * xp.sqrt(0.5 * variance / total), 0.7, 0.4 * size)
-    places = []
-    for _ in range(2):
-        best = xp.argmax(flat, axis=1)
-        places.append((x[best % width], y[best // width]))
-        away = (x[None, None, :] - places[0][0][:, None, None]) ** 2 + (
-            y[None, :, None] - places[0][1][:, None, None]
-        ) ** 2 > max(4.0, (0.15 * size) ** 2)
-        flat = xp.where(xp.reshape(away, (n, height * width)), flat, -1.0)
-    peak_x, peak_y = (xp.stack([place[axis] for place in places], axis=1) for axis in (0, 1))
-
-    window_x = xp.exp(-0.125 * ((x[None] - cx[:, None]) / radius[:, None]) ** 2)
-    window_y = xp.exp(-0.125 * ((y[None] - cy[:, None]) / radius[:, None]) ** 2)
-    window = window_y[:, :, None] * window_x[:, None, :] * mask
-    mean = xp.sum(maps, axis=(2, 3)) / count[:, None]
-    seen = (maps - mean[..., None, None]) * window[:, None]
-    seen = (
-        seen
-        - window[:, None]
-        * (xp.sum(seen, axis=(2, 3)) / (xp.sum(window, axis=(1, 2)) + 1e-300)[:, None])[..., None, None]
-    )
-    step = 0.5 / size
-    fx = xp.arange(0, 0.5 + step / 2, step, dtype=maps.dtype, device=maps.device)
-    fy = xp.arange(-0.5, 0.5 + step / 2, step, dtype=maps.dtype, device=maps.device)
-    ax, ay = 2 * math.pi * x[:, None] * fx[None], 2 * math.pi * fy[:, None] * y[None]
-    right, left = xp.concat([xp.cos(ax), xp.sin(ax)], axis=1), xp.concat([xp.cos(ay), xp.sin(ay)], axis=0)
-    parts = xp.matmul(xp.matmul(left, seen), right)
-    rows, columns = fy.shape[0], fx.shape[0]
-    real = parts[:, :, :rows, :columns] - parts[:, :, rows:, columns:]
-    imaginary = parts[:, :, :rows, columns:] + parts[:, :, rows:, :columns]
-    radial = xp.sqrt(fx[None, :] ** 2 + fy[:, None] ** 2)
-    allowed = (radial <= MAX_FREQUENCY) & (radial > 0.4 / size)
-    power = xp.reshape(xp.where(allowed, xp.sum(real**2 + imaginary**2, axis=1), -1.0), (n, rows * columns))
-    grid_x, grid_y = (xp.reshape(g + 0 * radial, (-1,)) for g in (fx[None, :], fy[:, None]))
-    thetas, frequencies = [], []
-    for _ in range(peaks):
-        best = xp.argmax(power, axis=1)
-        kx, ky = grid_x[best], grid_y[best]
-        thetas.append(xp.atan2(ky, kx))
-        frequencies.append(xp.sqrt(kx**2 + ky**2))
-        near = (grid_x[None] - kx[:, None]) ** 2 + (grid_y[None] - ky[:, None]) ** 2 < (1.0 / size) ** 2
-        power = xp.where(near, -1.0, power)
-    return Summary(
-        cx,
-        cy,
-        radius,
-        peak_x,
-        peak_y,
-        xp.stack(thetas, axis=1),
-        xp.clip(xp.stack(frequencies, axis=1), 0.5 / size, 0.49),
-        size,
-    )

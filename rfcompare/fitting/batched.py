@@ -3,22 +3,22 @@
 The engine that starts at once: NumPy for small jobs, torch tensors where a device is given. Only the nonlinear
 parameters are searched; for each trial the linear amplitudes are solved exactly and the Kaufman form of the Jacobian is
 used (Kaufman 1975, doi:10.1007/BF01932995), with Marquardt's scaling, Nielsen's damping, bounds by freezing parameters
-whose gradient points outwards, and capped steps. Each map gets many screened starts; the best few are refined.
+whose gradient points outwards, and capped steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from rfcompare.fitting.dictionary import all_starts
+from rfcompare.fitting.dictionary import Likeness
 from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
 from rfcompare.fitting.noise import correlate
-from rfcompare.fitting.uncertainty import apart, rivals
+from rfcompare.fitting.search import Description, Ends
+from rfcompare.fitting.uncertainty import apart
 from rfcompare.models import MODELS, Array, Derivatives, Model, map_of
 
 TOLERANCE = 1e-7
@@ -27,11 +27,11 @@ TOLERANCE = 1e-7
 ROUNDING = 1e-13
 """Share of a map's sum of squares that arithmetic in float64 does not resolve."""
 
-AGREE = 1e-4
-"""Two minima are the same when their costs differ by less than this share (and by rounding)."""
+JUDGED, ITERATIONS = (6, 12, 24), 100
+"""Iterations after which starts are judged, and at most in all."""
 
-SCREEN_ITERATIONS, ITERATIONS = 6, 100
-"""Iterations before hopeless starts are dropped, and at most after that."""
+AGREE = 1e-4
+"""Two starts near each other have met when their costs differ by less than this share (and by rounding)."""
 
 BLOCK = {"cpu": 1 << 15, "gpu": 1 << 24}
 """Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
@@ -94,43 +94,6 @@ class Equations:
     hessian: Array
 
 
-@dataclass
-class Solution:
-    """The best minimum of every map, as NumPy arrays.
-
-    Attributes
-    ----------
-    p : (n, parameters) array
-    linear : (n, channel, terms + 1) array
-        Offset last, with the map's mean back in it.
-    cost : (n,) array
-        Residual sum of squares.
-    n_agree : (n,) int array
-        Refined starts that ended in this minimum.
-    converged : (n,) bool array
-    rival : (n, parameters) array
-        The best other minimum that a refined start ended in; NaN where there was none.
-    rival_cost : (n,) array
-        Its residual sum of squares; infinite where there was none.
-    information : (n, m, m) array
-        JᵀJ of all fitted numbers: the nonlinear parameters, then every channel's amplitudes and offset.
-    """
-
-    p: np.ndarray
-    linear: np.ndarray
-    cost: np.ndarray
-    n_agree: np.ndarray
-    converged: np.ndarray
-    rival: np.ndarray
-    rival_cost: np.ndarray
-    information: np.ndarray
-
-    @classmethod
-    def joined(cls, parts: Sequence[Solution]) -> Solution:
-        """The solutions of consecutive chunks of maps as one."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-
 def _solve_scaled(matrix: Array, right: Array) -> Array:
     """Solve a symmetric system scaled to a unit diagonal, with a ridge at rounding level against collinear terms."""
     xp = array_api_compat.array_namespace(matrix)
@@ -176,7 +139,7 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     else:
         functions, slopes = model.evaluate(p, x, y, slopes=derivatives)
         basis = _basis(functions, mask, problem.whole)
-        flat = xp.reshape(maps, (m, channels, -1))
+        flat = xp.reshape(maps, (m, channels, maps.shape[2] * maps.shape[3]))
         gram = xp.matmul(basis, xp.matrix_transpose(basis))
         right = xp.matmul(basis, xp.matrix_transpose(flat))
     amplitudes = _solve_scaled(gram, right)
@@ -222,10 +185,13 @@ def _jacobian(slopes: Derivatives, linear: Array, mask: Array, whole: bool) -> A
     return xp.reshape(out, (m, channels, len(slopes), height * width))
 
 
-def information(problem: Problem, p: Array, linear: Array, acf: Array | None = None) -> Array:
+def information(
+    problem: Problem, p: Array, linear: Array, acf: Array | None = None, *, index: Array | None = None
+) -> Array:
     """JᵀJ (n, m, m) of all fitted numbers at p: nonlinear parameters, then every channel's amplitudes and offset.
 
-    With the noise's autocorrelations `acf` (n, lag_y, lag_x; NumPy only) JᵀCJ, C being the correlation of the pixels.
+    `index` (n,) says of which maps, by default of all. With the noise's autocorrelations `acf` (n, lag_y, lag_x; NumPy
+    only) JᵀCJ, C being the correlation of the pixels.
     """
     xp = array_api_compat.array_namespace(p)
     model, out = problem.model, []
@@ -234,7 +200,7 @@ def information(problem: Problem, p: Array, linear: Array, acf: Array | None = N
     for first in range(0, max(p.shape[0], 1), problem.block):
         here = slice(first, first + problem.block)
         functions, slopes = model.evaluate(p[here], problem.x, problem.y)
-        mask = problem.mask[here]
+        mask = problem.mask[here] if index is None else problem.mask[index[here]]
         m = mask.shape[0]
         basis = _basis(functions, mask, problem.whole)
         jacobian = _jacobian(slopes, linear[here], mask, problem.whole)
@@ -335,8 +301,8 @@ def refine(
     return best, cost_out, done
 
 
-def solve(model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts: Array | None = None) -> Solution:
-    """Fit every map.
+class Batched:
+    """This engine, ready for `rfcompare.fitting.search.search`.
 
     Parameters
     ----------
@@ -347,49 +313,47 @@ def solve(model: Model, maps: Array, mask: Array, x: Array, y: Array, *, starts:
         1 where measured, 0 elsewhere.
     x, y : (width,) and (height,) arrays
         Pixel positions.
-    starts : (n, starts, parameters) array, optional
-        In place of the model's blind starts and those from its dictionary.
-
-    Notes
-    -----
-    Of the starts that explain most, `Model.keep` are refined; where the outcome is doubtful (on a bound, reached by one
-    start only, or among minima side by side), the others as well.
     """
-    problem = prepare(model, maps, mask, x, y)
-    xp = array_api_compat.array_namespace(problem.maps)
-    n, device, dtype = problem.maps.shape[0], problem.maps.device, problem.maps.dtype
-    if not model.parameters:
-        starts = xp.zeros((n, 1, 0), dtype=dtype, device=device)
-    elif starts is None:
-        starts = all_starts(model, problem.maps, problem.mask, problem.x, problem.y)
-    low, high = (xp.asarray(b, dtype=dtype, device=device) for b in model.bounds(problem.x, problem.y))
-    starts = xp.clip(starts, low, high)
-    rows, k, keep = xp.arange(n, device=device), starts.shape[1], model.keep
-    if k > keep:
-        costs = evaluate(problem, _each(xp, rows, k), xp.reshape(starts, (n * k, -1)), derivatives=False).cost
-        order = xp.argsort(xp.reshape(costs, (n, k)), axis=1)
-        starts = starts[rows[:, None], order]
-    p, cost, done = _refine_all(problem, rows, starts[:, :keep])
-    best, lowest, agree, sure = _choose(problem, rows, p, cost, done)
-    ends = [(np.arange(n), p, xp.where(done, cost, xp.inf))]
-    doubtful = (agree == 1) | xp.any((best <= low) | (best >= high), axis=1)
-    if k > keep and bool(xp.any(doubtful)):
-        again = rows[doubtful]
-        further = _refine_all(problem, again, starts[again, keep : 4 * keep])
-        p, cost, done = (xp.concat([x[again], y], axis=1) for x, y in zip((p, cost, done), further, strict=True))
-        best[again], lowest[again], agree[again], sure[again] = _choose(problem, again, p, cost, done)
-        ends.append((_numpy(again), p, xp.where(done, cost, xp.inf)))
-    rival, rival_cost, plain = np.full((n, starts.shape[2]), np.nan), np.full(n, np.inf), _numpy(best)
-    for of, places, heights in ends:
-        rival[of], rival_cost[of] = rivals(model, plain[of], _numpy(places), _numpy(heights))
-    best, linear = model.canonical(best, evaluate(problem, rows, best, derivatives=False).linear)
-    exact = direct_cost(problem, best, linear)
-    inner = information(problem, best, linear)
-    linear = xp.asarray(linear, copy=True)
-    linear[:, :, -1] += problem.mean
-    return Solution(
-        _numpy(best), _numpy(linear), _numpy(exact), _numpy(agree), _numpy(sure), rival, rival_cost, _numpy(inner)
-    )
+
+    def __init__(self, model: Model, maps: Array, mask: Array, x: Array, y: Array) -> None:
+        self.problem = problem = prepare(model, maps, mask, x, y)
+        self.xp = array_api_compat.array_namespace(problem.maps)
+        self.model, self.whole = model, problem.whole
+        self.low, self.high = model.bounds(x, y)
+        self.likeness: Likeness | None = None
+        self.maps, self.mask, self.mean, self.total, self.count = (
+            _numpy(values) for values in (problem.maps, problem.mask, problem.mean, problem.total, problem.count)
+        )
+
+    def _here(self, values: np.ndarray) -> Array:
+        return self.xp.asarray(values, device=self.problem.maps.device)
+
+    def starts(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """The likest members of the model's dictionary, those that explain most first."""
+        if not self.model.parameters:
+            return np.zeros((len(rows), 1, 0))
+        if self.likeness is None:
+            self.likeness = Likeness(self.model, self.problem.maps, self.problem.x, self.problem.y)
+        return _numpy(self.likeness.starts(self._here(rows), count))
+
+    def refine(self, rows: np.ndarray, starts: np.ndarray, best: np.ndarray, patience: float) -> Ends:
+        """Refine starts (n, k, parameters) of maps `rows`; see `rfcompare.fitting.search.Refiner`."""
+        index, p, known = (self._here(values) for values in (rows, starts, best))
+        ends = _refine_all(self.problem, index, p, known, patience)
+        return Ends(*(_numpy(values) for values in ends))
+
+    def describe(self, rows: np.ndarray, p: np.ndarray) -> Description:
+        """Amplitudes, exact costs, information and drawn maps of canonical parameters."""
+        problem, index, p = self.problem, self._here(rows), self._here(p)
+        linear = evaluate(problem, index, p, derivatives=False).linear
+        fitted = render(self.model, p, linear, problem.x, problem.y)
+        # From the residual itself, free of the cancellation in total − explained.
+        miss = problem.maps[index] - fitted
+        if not problem.whole:
+            miss = miss * problem.mask[index][:, None]
+        cost = self.xp.sum(miss * miss, axis=(1, 2, 3))
+        inner = information(problem, p, linear, index=index)
+        return Description(_numpy(linear), _numpy(cost), _numpy(inner), _numpy(fitted))
 
 
 def _numpy(values: Array) -> np.ndarray:
@@ -401,45 +365,43 @@ def _each(xp: Any, rows: Array, times: int) -> Array:
     return xp.reshape(rows[:, None] * xp.ones((1, times), dtype=rows.dtype, device=rows.device), (-1,))
 
 
-def _refine_all(problem: Problem, rows: Array, starts: Array) -> tuple[Array, Array, Array]:
+def _refine_all(
+    problem: Problem, rows: Array, starts: Array, known: Array, patience: float
+) -> tuple[Array, Array, Array]:
     """Refine starts (n, k, parameters) of maps `rows`; parameters, costs (n, k) and whether each has converged.
 
-    After a few iterations a start far behind the best of its map is left where it is, and one that has met another
-    follows it.
+    Now and then starts far behind the best of their map, or behind the `known` cost (n,), are given up, and those that
+    have met another follow it.
     """
     xp = array_api_compat.array_namespace(starts)
     model, (n, k, q) = problem.model, starts.shape
     maps_of = _each(xp, rows, k)
-    p, cost, done = refine(problem, maps_of, xp.reshape(starts, (n * k, q)), iterations=SCREEN_ITERATIONS)
-    here = xp.reshape(cost, (n, k))
-    leader = xp.argmin(here, axis=1)
-    number = xp.arange(n, device=starts.device)
-    front = here[number, leader][:, None]
+    p, cost = xp.reshape(starts, (n * k, q)), xp.full((n * k,), xp.inf, dtype=starts.dtype, device=starts.device)
+    number, every = xp.arange(n, device=starts.device), xp.arange(k, device=starts.device)[None]
     total = problem.total[rows][:, None]
-    others = xp.arange(k, device=starts.device)[None] != leader[:, None]
-    places = xp.reshape(p, (n, k, q))
-    near = ~apart(model, places, places[number, leader][:, None]) if q else xp.ones_like(others)
-    met = others & near & (here <= front * (1 + AGREE) + 1e-9 * total)
-    hopeful = here <= 1.3 * front + 1e-9 * total
-    going = ~done & xp.reshape(hopeful & ~met, (-1,))
-    if bool(xp.any(going)):
+    going = xp.ones(n * k, dtype=xp.bool, device=starts.device)
+    done, follows = ~going, xp.zeros((n, k), dtype=xp.bool, device=starts.device)
+    leader = follows[:, 0]
+    for last, upto in zip((0, *JUDGED), (*JUDGED, ITERATIONS), strict=True):
         p[going], cost[going], done[going] = refine(
-            problem, maps_of[going], p[going], iterations=ITERATIONS, damping=1e-3
+            problem, maps_of[going], p[going], iterations=upto - last, damping=1e-3 if last else 1e-2
         )
+        here, places = xp.reshape(cost, (n, k)), xp.reshape(p, (n, k, q))
+        here = xp.where(follows, xp.inf, here)
+        leader = xp.argmin(here, axis=1)
+        front = here[number, leader][:, None]
+        near = ~apart(model, places, places[number, leader][:, None]) if q else xp.ones_like(follows)
+        ahead = xp.where(front < known[:, None], front, known[:, None])
+        follows = follows | ((every != leader[:, None]) & near & (here <= front * (1 + AGREE) + 1e-9 * total))
+        hopeful = here <= 1.3 * ahead + (patience / upto + 1e-9) * total
+        cost = xp.where(done | xp.reshape(hopeful | follows, (-1,)), cost, xp.inf)
+        going = ~done & xp.reshape(hopeful & ~follows, (-1,))
+        if not bool(xp.any(going)):
+            break
     p, cost, done = xp.reshape(p, (n, k, q)), xp.reshape(cost, (n, k)), xp.reshape(done, (n, k))
-    cost = xp.where(met, cost[number, leader][:, None], cost)
-    done = xp.where(met, done[number, leader][:, None], done)
-    return xp.where(met[:, :, None], p[number, leader][:, None], p), cost, done
-
-
-def _choose(problem: Problem, rows: Array, p: Array, cost: Array, done: Array) -> tuple[Array, ...]:
-    """Of refined starts: the best parameters, their cost, how many agree, converged?"""
-    xp = array_api_compat.array_namespace(p)
-    number, winner = xp.arange(p.shape[0], device=p.device), xp.argmin(cost, axis=1)
-    lowest = cost[number, winner]
-    same = cost <= (lowest * (1 + AGREE) + 1e-9 * problem.total[rows])[:, None]
-    agree = xp.sum(xp.astype(same & xp.isfinite(cost), xp.int64), axis=1)
-    return p[number, winner], lowest, agree, done[number, winner]
+    cost = xp.where(follows, cost[number, leader][:, None], cost)
+    done = xp.where(follows, done[number, leader][:, None], done)
+    return xp.where(follows[:, :, None], p[number, leader][:, None], p), cost, done
 
 
 def render(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
@@ -448,14 +410,3 @@ def render(model: Model, p: Array, linear: Array, x: Array, y: Array) -> Array:
     rows = block(p, linear.shape[1] * x.shape[0] * y.shape[0])
     pieces = [slice(i, i + rows) for i in range(0, max(p.shape[0], 1), rows)]
     return xp.concat([map_of(model, p[i], linear[i], x, y) for i in pieces], axis=0)
-
-
-def direct_cost(problem: Problem, p: Array, linear: Array) -> Array:
-    """Residual sums of squares from the rendered maps, free of the cancellation in total − explained."""
-    xp = array_api_compat.array_namespace(p)
-    out = []
-    for i in range(0, p.shape[0], problem.block):
-        here = slice(i, i + problem.block)
-        miss = problem.maps[here] - map_of(problem.model, p[here], linear[here], problem.x, problem.y)
-        out.append(xp.sum((miss * problem.mask[here][:, None]) ** 2, axis=(1, 2, 3)))
-    return xp.concat(out, axis=0) if out else p[:, 0]

@@ -1,9 +1,10 @@
-"""Starts from a dictionary: of a model's own maps, spread evenly over its parameters, those most like the data.
+"""Starts from a dictionary: a model's own maps, spread evenly over its parameters, in the frame of each field.
 
-Where a map is not of the model's kind (a first derivative fitted to a long wavelet) it has many minima, and starts
-made from its center and its strongest carrier alone miss the best one in a tenth of real kernels. Members that explain
-most of the map, but differ from each other, find it: the greedy selection of matching pursuit (Mallat & Zhang 1993,
-doi:10.1109/78.258082) with overlapping members left out instead of subtracted.
+A map that is not of the model's kind has many minima, and starts made from its center and its strongest carrier alone
+miss the best one: a compact lobe with a faint flank along its long axis is taken for a blob. Members that explain most
+of the map but differ from each other find it: the greedy selection of matching pursuit (Mallat & Zhang 1993,
+doi:10.1109/78.258082) with overlapping members left out instead of subtracted. The frame is a square about the
+field's energy that grows with the field, so that one dictionary serves every size of map and of field.
 """
 
 from __future__ import annotations
@@ -16,27 +17,32 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from rfcompare.models import MODELS, Array, Model, summarize
+from rfcompare.models import MODELS, Array, Model
 
 SIZE = 1000
 """Members of a dictionary."""
 
-CHOSEN = 16
-"""Starts that are taken from it for every map."""
+SIDE = 11
+"""Pixels of a frame along each side."""
 
-OVERLAP = 0.6
+REACH = 3.0
+"""Half of a frame's side, in radii of the field; at least `LEAST` pixels and at most half of the map's longer side."""
+
+LEAST = 3.0
+
+OVERLAP = 0.4
 """Two members are alike when one explains this share of the other."""
 
 
-@lru_cache(maxsize=8)
-def _dictionary(name: str, x: bytes, y: bytes) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Parameters (member, parameter), orthonormal basis maps (term, member, pixel) and which members differ."""
-    model, columns, rows = MODELS[name], np.frombuffer(x), np.frombuffer(y)
+@lru_cache(maxsize=16)
+def _dictionary(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Parameters (member, parameter), orthonormal basis maps (pixel, term · member) and which members differ."""
+    model, line = MODELS[name], np.arange(SIDE) - (SIDE - 1) / 2
     points = qmc.Halton(len(model.parameters), scramble=False).random(SIZE + 1)[1:]  # the first one is the corner
-    p = np.clip(model.spread(points, columns, rows), *model.bounds(columns, rows))
-    terms = [function.reshape(SIZE, -1) for function in model.evaluate(p, columns, rows, slopes=False)[0]]
+    p = np.clip(model.spread(points, line, line), *model.bounds(line, line))
     basis: list[npt.NDArray[Any]] = []
-    for term in terms:
+    for function in model.evaluate(p, line, line, slopes=False)[0]:
+        term = function.reshape(SIZE, -1)
         own = term - term.mean(axis=1, keepdims=True)
         whole = np.linalg.norm(own, axis=1, keepdims=True)
         for other in basis:
@@ -45,47 +51,95 @@ def _dictionary(name: str, x: bytes, y: bytes) -> tuple[npt.NDArray[Any], npt.ND
         # What hardly differs from the terms before is rounding error, not a direction.
         basis.append(np.where(left > 1e-3 * whole, own / np.maximum(left, 1e-300), 0.0))
     shared = sum((one @ other.T) ** 2 for one in basis for other in basis) / len(basis)
-    return p, np.stack(basis).astype(np.float32), shared < OVERLAP
+    return p, np.ascontiguousarray(np.concatenate(basis).T, dtype=np.float32), shared < OVERLAP
 
 
-def all_starts(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Array:
-    """A model's blind starts and those from its dictionary, (n, starts, parameters); arguments as for `likest`.
-
-    `mask` (n, height, width) is 1 where measured.
-    """
+def locate(maps: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Center (x, y) and half the side of the square that holds what each map shows; arguments as for `likest`."""
     xp = array_api_compat.array_namespace(maps)
-    return xp.concat([model.starts(summarize(maps, mask, x, y)), likest(model.name, maps, x, y)], axis=1)
+    size, energy = max(maps.shape[2:]), maps * maps
+    energy = energy[:, 0] if maps.shape[1] == 1 else xp.sum(energy, axis=1)
+    blur = [xp.exp(-0.5 * ((axis[:, None] - axis[None, :]) / (0.06 * size)) ** 2) for axis in (y, x)]
+    blur = [kernel / xp.sum(kernel, axis=1, keepdims=True) for kernel in blur]
+    energy = xp.matmul(xp.matmul(blur[0], energy), xp.matrix_transpose(blur[1]))
+    weight = xp.clip(energy - 0.25 * xp.max(energy, axis=(1, 2), keepdims=True), 0.0, None)
+    along_x, along_y = xp.sum(weight, axis=1), xp.sum(weight, axis=2)
+    total = xp.sum(along_x, axis=1) + 1e-300
+    center_x, center_y = xp.matmul(along_x, x) / total, xp.matmul(along_y, y) / total
+    variance = (xp.matmul(along_x, x * x) + xp.matmul(along_y, y * y)) / total - center_x**2 - center_y**2
+    radius = 1.2 * xp.sqrt(0.5 * xp.clip(variance, 0.0, None))
+    return center_x, center_y, xp.clip(xp.clip(REACH * radius, LEAST, None), None, 0.5 * size)
 
 
-def likest(name: str, maps: Array, x: Array, y: Array) -> Array:
-    """The members of a model's dictionary that explain most of each map and differ from each other.
+def _frames(maps: Array, x: Array, y: Array, center: tuple[Array, Array], half: Array) -> Array:
+    """The maps (n, channel, SIDE · SIDE) as seen in their frames, by linear interpolation or averaging."""
+    xp = array_api_compat.array_namespace(maps)
+    line = xp.astype(2 * xp.arange(SIDE, device=maps.device) / (SIDE - 1) - 1, maps.dtype)
+    kernels = []
+    for middle, axis in zip(center, (x, y), strict=True):
+        pitch = float(axis[1] - axis[0]) if axis.shape[0] > 1 else 1.0
+        reach = xp.clip(2 * half / (SIDE - 1), pitch, None)
+        away = (middle[:, None] + half[:, None] * line)[:, :, None] - axis
+        kernel = xp.clip(1 - xp.abs(away / reach[:, None, None]), 0.0, None)
+        kernels.append((kernel / xp.clip(xp.sum(kernel, axis=2, keepdims=True), 1.0, None))[:, None])
+    seen = xp.matmul(xp.matmul(kernels[1], maps), xp.matrix_transpose(kernels[0]))
+    return xp.reshape(seen, (*seen.shape[:2], SIDE * SIDE))
+
+
+def _greedy(explained: Array, differ: Array, count: int) -> Array:
+    """Members (n, count) that explain most, without those that are like one before."""
+    xp = array_api_compat.array_namespace(explained)
+    chosen = []
+    for _ in range(count):
+        best = xp.argmax(explained, axis=1)
+        chosen.append(best)
+        explained = xp.where(differ[best], explained, explained - 1e9)
+    return xp.stack(chosen, axis=1)
+
+
+class Likeness:
+    """What the members of a model's dictionary explain of maps.
 
     Parameters
     ----------
-    name : str
-        The model's.
+    model : Model
     maps : (n, channel, height, width) array
         Their means removed, zero where not measured.
     x, y : (width,) and (height,) arrays
         Pixel positions.
-
-    Returns
-    -------
-    (n, CHOSEN, parameters) array
-        Parameters, the likest first.
     """
-    xp = array_api_compat.array_namespace(maps)
-    places = (np.ascontiguousarray(a.cpu() if hasattr(a, "cpu") else a, dtype=np.float64).tobytes() for a in (x, y))
-    p, basis, differ = (xp.asarray(part, device=maps.device) for part in _dictionary(name, *places))
-    n, channels = maps.shape[:2]
-    flat = xp.astype(xp.reshape(maps, (n * channels, -1)), basis.dtype)
-    explained = xp.zeros((n, SIZE), dtype=basis.dtype, device=maps.device)
-    for term in range(basis.shape[0]):
-        products = xp.reshape(xp.matmul(flat, xp.matrix_transpose(basis[term])), (n, channels, SIZE))
-        explained += xp.sum(products**2, axis=1)
-    chosen = []
-    for _ in range(CHOSEN):
-        best = xp.argmax(explained, axis=1)
-        chosen.append(best)
-        explained = xp.where(differ[best], explained, -1.0)
-    return p[xp.stack(chosen, axis=1)]
+
+    def __init__(self, model: Model, maps: Array, x: Array, y: Array) -> None:
+        xp = array_api_compat.array_namespace(maps)
+        self.model = model
+        self.p, basis, self.differ = (xp.asarray(part, device=maps.device) for part in _dictionary(model.name))
+        center_x, center_y, half = locate(maps, x, y)
+        seen = _frames(maps, x, y, (center_x, center_y), half)
+        seen = seen - xp.mean(seen, axis=2, keepdims=True)
+        seen = xp.astype(seen / (xp.max(xp.abs(seen), axis=(1, 2), keepdims=True) + 1e-300), basis.dtype)
+        products = xp.matmul(seen, basis)
+        products *= products
+        self.explained = xp.sum(
+            xp.reshape(products, (maps.shape[0], maps.shape[1] * basis.shape[1] // SIZE, SIZE)), axis=1
+        )
+        scale = half / ((SIDE - 1) / 2)
+        # A member's parameters times a factor plus a shift are those in the map.
+        rules = {"x": (scale, center_x), "y": (scale, center_y), "log_length": (None, xp.log(scale))}
+        inverse = (1 / scale, None)
+        self.rules = [
+            rules.get(parameter.link, inverse if parameter.link in ("frequency", "curvature") else (None, None))
+            for parameter in model.parameters
+        ]
+
+    def starts(self, rows: Array, count: int, choose: Any = _greedy) -> Array:
+        """Parameters (len(rows), count, parameters) of the members that explain most of maps `rows` and differ.
+
+        The likest come first; `choose` may be a faster `_greedy`.
+        """
+        p = self.p[choose(self.explained[rows], self.differ, count)]
+        for i, (factor, shift) in enumerate(self.rules):
+            if factor is not None:
+                p[:, :, i] *= factor[rows, None]
+            if shift is not None:
+                p[:, :, i] += shift[rows, None]
+        return p

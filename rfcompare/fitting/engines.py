@@ -15,7 +15,8 @@ import xarray as xr
 
 from rfcompare.bank import bad_units, check, pitch
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution, solve
+from rfcompare.fitting.batched import Batched
+from rfcompare.fitting.search import Solution, search
 from rfcompare.models import MODELS, Model
 
 Floats = npt.NDArray[np.float64]
@@ -47,10 +48,11 @@ CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
 
 LONG = 1 << 20
-"""Pixels of all maps together from which the compiled engine shows its progress: a second or so."""
+"""Pixels of all maps together from which progress is shown: a second or so."""
 
-CHUNK, DEVICE_CHUNK = 2048, 16384
-"""Maps that the batched engine holds at a time, on a CPU and on a device."""
+CHUNK, DEVICE_CHUNK, COMPILED_CHUNK = 2048, 16384, 256
+"""Maps that are held at a time: by the batched engine on a CPU and on a device, and by the compiled one, whose maps
+stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -242,9 +244,8 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
     if starts is None and model.nested is not None and len(maps.values):
         simpler, _ = run(MODELS[model.nested], maps, engine)
         starts = np.asarray(model.extend(simpler.p, float(max(maps.values.shape[2:]))))
-    if len(maps.values) and engine.compiles(model, maps):
-        return _compiled(model, maps, engine, starts), "compiled (Numba)"
     move: Callable[[Any], Any] = np.asarray
+    prepared: Any = Batched
     name, chunk = "batched (NumPy)", CHUNK
     if engine.device is not None:
         import torch
@@ -263,21 +264,18 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
 
         name, chunk = f"batched (torch, {device})", DEVICE_CHUNK
 
+    if len(maps.values) and engine.compiles(model, maps):
+        prepared, name, chunk = _compiled(model, maps, engine), "compiled (Numba)", COMPILED_CHUNK
+
     def one(first: int) -> Solution:
         here = slice(first, first + chunk)
-        return solve(
-            model,
-            move(maps.values[here]),
-            move(maps.mask[here]),
-            move(maps.grid.x),
-            move(maps.grid.y),
-            starts=None if starts is None else move(starts[here]),
-        )
+        problem = prepared(model, *(move(a) for a in (maps.values[here], maps.mask[here], maps.grid.x, maps.grid.y)))
+        return search(problem, problem.mean, None if starts is None else starts[here])
 
     total = len(maps.values)
     firsts = range(0, max(total, 1), chunk)
     parts: list[Solution] = []
-    with _Bar(model, total, engine, shown=len(firsts) > 1) as advance:
+    with _Bar(model, total, engine, shown=maps.values.size > LONG) as advance:
         for first, part in zip(firsts, _in_order(one, firsts, engine.workers), strict=True):
             parts.append(part)
             advance(min(chunk, total - first))
@@ -312,8 +310,9 @@ class _Bar:
             self.bar.close()
 
 
-def _compiled(model: Model, maps: Maps, engine: Engine, starts: Floats | None) -> Solution:
-    from rfcompare.fitting.compiled import COMPILE_SECONDS, fit_model, is_warm
+def _compiled(model: Model, maps: Maps, engine: Engine) -> Any:
+    """The compiled engine; what it costs is said where it is compiled now and somebody may be waiting."""
+    from rfcompare.fitting.compiled import COMPILE_SECONDS, Compiled, is_warm
 
     if not is_warm(model.name, alone=maps.alone) and (
         engine.progress or (engine.progress is None and sys.stderr.isatty())
@@ -322,54 +321,4 @@ def _compiled(model: Model, maps: Maps, engine: Engine, starts: Floats | None) -
             f"compiling the engine for the model {model.name}, once on this machine: about {COMPILE_SECONDS:.0f} s",
             file=sys.stderr,
         )
-    grid = maps.grid
-    with _Bar(model, len(maps.values), engine, shown=maps.values.size > LONG) as advance:
-        if model is MODELS["gabor"] and maps.alone:
-            return _compiled_gabor(maps, engine, starts, advance)
-        return fit_model(
-            model, maps.values, maps.mask, grid.x, grid.y, starts=starts, workers=engine.workers, progress=advance
-        )
-
-
-def _compiled_gabor(maps: Maps, engine: Engine, starts: Floats | None, advance: Callable[[int], object]) -> Solution:
-    """The Gabor's own functions count pixels from a corner and take widths as they are."""
-    from rfcompare.fitting.compiled import fit_gabor
-
-    model, grid = MODELS["gabor"], maps.grid
-    height, width = maps.values.shape[2:]
-    corner = np.array([(width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0])
-
-    def outward(p: Floats) -> Floats:
-        p = p + corner
-        p[..., 4:] = np.exp(p[..., 4:])
-        return p
-
-    def inward(p: Floats) -> Floats:
-        p = p - corner
-        p[:, 4:] = np.log(p[:, 4:])
-        return p
-
-    low, high = (outward(bound) for bound in model.bounds(grid.x, grid.y))
-    found = fit_gabor(
-        maps.values[:, 0],
-        None if maps.mask.all() else maps.mask > 0,
-        low=low,
-        high=high,
-        seed_starts=None if starts is None else outward(starts),
-        workers=engine.workers,
-        progress=advance,
-    )
-    scale = np.ones((len(found.cost), 9))
-    scale[:, 4:6] = found.parameters[:, 4:]
-    p, linear = model.canonical(inward(found.parameters), found.linear[:, None])
-    scale[:, 7] = np.where(linear[:, 0, 1] * found.linear[:, 1] < 0, -1.0, 1.0)
-    return Solution(
-        p,
-        linear,
-        found.cost,
-        found.n_agree,
-        found.converged,
-        inward(found.rival),
-        found.rival_cost,
-        found.information * scale[:, :, None] * scale[:, None, :],
-    )
+    return Compiled

@@ -11,10 +11,11 @@ from scipy.stats import t as student
 from tqdm import tqdm
 
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution, prepare, refine, render
+from rfcompare.fitting.batched import prepare, refine
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import draw_noise
 from rfcompare.fitting.publishing import PERIODS, Columns, noise_of, published, values_of
+from rfcompare.fitting.search import Solution
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import Model
 
@@ -90,8 +91,7 @@ def bootstrap_intervals(
 
 def _without_noise(model: Model, maps: Maps, solution: Solution, variance: Floats) -> Floats:
     """The fitted maps, scaled about their means to the sum of squares that the signal alone has on average."""
-    fitted = render(model, solution.p, solution.linear, maps.grid.x, maps.grid.y)
-    mask = maps.mask[:, None]
+    fitted, mask = solution.fitted, maps.mask[:, None]
     mean = (fitted * mask).sum((2, 3), keepdims=True) / mask.sum((2, 3), keepdims=True)
     energy = (((fitted - mean) * mask) ** 2).sum((1, 2, 3))
     taken_up = (len(model.parameters) + maps.channels * len(model.linear)) * np.nan_to_num(variance)

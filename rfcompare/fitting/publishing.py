@@ -10,9 +10,10 @@ import xarray as xr
 
 from rfcompare.bank import check, inherit
 from rfcompare.errors import InputError
-from rfcompare.fitting.batched import Solution, evaluate, information, prepare
+from rfcompare.fitting.batched import evaluate, information, prepare
 from rfcompare.fitting.engines import CACHE, Maps
 from rfcompare.fitting.noise import autocorrelation, noise_variance
+from rfcompare.fitting.search import CLOSE, Solution
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter, map_of
 from rfcompare.quantities import FEW_CYCLES
@@ -202,12 +203,11 @@ def publish(
     columns = values_of(model, p, linear, grid.unit, joint)
     deviations = _deviations(model, columns, spread, p, linear, grid.unit)
     columns |= {f"{name}_se": column for name, column in deviations.items()}
-    fitted = np.empty_like(maps.values)
+    fitted = solution.fitted
     peak, energy = np.empty(fitted.shape[:2]), np.empty(fitted.shape[:2])
     rows = max(1, CACHE // fitted[0].size) if len(fitted) else 1
     for first in range(0, len(fitted), rows):
         here = slice(first, first + rows)
-        fitted[here] = map_of(model, p[here], linear[here], grid.x, grid.y)
         shape = fitted[here] - linear[here, :, -1, None, None]
         peak[here] = np.maximum(shape.max(axis=(2, 3)), -shape.min(axis=(2, 3)))
         energy[here] = np.sqrt(np.einsum("ncyx,ncyx->nc", shape, shape))
@@ -232,7 +232,7 @@ def publish(
 
 
 def _equalled(model: Model, solution: Solution, variance: Floats, maps: Maps) -> Bools:
-    """Where another minimum is a different map and fits as well."""
+    """Where another minimum fits as well and is a different map, or nearly as well and has another orientation."""
     margin = EQUAL * np.nan_to_num(variance)
     out = np.less_equal(solution.rival_cost, solution.cost + margin)
     rows = np.flatnonzero(out)
@@ -243,10 +243,9 @@ def _equalled(model: Model, solution: Solution, variance: Floats, maps: Maps) ->
         linear = evaluate(problem, np.arange(len(rows)), p, derivatives=False).linear
         linear[:, :, -1] += problem.mean
         other = map_of(model, p, linear, grid.x, grid.y)
-        best = map_of(model, solution.p[rows], solution.linear[rows], grid.x, grid.y)
-        apart = (((other - best) * maps.mask[rows, None]) ** 2).sum(axis=(1, 2, 3))
+        apart = (((other - solution.fitted[rows]) * maps.mask[rows, None]) ** 2).sum(axis=(1, 2, 3))
         out[rows] = apart > margin[rows]
-    return np.asarray(out)
+    return np.asarray(out | np.less_equal(solution.turned_cost, CLOSE * solution.cost))
 
 
 def _statuses(
@@ -274,10 +273,10 @@ def _statuses(
     if "frequency" in names:
         f = p[:, names.index("frequency")]
         nx, ny = (np.exp(p[:, names.index(width)]) * f for width in ("sigma_x", "sigma_y"))
-        flags.append((nx < FEW_CYCLES, "few cycles"))
-        flags.append((f > NEAR_NYQUIST, "near Nyquist"))
+        flags.append((np.less(nx, FEW_CYCLES), "few cycles"))
+        flags.append((np.greater(f, NEAR_NYQUIST), "near Nyquist"))
         amplitude = np.hypot(solution.linear[:, :, 0], solution.linear[:, :, 1])
-        flags.append(((amplitude > DIVERGED * peak).any(axis=1), "amplitude diverges"))
+        flags.append((np.asarray((amplitude > DIVERGED * peak).any(axis=1)), "amplitude diverges"))
         trusted = np.minimum(nx, ny) > TRUSTED_CYCLES
         for deviation in cycles_deviation(model, spread, p).values():
             trusted &= np.less(deviation, TRUSTED_SD)

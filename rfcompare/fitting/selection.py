@@ -12,10 +12,10 @@ import xarray as xr
 
 from rfcompare.bank import fingerprint, inherit, is_recorded, make_rng
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.fitting.batched import Solution, render
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import effective_pixels
 from rfcompare.fitting.publishing import QUADRATURE, model_named, publish, published
+from rfcompare.fitting.search import Solution
 from rfcompare.models import MODELS, Model
 
 Floats = npt.NDArray[np.float64]
@@ -298,7 +298,6 @@ def _cross_half(
     """r² of each model fitted to one half on the other half, averaged over both ways; warm-started from the whole."""
     halves = bank["rf_half"].transpose("half", "unit", "channel", "y", "x").values.astype(np.float64)
     halves = np.nan_to_num(halves[:, maps.usable]) * maps.mask[:, None]
-    grid = maps.grid
     out = np.zeros((len(maps.values), len(names)))
     for fitted, seen in ((0, 1), (1, 0)):
         target = maps.replaced(halves[seen])
@@ -306,7 +305,7 @@ def _cross_half(
         for column, name in enumerate(names):
             model = MODELS[name]
             half, _ = run(model, maps.replaced(halves[fitted]), engine, starts=solutions[name].p[:, None])
-            miss = (halves[seen] - render(model, half.p, half.linear, grid.x, grid.y)) * maps.mask[:, None]
+            miss = (halves[seen] - half.fitted) * maps.mask[:, None]
             with np.errstate(invalid="ignore", divide="ignore"):
                 out[:, column] += 0.5 * (1 - (miss**2).sum((1, 2, 3)) / total)
     return out

@@ -47,38 +47,6 @@ def apart(model: Model, p: Array, best: Array) -> Array:
     return out
 
 
-def rivals(model: Model, p: np.ndarray, ends: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best other minimum of every map among those in which its starts ended.
-
-    Parameters
-    ----------
-    model : Model
-    p : (n, parameters) array
-        The best parameters.
-    ends : (n, starts, parameters) array
-        Where starts ended.
-    costs : (n, starts) array
-        Their residual sums of squares; infinite where a start did not end in a minimum.
-
-    Returns
-    -------
-    (n, parameters) array
-        NaN where every start ended near `p`, or in another description of the same map.
-    (n,) array
-        Its residual sum of squares; infinite where there is none.
-    """
-    n, k, q = ends.shape
-    if k == 0 or q == 0:
-        return np.full((n, q), np.nan), np.full(n, np.inf)
-    blank = np.zeros((n * (k + 1), 1, len(model.linear) + 1))
-    both = np.concatenate([p[:, None], ends], axis=1).reshape(-1, q)
-    both = model.canonical(both, blank)[0].reshape(n, k + 1, q)
-    costs = np.where(apart(model, both[:, 1:], both[:, :1]), costs, np.inf)
-    rows, first = np.arange(n), costs.argmin(axis=1)
-    lowest = costs[rows, first]
-    return np.where(np.isfinite(lowest)[:, None], ends[rows, first], np.nan), lowest
-
-
 def covariance(
     information: np.ndarray, fixed: np.ndarray, variance: np.ndarray, correlated: np.ndarray | None = None
 ) -> np.ndarray:

@@ -31,20 +31,11 @@ from rfcompare.fitting.compiled.lanes import (
     where,
     zeros,
 )
-from rfcompare.fitting.compiled.shapes import BlobRoom, DogRoom, HermiteRoom, WaveRoom, describe, memory
-from rfcompare.fitting.compiled.starting import (
-    N_PEAKS,
-    N_STARTS,
-    candidates,
-    locate,
-    spectrum,
-    strongest,
-    summits,
-)
+from rfcompare.fitting.compiled.shapes import BlobRoom, DogRoom, HermiteRoom, WaveRoom, amplitudes, describe, memory
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
 
-SIBLINGS = ("gabor.py", "lanes.py", "shapes.py", "starting.py", "vectors.py")
-SIBLINGS_SHA256 = "1534060712b9e0dcd0cf383661003b0ffd7774ce93e82d729b7fc7733188f905"
+SIBLINGS = ("gabor.py", "lanes.py", "shapes.py", "vectors.py")
+SIBLINGS_SHA256 = "cb02f9a6240231bca528b58dcd5f86742e2cb94b0f46dc760b7d6012b6ee5ba5"
 
 
 def kept(**options):
@@ -145,17 +136,6 @@ def _same(a, b, links):
     return place < 0.1 * widest and length < 0.2 and other < 1.0
 
 
-@njit
-def _doubtful(p, low, high, links, n_agree):
-    """Should more starts be tried: a bound, a lonely minimum, few cycles (many minima side by side), near aliasing?"""
-    for i in range(len(links)):
-        if p[i] <= low[i] or p[i] >= high[i]:
-            return True
-        if links[i] == _FREQUENCY and (p[i] * math.exp(p[i + 1]) < 0.25 or p[i] > 0.35):
-            return True
-    return n_agree < 2
-
-
 def _equations(room, masked, p, linear, hessian, gradient):
     """Sum of squares that parameters explain, the amplitudes and the normal equations, by moments or by products."""
 
@@ -167,26 +147,24 @@ def _(room, masked, p, linear, hessian, gradient):
 
 
 @njit
-def _search(
-    room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, tallies,
-    ends, end_costs,
-):  # fmt: skip
+def _search(room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled):
     """Refine the starts of every map; each lane works through one map's starts, then takes the next map.
 
-    `settings` = tolerance, most steps of one start, steps before a start is judged, factor on the best cost at which it
-    is given up, starts tried for every map. `tallies` (map, 3) receives how many starts agreed, evaluations, and
-    whether the best one converged; `ends` and `end_costs` where starts ended (infinite where that was no minimum).
+    `best` (map) and `known` (map, parameter) are the cost and the parameters of the best minimum so far. `settings` =
+    tolerance, most steps of one start, and patience (see `rfcompare.fitting.search.Refiner`). `ends`, `costs` and
+    `settled` (map, start) receive where starts ended: the cost is infinite where one was given up, and the best one's
+    where a start met it on the way.
     """
-    tolerance, most, probe, hopeless, tries = settings
-    masked, q, terms, channels = weights.shape[0] > 0, len(links), out_linear.shape[1], room.channels
-    p, trial, linear, trial_linear = aligned(q), aligned(q), aligned(terms), aligned(terms)
+    tolerance, most, patience = settings
+    masked, q, terms, channels = weights.shape[0] > 0, len(links), room.channels * 3, room.channels
+    p, trial, linear = aligned(q), aligned(q), aligned(terms)
     hessian, gradient, trial_hessian, trial_gradient = aligned(q * q), aligned(q), aligned(q * q), aligned(q)
     matrix, free, cost, gain, expected = aligned(q * q), aligned(q), aligned(1), aligned(1), aligned(1)
     damping, growth = aligned(1), aligned(1)
     which, start = np.full(WIDTH, -1), np.zeros(WIDTH, np.int64)
     steps, small, fresh = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.bool_)
-    here, best_cost = np.zeros(q), np.full(WIDTH, np.inf)
-    n_maps, next_map = maps.shape[0], 0
+    here = np.zeros(q)
+    n_maps, n_starts, next_map = maps.shape[0], starts.shape[1], 0
     busy = min(WIDTH, n_maps)
     for lane in range(busy):
         which[lane], next_map, fresh[lane] = next_map, next_map + 1, True
@@ -196,11 +174,10 @@ def _search(
             if fresh[lane]:
                 if start[lane] == 0:
                     fill(room, maps, weights, counts, lane, which[lane])
-                    best_cost[lane] = np.inf
                 for i in range(q):
                     trial[i * WIDTH + lane] = starts[which[lane], start[lane], i]
                 cost[lane], damping[lane], growth[lane], steps[lane], small[lane] = np.inf, 1e-2, 2.0, 0, 0
-        explained = _equations(room, masked, trial, trial_linear, trial_hessian, trial_gradient)
+        explained = _equations(room, masked, trial, linear, trial_hessian, trial_gradient)
         old = load(cost, 0)
         new = channels * load(room.count, 0) - explained  # the maps are standardized
         new = where(explained >= 0.0, maximum(new, 0.0), np.inf)  # also where it is not a number
@@ -218,61 +195,43 @@ def _search(
             store(gradient, i, where(better, load(trial_gradient, i), load(gradient, i)))
             for t in range(q * i, (q + 1) * i + 1):
                 store(hessian, t, where(better, load(trial_hessian, t), load(hessian, t)))
-        for i in range(terms):
-            store(linear, i, where(better, load(trial_linear, i), load(linear, i)))
         for lane in range(WIDTH):
             index = which[lane]
             if index < 0:
                 continue
-            tallies[index, 1] += 1
             steps[lane] += 1
-            now, best, whole = cost[lane], best_cost[lane], channels * room.count[lane]
+            now, lowest, whole = cost[lane], best[index], channels * room.count[lane]
             enough = tolerance * now + 1e-14 * whole
-            done, settled = steps[lane] >= most or not now < np.inf, False
+            done, rests = steps[lane] >= most or not now < np.inf, False
             if fresh[lane]:
                 fresh[lane] = False
             elif gain[lane] >= enough:
                 small[lane] = 0
             elif gain[lane] > 0:
                 small[lane] += 1
-                settled = small[lane] >= 2 or damping[lane] < 1e-3
+                rests = small[lane] >= 2 or damping[lane] < 1e-3
             else:
-                settled = abs(expected[lane]) < enough or damping[lane] > 1e8
+                rests = abs(expected[lane]) < enough or damping[lane] > 1e8
             for i in range(q):
                 here[i] = p[i * WIDTH + lane]
-            if settled and abs(now - best) <= 1e-3 * best + 1e-12 * whole:
-                tallies[index, 0] += 1
-            elif (
-                start[lane] > 0
-                and not settled
-                and steps[lane] > 2
-                and best <= now < 1.05 * best
-                and _same(here, out[index], links)
-            ):
-                tallies[index, 0] += 1
-                done = True
-            elif start[lane] > 0 and not settled and steps[lane] >= probe and now > hopeless * best:
-                done = True
-            elif settled and now < best:
-                tallies[index, 0] = 1
-            if not (done or settled):
+            if not rests and steps[lane] > 2 and lowest <= now < 1.05 * lowest and _same(here, known[index], links):
+                done, now = True, lowest
+                for i in range(q):
+                    here[i] = known[index, i]
+            elif not rests and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
+                done, now = True, np.inf
+            if not (done or rests):
                 continue
-            if settled:
-                end_costs[index, start[lane]] = now
+            costs[index, start[lane]], settled[index, start[lane]] = now, rests
+            for i in range(q):
+                ends[index, start[lane], i] = here[i]
+            if now < lowest:
+                best[index] = now
                 for i in range(q):
-                    ends[index, start[lane], i] = here[i]
-            if now < best:
-                best_cost[lane], tallies[index, 2] = now, settled
-                for i in range(q):
-                    out[index, i] = here[i]
-                for i in range(terms):
-                    out_linear[index, i] = linear[i * WIDTH + lane]
+                    known[index, i] = here[i]
             start[lane] += 1
             fresh[lane] = True
-            last = n_starts[index]
-            if start[lane] >= tries and not _doubtful(out[index], low, high, links, tallies[index, 0]):
-                last = min(last, tries)
-            if start[lane] >= last:
+            if start[lane] >= n_starts:
                 start[lane] = 0
                 if next_map < n_maps:
                     which[lane], next_map = next_map, next_map + 1
@@ -280,64 +239,50 @@ def _search(
                     which[lane], busy, fresh[lane] = -1, busy - 1, False
 
 
+@kept()
+def choose(explained, differ, count, out):
+    """Members that explain most of every map, without those that are like one before."""
+    members = explained.shape[1]
+    for row in range(explained.shape[0]):
+        for k in range(count):
+            best = 0
+            for i in range(1, members):
+                if explained[row, i] > explained[row, best]:
+                    best = i
+            out[row, k] = best
+            for i in range(members):
+                if not differ[best, i]:
+                    explained[row, i] = -1.0
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # What is compiled and kept: the Gabor of one channel
 
 
 @kept()
-def find_starts(maps, weights, counts, height, width, low, high, taps, cosines, sines, starts, worth):
-    """Blind starts of every map and the sum of squares that each explains as it is."""
-    masked, n, bins, size = weights.shape[0] > 0, height * width, cosines.shape[0] - 1, max(height, width)
-    room, energy, smooth = make_room(height, width), aligned(2 * n), aligned(n)
-    half, power, peaks = aligned(2 * (bins + 1) * height + width), aligned((bins + 1) * (2 * bins + 1)), aligned(6)
-    tried, p, linear, explained = aligned(6 * N_STARTS), aligned(6), aligned(3), aligned(1)
-    for first in range(0, maps.shape[0], WIDTH):
-        filled = min(WIDTH, maps.shape[0] - first)
-        for lane in range(filled):
-            fill(room, maps, weights, counts, lane, first + lane)
-        cx, cy, radius = locate(room, masked, taps, energy, smooth)
-        spectrum(room, cx, cy, radius, cosines, sines, energy, half, power)
-        strongest(power, bins, size, p, peaks)
-        candidates(cx, cy, radius, peaks, low, high, tried)
-        for start in range(N_STARTS):
-            for i in range(6):
-                store(p, i, load(tried, 6 * start + i))
-            screen(room, masked, p)
-            store(explained, 0, project(room, linear))
-            for lane in range(filled):
-                worth[first + lane, start] = explained[lane]
-                for i in range(6):
-                    starts[first + lane, start, i] = p[i * WIDTH + lane]
+def search(maps, weights, counts, height, width, low, high, starts, best, known, settings, ends, costs, settled):
+    """Refine a Gabor's starts on every map; see `_search`."""
+    room = make_room(height, width)
+    _search(room, maps, weights, counts, low, high, gabor.LINKS, starts, best, known, settings, ends, costs, settled)
 
 
 @kept()
-def search(
-    maps, weights, counts, height, width, low, high, starts, n_starts, settings, out, out_linear, tallies, ends,
-    end_costs,
-):  # fmt: skip
-    """Search the best Gabor of every map; see `_search`."""
-    _search(
-        make_room(height, width), maps, weights, counts, low, high, gabor.LINKS, starts, n_starts,
-        settings, out, out_linear, tallies, ends, end_costs,
-    )  # fmt: skip
-
-
-@kept()
-def inspect(maps, weights, counts, height, width, parameters, linear, cost, information):
-    """Residual sum of squares and J'J, pixel by pixel: x0, y0, theta, frequency, log SDs, a, b, offset."""
+def inspect(maps, weights, counts, height, width, parameters, linear, cost, information, fitted):
+    """Amplitudes, residual sum of squares, J'J and the fit; numbers x0, y0, theta, frequency, log SDs, a, b, offset."""
     masked, room = weights.shape[0] > 0, make_room(height, width)
-    p, amplitudes, jacobian, total, residual = aligned(6), aligned(3), aligned(9 * width), aligned(81), aligned(1)
+    p, solved, jacobian, total, residual = aligned(6), aligned(3), aligned(9 * width), aligned(81), aligned(1)
+    drawn = aligned(width)
     for first in range(0, maps.shape[0], WIDTH):
         filled = min(WIDTH, maps.shape[0] - first)
         for lane in range(filled):
             fill(room, maps, weights, counts, lane, first + lane)
             for i in range(6):
                 p[i * WIDTH + lane] = parameters[first + lane, i]
-            for i in range(3):
-                amplitudes[i * WIDTH + lane] = linear[first + lane, i]
+        screen(room, masked, p)
+        project(room, solved)
         cos, sin = cos_sin(load(p, 2))
         along, across, k = exp(-2.0 * load(p, 4)), exp(-2.0 * load(p, 5)), 2.0 * math.pi * load(p, 3)
-        a, b, offset = load(amplitudes, 0), load(amplitudes, 1), load(amplitudes, 2)
+        a, b, offset = load(solved, 0), load(solved, 1), load(solved, 2)
         squares = broadcast(0.0)
         for i in range(81):
             store(total, i, 0.0)
@@ -347,10 +292,11 @@ def inspect(maps, weights, counts, height, width, parameters, linear, cost, info
                 dx = x - load(p, 0)
                 u, v = cos * dx + sin * dy, cos * dy - sin * dx
                 e, one = exp(-0.5 * (u * u * along + v * v * across)), broadcast(1.0)
+                c, s = cos_sin(k * u)
+                store(drawn, x, e * (a * c + b * s) + offset)
                 if masked:
                     one = load(room.valid, y * width + x)
                     e = e * one
-                c, s = cos_sin(k * u)
                 even, odd = e * c, e * s
                 g, h = a * even + b * odd, b * even - a * odd
                 miss = load(room.values, y * width + x) - g - offset * one
@@ -359,6 +305,9 @@ def inspect(maps, weights, counts, height, width, parameters, linear, cost, info
                 store(jacobian, 9 * x, (cos * gu - sin * gv, sin * gu + cos * gv, u * gv - v * gu))
                 store(jacobian, 9 * x + 3, (2.0 * math.pi * u * h, u * u * along * g, v * v * across * g))
                 store(jacobian, 9 * x + 6, (even, odd, one))
+            for lane in range(filled):
+                for x in range(width):
+                    fitted[first + lane, y * width + x] = drawn[x * WIDTH + lane]
             for i in range(9):
                 row = zeros(9)
                 for x in range(width):
@@ -367,111 +316,20 @@ def inspect(maps, weights, counts, height, width, parameters, linear, cost, info
         store(residual, 0, squares)
         for lane in range(filled):
             cost[first + lane] = residual[lane]
+            for i in range(3):
+                linear[first + lane, i] = solved[i * WIDTH + lane]
             for i in range(9):
                 for j in range(9):
                     information[first + lane, i, j] = total[(9 * i + j) * WIDTH + lane]
-
-
-@kept(fastmath={"reassoc", "contract"})
-def standardize(raw, weights, flat, counts, means, spreads):
-    """Measured pixels with mean 0 and variance 1, the others 0; a spread of 0 says that there is nothing to fit."""
-    n = raw.shape[1]
-    for index in range(raw.shape[0]):
-        count, total = float(n), 0.0
-        if weights.shape[0] > 0:
-            count = 0.0
-            for i in range(n):
-                flat[index, i] = raw[index, i] if weights[index, i] > 0 else 0.0
-                count += weights[index, i]
-        else:
-            for i in range(n):
-                flat[index, i] = raw[index, i]
-        for i in range(n):
-            total += flat[index, i]
-        mean = total / max(count, 1.0)
-        for i in range(n):
-            flat[index, i] -= mean
-        if weights.shape[0] > 0:
-            for i in range(n):
-                flat[index, i] *= weights[index, i]
-        total = 0.0
-        for i in range(n):
-            total += flat[index, i] * flat[index, i]
-        spread = math.sqrt(total / max(count, 1.0))
-        if count < 3 or not 1e-12 * abs(mean) < spread < np.inf:
-            spread = 0.0
-        scale = 1.0 / spread if spread > 0 else 0.0
-        for i in range(n):
-            flat[index, i] *= scale
-        counts[index], means[index], spreads[index] = max(count, 1.0), mean, spread
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # … and every other model
 
 
-@kept()
-def summarize(maps, weights, counts, height, width, channels, taps, cosines, sines, out):
-    """Centroid and radius of every map's energy, its two summits, direction and frequency of its strongest carriers.
-
-    Columns of `out`: x, y, radius; x, y of each summit; theta, frequency of each peak. Pixels count from the corner.
-    """
-    masked, n, bins, size = weights.shape[0] > 0, height * width, cosines.shape[0] - 1, max(height, width)
-    room = BlobRoom(*memory(np.zeros(width), np.zeros(height), channels, 0, 0, 1, 1))
-    energy, smooth, row = aligned(2 * n), aligned(n), aligned(7 + 2 * N_PEAKS)
-    half, power, peaks = aligned(2 * (bins + 1) * height + width), aligned((bins + 1) * (2 * bins + 1)), aligned(6)
-    p, places = aligned(2), aligned(4)
-    for first in range(0, maps.shape[0], WIDTH):
-        filled = min(WIDTH, maps.shape[0] - first)
-        for lane in range(filled):
-            fill(room, maps, weights, counts, lane, first + lane)
-        cx, cy, radius = locate(room, masked, taps, energy, smooth)
-        store(row, 0, (cx, cy, radius))
-        summits(room, energy, places)
-        spectrum(room, cx, cy, radius, cosines, sines, energy, half, power)
-        strongest(power, bins, size, p, peaks)
-        for i in range(4):
-            store(row, 3 + i, load(places, i))
-        for i in range(2 * N_PEAKS):
-            store(row, 7 + i, load(peaks, i))
-        for lane in range(filled):
-            for i in range(out.shape[1]):
-                out[first + lane, i] = row[i * WIDTH + lane]
-
-
-@njit
-def _rank(room, maps, weights, counts, starts):
-    """Put every map's starts in order, those that explain most first."""
-    masked, n, q = weights.shape[0] > 0, starts.shape[1], starts.shape[2]
-    p, linear, hessian, gradient = aligned(q), aligned(room.channels * (room.terms + 1)), aligned(q * q), aligned(q)
-    explained, worth = aligned(1), np.zeros((WIDTH, n))
-    for first in range(0, maps.shape[0], WIDTH):
-        filled = min(WIDTH, maps.shape[0] - first)
-        for lane in range(filled):
-            fill(room, maps, weights, counts, lane, first + lane)
-        for start in range(n):
-            for lane in range(filled):
-                for i in range(q):
-                    p[i * WIDTH + lane] = starts[first + lane, start, i]
-            store(explained, 0, _equations(room, masked, p, linear, hessian, gradient))
-            for lane in range(filled):
-                worth[lane, start] = explained[lane]
-        for lane in range(filled):
-            for start in range(n):
-                best = start
-                for other in range(start + 1, n):
-                    if worth[lane, other] > worth[lane, best]:
-                        best = other
-                worth[lane, start], worth[lane, best] = worth[lane, best], worth[lane, start]
-                for i in range(q):
-                    value = starts[first + lane, start, i]
-                    starts[first + lane, start, i] = starts[first + lane, best, i]
-                    starts[first + lane, best, i] = value
-
-
 @njit
 def _describe(room, maps, weights, counts, out, out_linear, cost, information):
-    """Residual sum of squares and information matrix of given parameters and amplitudes."""
+    """Amplitudes, residual sum of squares and information matrix of given parameters."""
     masked, q, terms, size = weights.shape[0] > 0, out.shape[1], out_linear.shape[1], information.shape[1]
     p, linear, total, residual = aligned(q), aligned(terms), aligned(size * size), aligned(1)
     for first in range(0, maps.shape[0], WIDTH):
@@ -480,11 +338,12 @@ def _describe(room, maps, weights, counts, out, out_linear, cost, information):
             fill(room, maps, weights, counts, lane, first + lane)
             for i in range(q):
                 p[i * WIDTH + lane] = out[first + lane, i]
-            for i in range(terms):
-                linear[i * WIDTH + lane] = out_linear[first + lane, i]
+        amplitudes(room, masked, p, linear)
         store(residual, 0, describe(room, masked, p, linear, total))
         for lane in range(filled):
             cost[first + lane] = residual[lane]
+            for i in range(terms):
+                out_linear[first + lane, i] = linear[i * WIDTH + lane]
             for i in range(size):
                 for j in range(size):
                     information[first + lane, i, j] = total[(size * i + j) * WIDTH + lane]
@@ -492,67 +351,63 @@ def _describe(room, maps, weights, counts, out, out_linear, cost, information):
 
 @njit(inline="always")
 def _fit(
-    room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, cost, information,
-    tallies, ends, end_costs,
+    room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear, cost,
+    information,
 ):  # fmt: skip
-    """Search from the given starts, the most promising ones first; without starts, describe `out` and `out_linear`."""
+    """Refine the given starts; without starts, describe the parameters `known`."""
     if starts.shape[1] == 0:
-        _describe(room, maps, weights, counts, out, out_linear, cost, information)
+        _describe(room, maps, weights, counts, known, linear, cost, information)
     else:
-        _rank(room, maps, weights, counts, starts)
-        _search(
-            room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, tallies, ends,
-            end_costs,
-        )  # fmt: skip
+        _search(room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled)
 
 
 @kept()
 def fit_blobs(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, n_starts, settings, out, out_linear, cost,
-    information, tallies, ends, end_costs,
+    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
+    settled, linear, cost, information,
 ):  # fmt: skip
     """Fit round Gaussians."""
     room = BlobRoom(*memory(x, y, channels, variant, 1, 3, 5))
     _fit(
-        room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, cost, information,
-        tallies, ends, end_costs,
+        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
+        cost, information,
     )  # fmt: skip
 
 
 @kept()
 def fit_dogs(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, n_starts, settings, out, out_linear, cost,
-    information, tallies, ends, end_costs,
+    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
+    settled, linear, cost, information,
 ):  # fmt: skip
     """Fit differences of Gaussians."""
     room = DogRoom(*memory(x, y, channels, variant, 2, 4, 9))
     _fit(
-        room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, cost, information,
-        tallies, ends, end_costs,
+        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
+        cost, information,
     )  # fmt: skip
 
 
 @kept()
 def fit_hermites(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, n_starts, settings, out, out_linear, cost,
-    information, tallies, ends, end_costs,
+    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
+    settled, linear, cost, information,
 ):  # fmt: skip
     """Fit elliptical Gaussians or their derivatives; `variant` is the order."""
     room = HermiteRoom(*memory(x, y, channels, variant, 1, 5, 7))
     _fit(
-        room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, cost, information,
-        tallies, ends, end_costs,
+        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
+        cost, information,
     )  # fmt: skip
 
 
 @kept()
 def fit_waves(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, n_starts, settings, out, out_linear, cost,
-    information, tallies, ends, end_costs,
+    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
+    settled, linear, cost, information,
 ):  # fmt: skip
     """Fit Gabors of one of the forms in `shapes`, of any number of channels."""
     room = WaveRoom(*memory(x, y, channels, variant, 2, len(links), 13))
     _fit(
-        room, maps, weights, counts, low, high, links, starts, n_starts, settings, out, out_linear, cost, information,
-        tallies, ends, end_costs,
+        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
+        cost, information,
     )  # fmt: skip

@@ -358,6 +358,13 @@ def _project(room, k, linear):
 
 
 @njit
+def amplitudes(room, masked, p, linear):
+    """Every channel's amplitudes at p."""
+    _sum(room, masked, _constants(room, p), p)
+    _project(room, len(_blank(room)), linear)
+
+
+@njit
 def _derive(room, k, constants, p, linear, channel):
     """Coefficients of one channel's derivatives in the functions, and their products with all functions (`work`)."""
     _chain(room, constants, p, linear, channel * (room.terms + 1))

@@ -1,0 +1,278 @@
+"""The search for the best minimum of every map: which starts are refined, when more are tried, what is kept.
+
+Both engines refine starts; what they are given and what is made of it is decided here, once. Every map gets a few
+starts that differ; where these leave a doubt it gets more: on a bound, where no two starts agree, where the residual
+is not noise or is most of the map, where another minimum is nearly as good. Minima that differ are kept to the end, so
+that rivals of the best are known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rfcompare.fitting.uncertainty import apart
+from rfcompare.models import Model
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+SAME = 1e-3
+"""Ends near each other lie in one minimum when their costs differ by less than this share: valleys are flat."""
+
+FEW, MORE, MANY, MOST = 6, 14, 24, 40
+"""Starts of every map, where the first ones leave a doubt, where another minimum is nearly as good, and where the
+residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
+
+HASTY, PATIENT, ENDLESS = 0.1, 2.0, math.inf
+"""Patience with the first starts, with further ones, and with those of a map that is not of the model's kind."""
+
+ODD, STRUCTURED = 2.0, 3.0
+"""Standard errors of white noise from which a correlation of a residual's neighboring pixels leaves a doubt, and from
+which the map is taken not to be of the model's kind."""
+
+NEAR = 40.0
+"""Twice the difference of log-likelihoods up to which another minimum leaves a doubt that there is a better one."""
+
+CLOSE = 1.01
+"""A minimum whose cost is at most this many times the best one's is told where it says something else."""
+
+EXACT = 1e-12
+"""A residual of this share of the map's variance is rounding."""
+
+TURNED = math.radians(10)
+"""Minima whose orientations differ by more than this answer differently."""
+
+
+@dataclass
+class Ends:
+    """Where starts ended: parameters (n, k, parameters), costs (n, k; infinite where given up) and whether settled."""
+
+    p: Floats
+    cost: Floats
+    settled: Bools
+
+    def beside(self, other: Ends) -> Ends:
+        """The ends of both for the same maps."""
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(Ends))
+        return Ends(*(np.concatenate(pair, axis=1) for pair in pairs))
+
+    def of(self, rows: npt.NDArray[Any]) -> Ends:
+        """Of some maps."""
+        return Ends(self.p[rows], self.cost[rows], self.settled[rows])
+
+
+@dataclass
+class Description:
+    """Of given parameters: amplitudes (n, channel, terms + 1), exact costs (n,), JᵀJ (n, m, m), the maps they draw."""
+
+    linear: Floats
+    cost: Floats
+    information: Floats
+    fitted: Floats
+
+
+class Refiner(Protocol):
+    """What an engine does, on maps whose means over the measured pixels are removed."""
+
+    model: Model
+    maps: Floats
+    mask: Floats
+    whole: bool
+    total: Floats
+    count: Floats
+    low: Floats
+    high: Floats
+
+    def starts(self, rows: npt.NDArray[Any], count: int) -> Floats:
+        """Starts (len(rows), count, parameters) of the maps `rows`, the best first."""
+
+    def refine(self, rows: npt.NDArray[Any], starts: Floats, best: Floats, patience: float) -> Ends:
+        """Refine starts of maps `rows` of which minima with costs `best` are known.
+
+        After k steps a start is given up whose residual is worse than 1.3 times the best one by more than patience / k
+        of the map's sum of squares.
+        """
+
+    def describe(self, rows: npt.NDArray[Any], p: Floats) -> Description:
+        """What parameters in their canonical form make of maps `rows`."""
+
+
+@dataclass
+class Solution:
+    """The best minimum of every map.
+
+    Attributes
+    ----------
+    p : (n, parameters) array
+    linear : (n, channel, terms + 1) array
+        Offset last, with the map's mean back in it.
+    cost : (n,) array
+        Residual sum of squares.
+    n_agree : (n,) int array
+        Refined starts that ended in this minimum.
+    converged : (n,) bool array
+    rival : (n, parameters) array
+        The best other minimum that a refined start ended in; NaN where there was none.
+    rival_cost, turned_cost : (n,) array
+        Its residual sum of squares, and that of the best minimum of another orientation; infinite where there was none.
+    information : (n, m, m) array
+        JᵀJ of all fitted numbers: the nonlinear parameters, then every channel's amplitudes and offset.
+    fitted : (n, channel, height, width) array
+        The fit.
+    """
+
+    p: Floats
+    linear: Floats
+    cost: Floats
+    n_agree: npt.NDArray[np.int64]
+    converged: Bools
+    rival: Floats
+    rival_cost: Floats
+    turned_cost: Floats
+    information: Floats
+    fitted: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """The solutions of consecutive chunks of maps as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solution:
+    """The best minimum of every map of an engine.
+
+    Parameters
+    ----------
+    engine : Refiner
+    mean : (n, channel) array
+        The means that were taken out of the maps.
+    starts : (n, starts, parameters) array, optional
+        In place of those from the dictionary: all are refined, and no others.
+    """
+    model, n = engine.model, len(engine.maps)
+    every = np.arange(n)
+    first = engine.starts(every, FEW) if starts is None else starts
+    ends = engine.refine(every, np.clip(first, engine.low, engine.high), np.full(n, np.inf), HASTY)
+    best = _Best(engine, ends)
+    if starts is None and model.parameters:
+        best.describe()
+        agree, _, near, _ = best.near()
+        doubtful = (agree < 2) | np.isfinite(near) | (_structure(engine, best.described) > ODD)
+        doubtful |= ((best.p <= engine.low) | (best.p >= engine.high)).any(axis=1)
+        best.try_more(np.flatnonzero(doubtful), MORE, PATIENT)
+        best.describe()
+        strange = _structure(engine, best.described) > STRUCTURED
+        before = best.cost.copy()
+        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), MANY, PATIENT)
+        best.try_more(np.flatnonzero(strange | (best.cost < (1 - SAME) * before)), MOST, ENDLESS)
+    best.describe()
+    found = best.described
+    n_agree, rival, rival_cost, turned_cost = best.near()
+    found.linear[:, :, -1] += mean
+    found.fitted += mean[:, :, None, None]
+    return Solution(
+        best.p, found.linear, found.cost, n_agree, best.settled, rival, rival_cost, turned_cost, found.information,
+        found.fitted,
+    )  # fmt: skip
+
+
+class _Best:
+    """The best minimum so far of every map, and all ends."""
+
+    def __init__(self, engine: Refiner, ends: Ends) -> None:
+        self.engine, self.ends = engine, [(np.arange(len(ends.cost)), ends)]
+        n, _, q = ends.p.shape
+        self.p, self.cost, self.settled = np.empty((n, q)), np.full(n, np.inf), np.zeros(n, bool)
+        self.tried = np.full(n, ends.cost.shape[1])
+        self.changed = np.ones(n, bool)
+        self.margin = np.maximum(1 + NEAR / (engine.count * engine.maps.shape[1]), CLOSE)
+        self._keep(self.ends[0][0], ends)
+
+    def _keep(self, rows: npt.NDArray[Any], ends: Ends) -> None:
+        winner = ends.cost.argmin(axis=1)
+        at = np.arange(len(rows)), winner
+        better = (ends.cost[at] < self.cost[rows]) | ~np.isfinite(self.cost[rows])
+        into, at = rows[better], (at[0][better], winner[better])
+        self.p[into] = self._canonical(ends.p[at])
+        self.cost[into], self.settled[into], self.changed[into] = ends.cost[at], ends.settled[at], True
+
+    def try_more(self, rows: npt.NDArray[Any], upto: int, patience: float) -> None:
+        """Refine further starts of some maps, until so many were tried of each."""
+        for tried in np.unique(self.tried[rows]):
+            some = rows[self.tried[rows] == tried]
+            if tried >= upto:
+                continue
+            starts = self.engine.starts(some, upto)[:, tried:]
+            ends = self.engine.refine(
+                some, np.clip(starts, self.engine.low, self.engine.high), self.cost[some], patience
+            )
+            self._keep(some, ends)
+            self.ends.append((some, ends))
+            self.tried[some] = upto
+
+    def describe(self) -> None:
+        """Describe what is new since the last time."""
+        rows = np.flatnonzero(self.changed)
+        if not len(rows) and hasattr(self, "described"):
+            return
+        found = self.engine.describe(rows, self.p[rows])
+        if len(rows) == len(self.cost):
+            self.described = found
+        else:
+            for field in fields(Description):
+                getattr(self.described, field.name)[rows] = getattr(found, field.name)
+        self.changed[:] = False
+
+    def near(self) -> tuple[npt.NDArray[np.int64], Floats, Floats, Floats]:
+        """Of every map: ends in its best minimum; the best other one; that one's cost; the lowest of one turned away.
+
+        Only minima that are nearly as good are looked at.
+        """
+        n, q = self.p.shape
+        agree, rival = np.zeros(n, np.int64), np.full((n, q), np.nan)
+        lowest, turned = np.full(n, np.inf), np.full(n, np.inf)
+        model, names = self.engine.model, [parameter.name for parameter in self.engine.model.parameters]
+        rounding = 1e-9 * self.engine.total
+        same, limit = self.cost * (1 + SAME) + rounding, self.cost * self.margin + rounding
+        for rows, ends in self.ends:
+            number, start = np.nonzero(ends.cost <= limit[rows, None])
+            here, cost = rows[number], ends.cost[number, start]
+            p = self._canonical(ends.p[number, start])
+            other = apart(model, p, self.p[here]) if q else np.zeros(len(number), bool)
+            agree += np.bincount(here[(cost <= same[here]) & ~other], minlength=n)
+            settled = ends.settled[number, start]
+            order = np.flatnonzero(other & settled)
+            order = order[np.argsort(-cost[order])]  # the lowest one is written last
+            order = order[cost[order] < lowest[here[order]]]
+            lowest[here[order]], rival[here[order]] = cost[order], p[order]
+            if "theta" in names:
+                off = p[:, names.index("theta")] - self.p[here, names.index("theta")]
+                off = np.abs((off + math.pi / 2) % math.pi - math.pi / 2)
+                np.minimum.at(turned, here, np.where(settled & (off > TURNED), cost, np.inf))
+        return np.maximum(agree, 1), rival, lowest, turned
+
+    def _canonical(self, p: Floats) -> Floats:
+        if not p.size:
+            return p
+        return np.asarray(self.engine.model.canonical(p, np.zeros((len(p), 1, len(self.engine.model.linear) + 1)))[0])
+
+
+def _structure(engine: Refiner, found: Description) -> Floats:
+    """How many standard errors of white noise the residual's neighboring pixels correlate; infinite for a poor fit."""
+    left = engine.maps - found.fitted
+    if not engine.whole:
+        left = left * engine.mask[:, None]
+    square = np.einsum("ncyx,ncyx->n", left, left)
+    pairs = (left[:, :, 1:], left[:, :, :-1]), (left[..., 1:], left[..., :-1])
+    most = np.maximum(*(np.abs(np.einsum("ncyx,ncyx->n", *pair)) for pair in pairs))
+    root = np.sqrt(engine.count * engine.maps.shape[1])
+    errors = most * root / np.where(square > 0, square, 1.0)
+    return np.where(square > 0.5 * engine.total, np.inf, np.where(square > EXACT * engine.total, errors, 0.0))
