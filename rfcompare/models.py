@@ -105,6 +105,8 @@ class Model(ABC):
         The basis functions' amplitudes, without the offset that every model has.
     nested : str or None
         A model with fewer parameters whose fits are the starts of this one (through `extend`).
+    most : int
+        Starts for a map that is not of this kind.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Model(ABC):
     parameters: tuple[Parameter, ...]
     linear: tuple[str, ...]
     nested: str | None = None
+    most: int = 20
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -393,6 +396,7 @@ class Gabor(Model):
             self.parameters += (Parameter("curvature", "curvature"),)
         self.linear = ("even", "odd")
         self.nested = "gabor" if free or curved else None
+        self.most = 40  # maps of cells and kernels are described by it whatever they are
 
     def evaluate(self, p: Array, x: Array, y: Array, *, slopes: bool = True) -> tuple[list[Array], Derivatives]:
         """The even and the odd part."""

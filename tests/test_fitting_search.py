@@ -283,7 +283,7 @@ def test_a_faint_flank_along_the_long_axis_is_found(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_runner_up_of_another_orientation_is_told(engine: str) -> None:
-    """Two wavelets side by side of nearly one strength: their costs differ by less than 1 %, far more than noise does."""
+    """Two wavelets side by side of nearly one strength: their costs differ by less than 1 %, more than noise does."""
     y, x = np.mgrid[:25, :25] - 12.0
     left = np.exp(-((x + 6) ** 2 + y**2) / 8) * np.sin(2 * np.pi * 0.2 * y)
     right = np.exp(-((x - 6) ** 2 + y**2) / 8) * np.sin(2 * np.pi * 0.2 * (x - 6))

@@ -25,9 +25,9 @@ Bools = npt.NDArray[np.bool_]
 SAME = 1e-3
 """Ends near each other lie in one minimum when their costs differ by less than this share: valleys are flat."""
 
-FEW, MORE, MANY, MOST = 6, 14, 24, 40
-"""Starts of every map, where the first ones leave a doubt, where another minimum is nearly as good, and where the
-residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
+FEW, MORE, MANY = 6, 14, 24
+"""Starts of every map, where the first ones leave a doubt, and where another minimum is nearly as good; `Model.most`
+where the residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
 
 HASTY, PATIENT, ENDLESS = 0.1, 2.0, math.inf
 """Patience with the first starts, with further ones, and with those of a map that is not of the model's kind."""
@@ -171,8 +171,8 @@ def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solut
         best.describe()
         strange = _structure(engine, best.described) > STRUCTURED
         before = best.cost.copy()
-        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), MANY, PATIENT)
-        best.try_more(np.flatnonzero(strange | (best.cost < (1 - SAME) * before)), MOST, ENDLESS)
+        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), min(MANY, model.most), PATIENT)
+        best.try_more(np.flatnonzero(strange | (best.cost < (1 - SAME) * before)), model.most, ENDLESS)
     best.describe()
     found = best.described
     n_agree, rival, rival_cost, turned_cost = best.near()

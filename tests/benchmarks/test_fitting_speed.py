@@ -9,7 +9,7 @@ import pytest
 
 import rfcompare as rfc
 from rfcompare.fitting import benchmark as bench
-from rfcompare.fitting.compiled import fit_gabor
+from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.models import MODELS
 
 SIZES = (11, 32)
@@ -62,11 +62,9 @@ def test_time_per_map(benchmark, name, size):
 
 @pytest.mark.parametrize("size", [7, 11, 16, 32, 64])
 def test_time_of_the_engine_alone_by_size(benchmark, size):
-    maps = bench.make_cases((size,), n=512)[0].maps
-    low = np.array([-0.5, -0.5, -np.inf, 0.1 / size, 0.4, 0.4])
-    high = np.array([size - 0.5, size - 0.5, np.inf, 0.5, size, size])
-    benchmark.extra_info["maps"] = len(maps)
-    found = benchmark.pedantic(fit_gabor, (maps,), {"low": low, "high": high}, warmup_rounds=1, rounds=3)
+    maps = Maps.of(bench.make_cases((size,), n=512)[0].bank)
+    benchmark.extra_info["maps"] = len(maps.values)
+    found, _ = benchmark.pedantic(run, (MODELS["gabor"], maps, Engine("compiled")), warmup_rounds=1, rounds=3)
     assert found.converged.mean() > 0.9
 
 
