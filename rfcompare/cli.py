@@ -6,7 +6,9 @@ an `InputError`, printed as one sentence with exit status 2; a traceback is a bu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from rfcompare import __version__
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,23 +31,104 @@ DEFAULT_FIELDS = "reference:treeshrew-simulated"
 DEFAULT_KERNELS = "reference:alexnet"
 
 
+class _Place(click.Path):
+    """Where a verb writes: a file, a folder for itself, or either."""
+
+    def __init__(self, what: str = "file") -> None:
+        super().__init__(path_type=Path)
+        self.what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from rfcompare.bank import as_path
+
+        return as_path(value)
+
+
+class _Verb(click.Command):
+    """Looks at every place to write before the work starts, and keeps the inputs from being written over."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from rfcompare import bank
+
+        places = {each.name: each.type for each in self.params if isinstance(each.type, _Place)}
+        given = {name: value for name, value in ctx.params.items() if value is not None}
+        inputs = [part for name, value in given.items() if name not in places for part in _named(value)]
+        ctx.with_resource(bank.reading(inputs))
+        force = ctx.params.pop("force", False)
+        files: dict[Path, str] = {}
+        for name in places.keys() & given.keys():
+            if places[name].what == "folder":
+                ctx.with_resource(bank.claimed(given[name], force=force, whole=self.name == "report"))
+            elif places[name].what == "file" or not given[name].is_dir():
+                target = bank.file_to_write(given[name])
+                bank.folder_to_write(target.parent, cure="choose another with -o")
+                if target in files:
+                    raise InputError(f"expected a file for each output, got {str(target)!r} for two; name another")
+                files[target] = name
+        return super().invoke(ctx)
+
+
+def _named(value: Any) -> list[str]:
+    """The files that an argument may name: itself, or what stands behind NAME=."""
+    if isinstance(value, tuple | list):
+        return [name for part in value for name in _named(part)]
+    if isinstance(value, Path):
+        return [os.path.expanduser(value)]  # noqa: PTH111 - leaves a home of nobody as it is
+    texts = [value, value.partition("=")[2]] if isinstance(value, str) else []
+    return [text for text in map(os.path.expanduser, texts) if os.path.isfile(text)]  # noqa: PTH113
+
+
 class _Group(click.Group):
-    """Prints an `InputError` as one sentence and exits with status 2."""
+    """Prints an `InputError`, and whatever the system refuses, as one sentence and exits with status 2."""
+
+    command_class = _Verb
+    group_class = type
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"rfcompare: {error}", err=True)
-            ctx.exit(2)
+            message = str(error)
         except BrokenPipeError:
-            sys.stderr.close()
-            ctx.exit(1)
+            raise
+        except OSError as error:
+            where = f" at {error.filename!r}" if error.filename else ""
+            message = printable(f"cannot read or write{where} ({error.strerror or error}); try another place")
+        except MemoryError:
+            message = "the work needs more memory than there is; give fewer or smaller maps"
+        click.echo(f"rfcompare: {message}", err=True)
+        raise click.exceptions.Exit(2)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print text, part of which may come from a file: a terminal shows it and does not obey it."""
+    for line in str(text).split("\n"):
+        click.echo(printable(line), err=err)
+
+
+def run() -> None:
+    """The program: `main`, and one sentence where what it prints cannot be printed."""
+    status: Any = 0
+    try:
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError) as error:  # full, closed by its reader, or closed before the start
+        quiet = status or isinstance(error, BrokenPipeError)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if not quiet:
+                why = getattr(error, "strerror", None) or error
+                sys.stderr.write(f"rfcompare: standard output cannot be written ({why}); send it elsewhere\n")
+                sys.stderr.flush()
+        os._exit(int(status or 1))  # Python's own end would try to print the rest once more
+    sys.exit(status)
 
 
 def _show_citation(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(CITATION)
+        say(CITATION)
         ctx.exit()
 
 
@@ -126,7 +209,18 @@ def seed_option(command: Command) -> Command:
 
 def output_option(what: str, *, required: bool = True) -> Callable[[Command], Command]:
     """``-o``: where the verb writes."""
-    return click.option("-o", "--output", type=click.Path(path_type=Path), required=required, help=what)
+    return click.option("-o", "--output", type=_Place(), required=required, help=what)
+
+
+def folder_option(what: str, *, default: str | None = None, required: bool = True) -> Callable[[Command], Command]:
+    """``-o`` of a verb that writes a folder, and ``--force``."""
+
+    def decorate(command: Command) -> Command:
+        how: dict[str, Any] = {"required": required} if default is None else {"default": default, "show_default": True}
+        force = click.option("--force", is_flag=True, help="Replace also files that rfcompare did not write.")
+        return click.option("-o", "--output", type=_Place("folder"), help=what, **how)(force(command))
+
+    return decorate
 
 
 @main.command()
@@ -146,12 +240,11 @@ def fit(population: str, model: str, joint: bool, workers: int, seed: int, outpu
     """Fit every map of POPULATION and save the fits."""
     from rfcompare import bank, pipeline
 
-    pipeline.output_file(output)
     maps = pipeline.open_population(population, **reading)
     fits = pipeline.fit_population(maps, model=model, joint=joint, workers=workers, seed=seed, progress=True)
     bank.save(fits, output)
-    click.echo(pipeline.fits_sentence(fits))
-    click.echo(f"wrote {output}")
+    say(pipeline.fits_sentence(fits))
+    say(f"wrote {output}")
 
 
 @main.command()
@@ -169,11 +262,10 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
     """Describe every unit of POPULATION (or of saved fits) in a table."""
     from rfcompare import pipeline
 
-    pipeline.output_file(output)
     prepared = pipeline.prepare(population, seed=seed, min_r2=min_r2, progress=True, **reading)
     pipeline.write_table(pipeline.descriptor_table(prepared.descriptors), output)
-    click.echo(prepared.sentence())
-    click.echo(f"wrote {output}")
+    say(prepared.sentence())
+    say(f"wrote {output}")
 
 
 @main.command()
@@ -195,9 +287,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 @kernel_options
 @selection_option
 @seed_option
-@click.option(
-    "--scores", type=click.Path(path_type=Path), help="Keep the similarity scores for the figure of the scores."
-)
+@click.option("--scores", type=_Place(), help="Keep the similarity scores for the figure of the scores.")
 @output_option("The results, as R.csv; of several populations also the tables that answer which is nearer, beside it.")
 def compare(
     fields: tuple[str, ...],
@@ -211,14 +301,11 @@ def compare(
     """Compare receptive fields with networks' kernels: a row per quantity; of several, which is nearer."""
     from rfcompare import pipeline
 
-    for path in (output, scores):
-        if path is not None:
-            pipeline.output_file(path)
     if len(fields) == len(kernels) == 1 and scores is None:
         study = pipeline.Study.make(fields[0], kernels[0], seed=seed, min_r2=min_r2, progress=True, **reading)
         pipeline.write_table(study.tables()["results"], output)
-        click.echo(study.answer())
-        click.echo(f"wrote {output}")
+        say(study.answer())
+        say(f"wrote {output}")
         return
     if min_r2 is not None:
         raise InputError(
@@ -228,12 +315,12 @@ def compare(
     for name, table in answers.tables().items():
         path = output if name == "results" else output.with_name(f"{output.stem}_{name}{output.suffix}")
         pipeline.write_table(table, path)
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     if scores is not None:
         pipeline.save_many(answers.scores(), scores)
-        click.echo(f"wrote {scores}")
+        say(f"wrote {scores}")
     for sentence in answers.sentences():
-        click.echo(sentence)
+        say(sentence)
 
 
 @main.command()
@@ -245,14 +332,7 @@ def compare(
     help="Add what takes minutes: survey and matches of these populations, and the shipped training.",
 )
 @seed_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("rfcompare-report"),
-    show_default=True,
-    help="Folder for figures/, tables/, report.html and manifest.json.",
-)
+@folder_option("Folder for figures/, tables/, report.html and manifest.json.", default="rfcompare-report")
 def report(
     fields: str, kernels: str, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
 ) -> None:
@@ -276,8 +356,8 @@ def report(
         warnings=[*study.warnings(), *(f"figure left out, {why}" for why in left_out)],
     )
     study.write_manifest(folder / "manifest.json")
-    click.echo(study.answer())
-    click.echo(f"wrote report.html, manifest.json, figures/ and tables/ in {folder}")
+    say(study.answer())
+    say(f"wrote report.html, manifest.json, figures/ and tables/ in {folder}")
 
 
 @main.command()
@@ -287,14 +367,7 @@ def report(
     "--width", type=click.Choice(["single", "double"]), help="Journal width, 89 or 183 mm; default: the figure's own."
 )
 @seed_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("figures"),
-    show_default=True,
-    help="Folder for the figures.",
-)
+@folder_option("Folder for the figures.", default="figures")
 def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, output: Path, **reading: Any) -> None:
     """Draw the figure NAME, or all of them, as PDF and PNG with numbers and caption."""
     from rfcompare import pipeline
@@ -306,9 +379,9 @@ def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, o
     options = {} if width is None else {"width": width}
     _, written, left_out = pipeline.write_figures(study, names, folder, progress=True, **options)
     for path in written:
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     for why in left_out:
-        click.echo(f"left out {why}", err=True)
+        say(f"left out {why}", err=True)
 
 
 @main.command()
@@ -317,24 +390,24 @@ def inspect(file: str) -> None:
     """Show what FILE holds, and draft a layout where one is needed."""
     from rfcompare import sources
 
-    click.echo(sources.inspect(file))
+    say(sources.inspect(file))
 
 
 @main.command()
 @click.argument("name", required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Copy the file there as well.")
+@click.option("-o", "--output", type=_Place("either"), help="Copy the file there as well.")
 def fetch(name: str | None, output: Path | None) -> None:
     """Bring NAME (reference:…, an https address, a torchvision model) and print where it is; alone, list what ships."""
     from rfcompare import sources
 
     if name is None:
         for shipped, what in sources.available().items():
-            click.echo(f"{shipped}  {what}")
+            say(f"{shipped}  {what}")
         return
     path = sources.fetch(name)
     if output is not None:
         path = sources.copy_out(path, output)
-    click.echo(path)
+    say(path)
 
 
 @main.command()
@@ -362,7 +435,6 @@ def match(
     from rfcompare import bank, matching, pipeline
     from rfcompare.sources.remote import kept_in
 
-    pipeline.output_file(output)
     field_reading = {name: reading.pop(name) for name in ("layout", "deg_per_px")}
     recorded = bank.to_signed(pipeline.open_population(fields, **field_reading, **reading))
     network = bank.to_signed(pipeline.open_population(kernels, **reading))
@@ -377,8 +449,8 @@ def match(
         keep=kept_in("matches"),
     )
     bank.save(found, output)
-    click.echo(matching.sentence(found))
-    click.echo(f"wrote {output}")
+    say(matching.sentence(found))
+    say(f"wrote {output}")
 
 
 @main.command(hidden=True)
@@ -390,10 +462,9 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     """Make the table behind reference:alexnet anew and print what reference_data/sources.toml records of it."""
     from rfcompare import pipeline
 
-    pipeline.output_file(output)
     table = pipeline.alexnet_table(pipeline.open_population(kernels, **reading), seed=seed)
     pipeline.write_table(table, output)
-    click.echo(f'file = "{output.name}"\nsha256 = "{hashlib.sha256(output.read_bytes()).hexdigest()}"')
+    say(f'file = "{output.name}"\nsha256 = "{hashlib.sha256(output.read_bytes()).hexdigest()}"')
 
 
 @main.command()
@@ -411,13 +482,7 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     help="Radius of a column in cortex, µm.",
 )
 @seed_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder for figures/, tables/ and columns.txt.",
-)
+@folder_option("Folder for figures/, tables/ and columns.txt.")
 def columns(population: str, kernels: str, radius: float, seed: int, output: Path, **reading: Any) -> None:
     """ON and OFF over cortex, and the average fields of POPULATION's columns beside a network's kernels."""
     from rfcompare.pipeline.cortex import write_columns
@@ -426,21 +491,20 @@ def columns(population: str, kernels: str, radius: float, seed: int, output: Pat
         population, output, kernels=kernels, radius=radius, seed=seed, progress=True, **reading
     )
     for sentence in study.sentences():
-        click.echo(sentence)
-    click.echo(f"wrote {len(written)} files in {output}")
+        say(sentence)
+    say(f"wrote {len(written)} files in {output}")
 
 
 @main.command("columns-grid", hidden=True)
 @seed_option
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@output_option("The table, as T.csv.")
 def columns_grid(seed: int, output: Path) -> None:
     """Analyze simulated columns over a grid of the simulation's assumptions: the shipped table."""
     from rfcompare import pipeline
     from rfcompare.pipeline.cortex import assumption_grid
 
-    pipeline.output_file(output)
     pipeline.write_table(assumption_grid(seed=seed, progress=True), output)
-    click.echo(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 @main.group()
@@ -468,32 +532,23 @@ def simulate() -> None:
 )
 @click.option("--parameters", "listed", is_flag=True, help="List every parameter with its basis, and write nothing.")
 @seed_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The bank and, in its group truth, what it was made from, as FILE.h5.",
-)
+@output_option("The bank and, in its group truth, what it was made from, as FILE.h5.", required=False)
 def treeshrew(
     stimulus: str, layer: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None
 ) -> None:
     """Simulate a population of tree-shrew visual cortex from published statements and assumed numbers."""
-    from rfcompare.pipeline import output_file
     from rfcompare.simulation import parameter_table, parsed_parameters, write_treeshrew
 
     parameters = parsed_parameters(changed)
     if listed:
         for row in parameter_table():
-            click.echo(f"{row['name']} = {row['value']} {row['unit']}: {row['meaning']} [{row['basis']}]")
+            say(f"{row['name']} = {row['value']} {row['unit']}: {row['meaning']} [{row['basis']}]")
         return
     if output is None:
         raise InputError("expected a file to write, got none; name it with -o FILE.h5")
-    output_file(output)
     bank, _ = write_treeshrew(output, stimulus=stimulus, layer=layer, seed=seed, **parameters)
-    click.echo(
-        f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording"
-    )
-    click.echo(f"wrote {output}")
+    say(f"{bank.sizes['unit']} simulated cells of {len(set(bank.subject.values))} simulated animals; not a recording")
+    say(f"wrote {output}")
 
 
 @main.command()
@@ -505,11 +560,10 @@ def classify(kernels: str, output: Path, **reading: Any) -> None:
     """Say in common terms what kind of filter every kernel is."""
     from rfcompare import pipeline, taxonomy
 
-    pipeline.output_file(output)
     table = taxonomy.classify(pipeline.open_population(kernels, **reading))
     pipeline.write_table(table, output)
-    click.echo(taxonomy.summarize(table))
-    click.echo(f"wrote {output}")
+    say(taxonomy.summarize(table))
+    say(f"wrote {output}")
 
 
 @main.command()
@@ -527,13 +581,7 @@ def classify(kernels: str, output: Path, **reading: Any) -> None:
 )
 @click.option("--download", is_flag=True, help="Fetch the published weights that are not in the cache.")
 @seed_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder for survey.csv and the figure.",
-)
+@folder_option("Folder for survey.csv and the figure.")
 def survey(
     populations: tuple[str, ...], torchvision: bool, download: bool, seed: int, output: Path, **reading: Any
 ) -> None:
@@ -548,12 +596,12 @@ def survey(
         banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
     table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed, keep=kept_in("surveys"))
     for path in figures.save(figures.survey(table), "figure", folder):
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     pipeline.write_table(table, folder / "survey.csv")
     absent = table[table["question"].isna()]
     if len(absent):
-        click.echo(f"{len(absent)} networks without weights here; {output / 'survey.csv'} says why")
-    click.echo(f"wrote {output / 'survey.csv'}")
+        say(f"{len(absent)} networks without weights here; {output / 'survey.csv'} says why")
+    say(f"wrote {output / 'survey.csv'}")
 
 
 @main.command()
@@ -569,7 +617,7 @@ def survey(
     help="Judge somebody else's fits of a case instead.",
 )
 @seed_option
-@output_option("Folder for benchmark.csv and the cases (maps with their truth).", required=False)
+@folder_option("Folder for benchmark.csv and the cases (maps with their truth).", required=False)
 def benchmark(
     sizes: tuple[int, ...], n: int, n_peer: int, score: tuple[Path, Path] | None, seed: int, output: Path | None
 ) -> None:
@@ -580,7 +628,7 @@ def benchmark(
 
     if score is not None:
         for name, value in bench.score(bank.load(score[0]), score[1]).items():
-            click.echo(f"{name} {value:g}")
+            say(f"{name} {value:g}")
         return
     if output is None:
         raise InputError("expected a folder to write in, got none; name it with -o")
@@ -590,11 +638,11 @@ def benchmark(
     rows = bench.run_benchmark(cases, n_peer=n_peer)
     bench.write_table(output / "benchmark.csv", rows)
     for row in rows:
-        click.echo(
+        say(
             f"{row['case']:12s} {row['fitter']:30s} {row['us_per_map']:12.1f} us per map, {row['times_faster']:8.1f} "
             f"times SciPy with care, success {row['success']:.3f}"
         )
-    click.echo(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 @main.command("filter")
@@ -614,11 +662,10 @@ def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, o
 
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"expected a file ending in .png, .pdf or .svg, got {str(output)!r}; name one with -o")
-    pipeline.output_file(output)
     seen = filter_image(image, pipeline.open_population(kernels, **reading), unit, width_deg=width_deg)
     save_picture(filter_response(seen), output)
-    click.echo(f"{seen.attrs['unit']}: {seen.attrs['sentence']}")
-    click.echo(f"wrote {output}")
+    say(f"{seen.attrs['unit']}: {seen.attrs['sentence']}")
+    say(f"wrote {output}")
 
 
 def training_options(steps: int) -> Callable[[Command], Command]:
@@ -628,17 +675,15 @@ def training_options(steps: int) -> Callable[[Command], Command]:
         for option in (
             output_option("The bank, as FILE.nc."),
             seed_option,
-            click.option("--history", type=click.Path(path_type=Path), help="Table of r2, nx, ny and classes by step."),
+            click.option("--history", type=_Place(), help="Table of r2, nx, ny and classes by step."),
             click.option("--fields", help="Population whose similarity score the history follows."),
             click.option(
                 "--layout", type=click.Path(path_type=Path), help="What the file of FIELDS does not say (TOML)."
             ),
-            click.option(
-                "--snapshots", type=click.Path(path_type=Path), help="Twelve kernels along the way, as FILE.h5."
-            ),
+            click.option("--snapshots", type=_Place(), help="Twelve kernels along the way, as FILE.h5."),
             click.option(
                 "--checkpoint",
-                type=click.Path(path_type=Path),
+                type=_Place(),
                 help="Written on the way, and continued from; default: beside FILE.nc until it is done.",
             ),
             click.option("--runs", type=click.IntRange(min=1), default=1, help="Seeds: --seed, --seed + 1, …"),
@@ -662,10 +707,10 @@ def _trained(train_one: Callable[..., Any], output: Path, **options: Any) -> Any
     try:
         kept = keep_training(train_one, output, **options)
     except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from where it last kept its state", err=True)
+        say("stopped; the same command goes on from where it last kept its state", err=True)
         raise
     for line in (*kept.sentences, *(f"wrote {path}" for path in kept.written)):
-        click.echo(line)
+        say(line)
     return kept.classes
 
 
@@ -686,7 +731,7 @@ def train_digits_verb(folder: Path | None, **options: Any) -> None:
     from rfcompare import taxonomy
     from rfcompare.training import train_digits
 
-    click.echo(taxonomy.gabor_verdict(_trained(train_digits, folder=folder, **options)))
+    say(taxonomy.gabor_verdict(_trained(train_digits, folder=folder, **options)))
 
 
 @train.command("images")
@@ -702,7 +747,6 @@ def train_digits_verb(folder: Path | None, **options: Any) -> None:
 def train_images_verb(folder: Path, method: str, output: Path, seed: int, **options: Any) -> None:
     """Learn kernels from FOLDER's photographs without labels."""
     from rfcompare import bank, taxonomy
-    from rfcompare.pipeline import output_file
     from rfcompare.training import code_patches, train_images
 
     if method == "network":
@@ -713,12 +757,11 @@ def train_images_verb(folder: Path, method: str, output: Path, seed: int, **opti
         raise InputError(
             f"expected no --{' or --'.join(given)} with --method {method}, which has no steps; leave it out"
         )
-    output_file(output)
     code = code_patches(folder, method=method, seed=seed)
     bank.save(code, output)
-    click.echo(taxonomy.summarize(taxonomy.classify(code)))
-    click.echo(f"wrote {output}")
+    say(taxonomy.summarize(taxonomy.classify(code)))
+    say(f"wrote {output}")
 
 
 if __name__ == "__main__":
-    main()
+    run()

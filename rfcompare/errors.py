@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from functools import update_wrapper
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+MOST_CHARACTERS = 1500
+"""Longer messages are cut in their middle: what was expected and what to do stand at the ends."""
+
+LONGEST_WORD = 300
+"""Characters of the longest name that a message repeats whole."""
 
 
 class InputError(ValueError):
@@ -26,9 +34,31 @@ class InputError(ValueError):
     rfcompare.errors.InputError: expected a bank with channel 'signed', got 'on', 'off'; call to_signed first
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class KeywordError(InputError, TypeError):
     """A keyword that a function does not have; a `TypeError` too, as Python itself would raise."""
+
+
+def printable(text: str, *, most: int = MOST_CHARACTERS) -> str:
+    """A text from outside that a terminal shows and does not obey: control characters are written out, long runs cut.
+
+    Examples
+    --------
+    >>> printable("got \\x1b[31mred"), len(printable("a" * 10**6))
+    ('got \\\\x1b[31mred', 121)
+    """
+    shown = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[: 100 * most])
+    shown = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", shown)
+    return shown if len(shown) <= most else f"{shown[: 2 * most // 3]} … {shown[-most // 3 :]}"
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def named_strictly(function: Callable[P, R]) -> Callable[P, R]:

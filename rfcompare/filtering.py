@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from rfcompare.bank import bad_units, check, existing_file, inherit, pitch, to_signed
+from rfcompare.bank import bad_units, check, inherit, picture, pitch, to_signed
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.taxonomy import classify
@@ -139,17 +139,7 @@ def _choose(bank: xr.Dataset, unit: str | int) -> xr.Dataset:
 def _read(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float64]:
     """Pixels (row, column, rgb) in [0, 1], row 0 on top."""
     if isinstance(image, str | os.PathLike):
-        from PIL import Image, ImageOps, UnidentifiedImageError
-
-        path = existing_file(image)
-        try:
-            with Image.open(path) as opened:
-                # A camera's rotation mark is obeyed, as every viewer does.
-                array = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"expected an image file, got {str(image)!r} ({type(error).__name__}); give a JPEG, PNG or TIFF file"
-            ) from None
+        array = np.asarray(picture(image, most_pixels=4 * MAX_PIXELS))
     else:
         array = np.asarray(image)
     if array.ndim == 2:

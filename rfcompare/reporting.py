@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rfcompare import figures as gallery
-from rfcompare.bank import write_beside
+from rfcompare.bank import write_text
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
@@ -155,8 +155,7 @@ def write_report(
         library=_library(),
     )  # fmt: skip
     target = Path(path)
-    with write_beside(target) as temporary:
-        Path(temporary).write_text(page, encoding="utf-8")
+    write_text(target, page)
     return target
 
 

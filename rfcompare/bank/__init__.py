@@ -7,17 +7,34 @@ units with a record of how many there were. The schema and the conventions are i
 
 from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
 from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
-from rfcompare.bank.keeping import canonical, existing_file, file_to_write, folder_to_write, load, save, write_beside
+from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import r2_is_fixed, select, to_signed
+from rfcompare.bank.untrusted import bounded, expand, picture, sound_hdf5
+from rfcompare.bank.writing import (
+    as_path,
+    claimed,
+    existing_file,
+    file_to_write,
+    folder_to_write,
+    reading,
+    write_beside,
+    write_bytes,
+    write_csv,
+    write_text,
+)
 
 __all__ = [
     "CHANNELS",
     "add_history",
+    "as_path",
     "bad_units",
+    "bounded",
     "canonical",
     "check",
+    "claimed",
     "existing_file",
+    "expand",
     "file_to_write",
     "fingerprint",
     "folder_to_write",
@@ -26,12 +43,20 @@ __all__ = [
     "load",
     "make_bank",
     "make_rng",
+    "picture",
     "pitch",
     "plain_attributes",
     "r2_is_fixed",
+    "read_hdf5",
+    "reading",
     "save",
     "select",
+    "sound_hdf5",
     "to_signed",
     "weights",
     "write_beside",
+    "write_bytes",
+    "write_csv",
+    "write_hdf5",
+    "write_text",
 ]

@@ -2,84 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from rfcompare.bank.checking import check
-from rfcompare.errors import InputError, named_strictly
+from rfcompare.bank.untrusted import sound_hdf5
+from rfcompare.bank.writing import existing_file, write_bytes
+from rfcompare.errors import InputError, first_line, named_strictly
 
 
-@contextmanager
-def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place only when the block ends well.
+def write_hdf5(
+    path: str | os.PathLike[str], groups: Iterable[tuple[str | None, xr.Dataset, Mapping[Any, Any]]]
+) -> None:
+    """Write Datasets as HDF5, each into its group (None: the root) with its encoding.
 
-    Raises
-    ------
-    InputError
-        When the folder does not exist or cannot be written.
-    """
-    target = file_to_write(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(target)
-    except OSError as error:
-        raise InputError(
-            f"expected to write {str(target)!r}, got {error.strerror or error}; choose another place"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def file_to_write(path: str | os.PathLike[str]) -> Path:
-    """`path` when it is in a folder and is none itself, so that long work does not end with nowhere to put it.
+    The file is made in memory: HDF5 itself does not survive a disk that fills up while it writes.
 
     Raises
     ------
     InputError
-        When the folder does not exist or `path` is a folder.
+        When HDF5 cannot hold what they hold, or the file cannot be written.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        found = "is a file" if target.parent.exists() else "does not exist"
-        cure = "choose another place" if target.parent.exists() else "create it first"
-        raise InputError(f"expected a folder to write in, got {str(target.parent)!r}, which {found}; {cure}")
-    if target.is_dir():
-        raise InputError(f"expected a file to write, got the folder {str(target)!r}; name a file in it")
-    return target
-
-
-def folder_to_write(path: str | os.PathLike[str], *, cure: str = "choose another") -> Path:
-    """The folder to write in, made where it does not exist and tried before the work starts.
-
-    Parameters
-    ----------
-    path : path
-    cure : str
-        What to do where that fails.
-
-    Raises
-    ------
-    InputError
-        When it is a file or cannot be written.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"expected a folder that can be written, got {str(folder)!r} ({error.strerror or error}); {cure}"
-        ) from None
-    return folder
+    memory = io.BytesIO()
+    for number, (group, dataset, encoding) in enumerate(groups):
+        try:
+            dataset.to_netcdf(
+                memory, engine="h5netcdf", group=group, mode="a" if number else "w", encoding=dict(encoding)
+            )
+        except (TypeError, ValueError, OverflowError) as error:  # a UnicodeError is a ValueError
+            raise InputError(
+                f"expected names, labels and attributes that HDF5 can hold, got some that it cannot "
+                f"({first_line(error)}); change them and save again"
+            ) from error
+    write_bytes(path, memory.getbuffer())
 
 
 @named_strictly
@@ -117,14 +77,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             encoding[name] = {"_FillValue": None}
             if variable.ndim > 1:
                 encoding[name] |= {"zlib": True, "complevel": 4, "shuffle": True}
-    with write_beside(path) as part:
-        try:
-            plain.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-        except (TypeError, ValueError, OverflowError) as error:  # a UnicodeError is a ValueError
-            raise InputError(
-                f"expected names, labels and attributes that HDF5 can hold, got some that it cannot "
-                f"({_first_line(error)}); change them and save again"
-            ) from error
+    write_hdf5(path, [(None, plain, encoding)])
 
 
 @named_strictly
@@ -144,21 +97,49 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     ...
     rfcompare.errors.InputError: expected a file, got 'nowhere.nc', which does not exist; check the path
     """
-    file = existing_file(path)
-    try:
-        dataset = xr.load_dataset(file, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"expected an HDF5 file written by rfcompare, got {str(file)!r}, which cannot be read "
-            f"({_first_line(error)}); `rfcompare inspect` shows what a file holds"
-        ) from error
-    dataset = canonical(dataset)
+    [(_, dataset)] = read_hdf5(path, groups=False)
     if "schema" not in dataset.attrs:
         raise InputError(
-            f"expected a file written by rfcompare, got {str(file)!r} without a schema; "
+            f"expected a file written by rfcompare, got {str(path)!r} without a schema; "
             "open recordings with open_fields"
         )
     return check(dataset)
+
+
+def read_hdf5(
+    path: str | os.PathLike[str], *, groups: bool, chunks: Mapping[str, int] | None = None
+) -> list[tuple[str, xr.Dataset]]:
+    """Datasets that rfcompare saved, after a look whether the file is sound: its root, or every group by name.
+
+    Parameters
+    ----------
+    path : path
+    groups : bool
+        Read the groups rather than the root.
+    chunks : mapping, optional
+        Leave values in the file until they are computed, in these pieces.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or damaged, or holds what no file of rfcompare's does.
+    """
+    file = existing_file(path)
+    sound_hdf5(file, saved=True)
+    try:
+        if not groups:
+            opened = xr.open_dataset(file, engine="h5netcdf", chunks=chunks)
+            if chunks is None:
+                with opened:
+                    opened = opened.load()
+            return [("/", canonical(opened))]
+        with xr.open_datatree(file, engine="h5netcdf") as tree:
+            return [(str(name), canonical(group.to_dataset().load())) for name, group in tree.children.items()]
+    except Exception as error:  # xarray, h5netcdf and h5py have no exception in common for what contradicts itself
+        raise InputError(
+            f"expected an HDF5 file written by rfcompare, got {str(file)!r}, which cannot be read "
+            f"({first_line(error)}); `rfcompare inspect` shows what a file holds"
+        ) from error
 
 
 def canonical(dataset: xr.Dataset) -> xr.Dataset:
@@ -176,29 +157,3 @@ def canonical(dataset: xr.Dataset) -> xr.Dataset:
         for name, value in plain.attrs.items()
     }
     return plain
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """`path` when it is a file that can be read.
-
-    Raises
-    ------
-    InputError
-        When it does not exist, is a folder, is empty or is not readable.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"expected the path of a file, got {type(path).__name__}; give its name")
-    file = Path(path).expanduser()
-    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a name is too long
-        raise InputError(f"expected a file, got {str(path)!r}, which does not exist; check the path")
-    if file.is_dir():
-        raise InputError(f"expected a file, got the folder {str(path)!r}; name a file in it")
-    if not os.access(file, os.R_OK):
-        raise InputError(f"expected a readable file, got {str(path)!r} without read permission; change its permissions")
-    if file.stat().st_size == 0:
-        raise InputError(f"expected data, got {str(path)!r}, which is empty; copy or download it again")
-    return file
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -304,7 +304,7 @@ def _growth(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     panel.set_ylim(max(-0.05, min(0.5, low) - 0.42), 1.08)
     panel.legend(loc="lower left", fontsize=SMALL, labelspacing=0.15)
     panel.set_xlabel("Cells averaged")
-    panel.set_ylabel("$r^2$ of a Gabor")
+    panel.set_ylabel("$r^2$ of a Gabor", parse_math=True)
     panel.set_title("Averages against chance")
     frame = growth[["r2", "r2_low", "r2_high"]].to_dataframe().reset_index()
     return _rows(
@@ -418,7 +418,7 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
             panel.set_ylim(extent[2], extent[3])
         panels[0, place].set_title(f"{one.subject.item()}, {int(one.n_cells)} cells", fontsize=SMALL)
         chosen = MODELS[str(one.model.item())].title.split(" of a ")[0].split(" (")[0]
-        panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {chosen}", fontsize=SMALL)
+        panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {chosen}", fontsize=SMALL, parse_math=True)
         cycle, profile = columns.cycle.values, one.profile.values
         line = panels[2, place]
         line.axhline(0, color="#8c8c8c", linewidth=0.4)

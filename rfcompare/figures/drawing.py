@@ -7,6 +7,7 @@ global settings: `style` is a context.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.quantities import kind_words
-from rfcompare.bank import folder_to_write, write_beside
+from rfcompare.bank import folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
 
 WIDTHS = {"single": 89.0, "double": 183.0}
@@ -84,6 +85,8 @@ _SETTINGS: dict[str, Any] = {
     "axes.titlepad": 3.0,
     "axes.labelpad": 2.0,
     "axes.unicode_minus": True,
+    # Names come from files, where a dollar is a dollar: only labels written here ask for mathematics.
+    "text.parse_math": False,
     "xtick.major.width": 0.5,
     "ytick.major.width": 0.5,
     "xtick.minor.width": 0.4,
@@ -332,15 +335,9 @@ def save(
     with style(), laid_out(figure):
         for ending in formats:
             written.append(save_picture(figure, folder / f"{stem}.{ending}", dpi=dpi))
-    for ending, text in (
-        ("csv", numbers(figure).to_csv(index=False, float_format="%.6g", lineterminator="\n")),
-        ("txt", caption(figure) + "\n"),
-    ):
-        path = folder / f"{stem}.{ending}"
-        with write_beside(path) as temporary:
-            Path(temporary).write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    write_csv(numbers(figure), folder / f"{stem}.csv")
+    write_text(folder / f"{stem}.txt", caption(figure) + "\n")
+    return [*written, folder / f"{stem}.csv", folder / f"{stem}.txt"]
 
 
 def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
@@ -356,8 +353,10 @@ def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
     ending = place.suffix[1:].lower()
     # The date and the program's version would make equal figures differ byte by byte.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    with style(), write_beside(place) as temporary:  # fonts are looked up only now
-        figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata.get(ending))
+    memory = io.BytesIO()
+    with style():  # fonts are looked up only now
+        figure.savefig(memory, format=ending, dpi=dpi, metadata=metadata.get(ending))
+    write_bytes(place, memory.getbuffer())
     return place
 
 

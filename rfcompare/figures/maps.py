@@ -544,7 +544,7 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd
     median = float(np.median(finite))
     axes.axvline(median, color="black", linewidth=0.8, linestyle="--")
     axes.set_xlim(0, 1)
-    axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""))
+    axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""), parse_math=True)
     axes.set_ylabel("units")
     said = f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7"
     axes.set_title(f"n = {r2.size}" if name == R2_FIXED else said, fontsize=SMALL)

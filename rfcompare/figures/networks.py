@@ -379,7 +379,7 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
     axes.set_xlabel("training step")
-    axes.set_ylabel(HISTORY.get(name, name.replace("_", " ")))
+    axes.set_ylabel(HISTORY.get(name, name.replace("_", " ")), parse_math=name in HISTORY)
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 

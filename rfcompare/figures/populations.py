@@ -147,8 +147,8 @@ def gabor_space(
         plane.text(KAPPA * 1.05, PLANE[1] * 0.93, "≥ 1", ha="left", va="top", fontsize=SMALL)
         plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
         _log_axes(plane)
-        plane.set_xlabel(QUANTITIES["nx"].label("px"))
-        plane.set_ylabel(QUANTITIES["ny"].label("px"))
+        plane.set_xlabel(QUANTITIES["nx"].label("px"), parse_math=True)
+        plane.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
         mark_kind(plane, [population.kind for population in styles], corner="lower right")
         for marginal in (top, right):
             marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
@@ -438,7 +438,7 @@ def _draw_distribution(
                 }
             )
         )
-    axes.set_xlabel(quantity.label(styles[0].units))
+    axes.set_xlabel(quantity.label(styles[0].units), parse_math=True)
     if quantity.log:
         axes.set_xscale("log")
         _plain_log(axes.xaxis)
@@ -499,8 +499,8 @@ def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Popu
     axes.set_ylim(bottom, top * 1.6)
     _plain_log(axes.xaxis)
     _plain_log(axes.yaxis)
-    axes.set_xlabel(QUANTITIES["frequency"].label(units))
-    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(units)})")
+    axes.set_xlabel(QUANTITIES["frequency"].label(units), parse_math=True)
+    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(units)})", parse_math=True)
     mark_kind(axes, [population.kind for population in styles])
     return pd.concat(rows, ignore_index=True)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
-from rfcompare.bank import save, write_beside
+from rfcompare.bank import save, write_csv
 from rfcompare.errors import InputError
 from rfcompare.fitting.fits import fit
 from rfcompare.simulation import simulate_population
@@ -111,10 +112,7 @@ def _rows(bank: xr.Dataset, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of equal keys as CSV."""
-    with write_beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(pd.DataFrame(rows), path, digits=None)
 
 
 # -- the peers: nine parameters, as most people write them

@@ -18,6 +18,7 @@ the shift last.
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from rfcompare import __version__
-from rfcompare.bank import write_beside
+from rfcompare.bank import write_bytes
 from rfcompare.errors import InputError
 
 Floats = npt.NDArray[np.floating]
@@ -398,8 +399,9 @@ def best_transforms(
                     tick(block.stop - block.start)
                 part = Best(*(np.stack(column, axis=1) for column in zip(*results, strict=True)))
                 if file is not None:
-                    with write_beside(file) as beside, beside.open("wb") as out:
-                        np.savez(out, **vars(part))
+                    memory = io.BytesIO()
+                    np.savez(memory, **vars(part))
+                    write_bytes(file, memory.getbuffer())
             else:
                 tick((block.stop - block.start) * (last - first))
             parts.append(part)

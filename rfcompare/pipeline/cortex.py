@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from rfcompare.bank import to_signed, write_beside
+from rfcompare.bank import to_signed, write_text
 from rfcompare.columns import Verdicts, analyze_columns, separate_columns
 from rfcompare.comparison import compare, make_space
 from rfcompare.comparison.energy import energy_distance
@@ -457,6 +457,5 @@ def write_columns(
         write_table(table, tables / f"{name}.csv")
         written.append(tables / f"{name}.csv")
     text = folder / "columns.txt"
-    with write_beside(text) as part:
-        part.write_text("\n".join(study.sentences()) + "\n", encoding="utf-8")
+    write_text(text, "\n".join(study.sentences()) + "\n")
     return study, [*written, text]

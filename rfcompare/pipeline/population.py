@@ -30,6 +30,7 @@ from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.checkpoints import SUFFIXES
+from rfcompare.sources.hdf5 import Reader, signature_offset
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.remote import kept_in
 
@@ -161,14 +162,10 @@ def open_population(
 
 def _is_fits(path: Path) -> bool:
     """Whether a file holds fits that rfcompare saved; anything else is for the sources to recognize."""
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            schema = file.attrs.get("schema", "")
-    except OSError:
+    if signature_offset(path) is None:
         return False
-    return str(schema.decode() if isinstance(schema, bytes) else schema).startswith("rfcompare-fits/")
+    with Reader(path) as reader:
+        return str(reader.attrs("/").get("schema", "")).startswith("rfcompare-fits/")
 
 
 def prepare(

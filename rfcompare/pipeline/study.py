@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_rng, r2_is_fixed, select, write_beside
+from rfcompare.bank import fingerprint, make_rng, r2_is_fixed, select, write_text
 from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
@@ -239,8 +239,7 @@ class Study:
 
     def write_manifest(self, path: Path) -> None:
         """Write the manifest as JSON."""
-        with write_beside(path) as part:
-            part.write_text(json.dumps(self.manifest(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.manifest(), indent=1, ensure_ascii=False) + "\n")
 
     def warnings(self) -> list[str]:
         """What a reader must know before the numbers, beside what the page says of every kind of population.

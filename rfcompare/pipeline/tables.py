@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rfcompare.bank import canonical, check, existing_file, file_to_write, folder_to_write, to_signed, write_beside
+from rfcompare.bank import (
+    check,
+    file_to_write,
+    folder_to_write,
+    read_hdf5,
+    to_signed,
+    write_csv,
+    write_hdf5,
+)
 from rfcompare.descriptors import censoring
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
@@ -97,18 +105,18 @@ def result_table(results: xr.Dataset) -> pd.DataFrame:
 
 def save_many(datasets: Mapping[str, xr.Dataset], path: str | os.PathLike[str]) -> None:
     """Keep several checked Datasets in one file, a group each, in their order."""
-    groups = {
-        f"{index:03d}": check(data).assign_attrs(group=name) for index, (name, data) in enumerate(datasets.items())
-    }
-    with write_beside(path) as part:
-        xr.DataTree.from_dict(groups).to_netcdf(part, engine="h5netcdf")
+    write_hdf5(
+        path,
+        [
+            (f"{index:03d}", check(data).assign_attrs(group=name), {})
+            for index, (name, data) in enumerate(datasets.items())
+        ],
+    )
 
 
 def load_many(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     """What `save_many` kept, by name."""
-    with xr.open_datatree(existing_file(path), engine="h5netcdf") as tree:
-        kept = [canonical(group.to_dataset().load()) for group in tree.children.values()]
-    return {str(data.attrs["group"]): check(data) for data in kept}
+    return {str(data.attrs.get("group", name)): check(data) for name, data in read_hdf5(path, groups=True)}
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
@@ -131,8 +139,7 @@ def output_file(path: str | os.PathLike[str]) -> Path:
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV with six significant digits, beside its place and then renamed."""
-    with write_beside(path) as part:
-        table.to_csv(part, index=False, float_format=DIGITS, lineterminator="\n")
+    write_csv(table, path, digits=DIGITS)
 
 
 def alexnet_table(kernels: xr.Dataset, *, seed: int = 0) -> pd.DataFrame:

@@ -41,7 +41,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import make_bank, make_rng, write_beside
+from rfcompare.bank import make_bank, make_rng, write_hdf5
 from rfcompare.errors import InputError, KeywordError, meant
 
 Array = NDArray[np.float64]
@@ -351,9 +351,7 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
             dataset[text] = (dataset[text].dims, dataset[text].values.astype(object), dataset[text].attrs)
     small["orientation_map"] = (small.orientation_map.round() % 180).astype(np.uint8)
     compressed = {"orientation_map": {"zlib": True, "complevel": 9}}
-    with write_beside(path) as part:
-        stored.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-        small.to_netcdf(part, engine="h5netcdf", mode="a", group="truth", encoding=compressed)
+    write_hdf5(path, [(None, stored, encoding), ("truth", small, compressed)])
     return bank, truth
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfcompare.errors import InputError
+from rfcompare.bank import bounded
+from rfcompare.errors import InputError, first_line
 from rfcompare.quantities import NOT_STATED
 
 if TYPE_CHECKING:
@@ -148,10 +149,6 @@ def _some(names: list[str], limit: int = 6) -> str:
     return ", ".join(str(name) for name in names[:limit]) + more
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _bounded(shape: tuple[int, ...], where: str) -> None:
     elements = 1
     for size in shape:
@@ -168,7 +165,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header stops NumPy, its tokenizer or the evaluation of its literal
         raise InputError(
-            f"cannot read {path} as a NumPy array ({_first_line(error)}); save it again with numpy.save"
+            f"cannot read {path} as a NumPy array ({first_line(error)}); save it again with numpy.save"
         ) from None
     if not isinstance(mapped, np.ndarray):
         raise InputError(f"expected one array in {path}, got an archive; rename it to .npz and pass key=")
@@ -186,12 +183,14 @@ def _read_npz(path: Path, key: str | None) -> _Read:
             shapes = {name: _npz_shape(archive, name) for name in names}
             key = choose_weight(shapes, key, str(path))
             _bounded(shapes[key], f"{path}, entry {key}")
+            entry = archive.zip.getinfo(f"{key}.npy")
+            bounded(entry.file_size, entry.compress_size, f"{path}, entry {key}")
             return np.asarray(archive[key]), key, shapes
     except InputError:
         raise
     except Exception as error:  # a damaged archive stops zipfile, zlib or NumPy, each with exceptions of its own
         raise InputError(
-            f"cannot read {path} as a NumPy archive ({_first_line(error)}); save it with numpy.savez"
+            f"cannot read {path} as a NumPy archive ({first_line(error)}); save it with numpy.savez"
         ) from None
 
 
@@ -224,8 +223,13 @@ def _read_torch(path: Path, key: str | None) -> _Read:
     import torch
 
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                bounded(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size, str(path))
         # Memory-mapped where the format allows it: a checkpoint of gigabytes costs only its first layer.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except InputError:
+        raise
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} holds pickled Python objects or no tensors at all, which rfcompare never runs; save the weights "
@@ -233,7 +237,7 @@ def _read_torch(path: Path, key: str | None) -> _Read:
         ) from None
     except Exception as error:  # torch reports a damaged file by many exceptions, none of them its own
         raise InputError(
-            f"cannot read {path} as PyTorch weights ({_first_line(error)}); save them with "
+            f"cannot read {path} as PyTorch weights ({first_line(error)}); save them with "
             "torch.save(model.state_dict(), FILE)"
         ) from None
     if isinstance(content, torch.Tensor):
@@ -295,7 +299,7 @@ def given_array(values: Any) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"expected a name, a file, an array (unit, channel, row, column) or a network, got "
-            f"{type(values).__name__}, which is no array ({_first_line(error)})"
+            f"{type(values).__name__}, which is no array ({first_line(error)})"
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rfcompare.errors import InputError
+from rfcompare.bank import bounded, sound_hdf5
+from rfcompare.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +67,7 @@ def damage_reported(path: Path) -> Iterator[None]:
         if not inside.startswith(("h5py", "h5netcdf")):
             raise
         raise InputError(
-            f"cannot read {path} ({_first_line(error)}); it is truncated or damaged: copy or download it again"
+            f"cannot read {path} ({first_line(error)}); it is truncated or damaged: copy or download it again"
         ) from None
 
 
@@ -85,7 +87,7 @@ class StoredArray:
                 return np.asarray(file[stored_name(self.name)][index])
         except (OSError, KeyError) as error:
             raise InputError(
-                f"cannot read {self.name} of {self.path} any more ({_first_line(error)}); was the file moved or "
+                f"cannot read {self.name} of {self.path} any more ({first_line(error)}); was the file moved or "
                 "changed after it was opened?"
             ) from None
 
@@ -109,11 +111,12 @@ class Reader:
         self.name = path.name
         if signature_offset(path) is None:
             raise InputError(f"expected an HDF5 file, but {path} is not one; is it text or another format renamed?")
+        sound_hdf5(path, saved=False)
         try:
             self.file = h5py.File(path, "r", locking="best-effort")
         except OSError as error:
             raise InputError(
-                f"cannot open {path}: it begins as HDF5 but is truncated or damaged ({_first_line(error)}); copy or "
+                f"cannot open {path}: it begins as HDF5 but is truncated or damaged ({first_line(error)}); copy or "
                 "download it again"
             ) from None
 
@@ -166,7 +169,7 @@ class Reader:
                 try:
                     node = node[stored_name(part)]
                 except (KeyError, OSError, RuntimeError) as error:
-                    raise InputError(f"{trail}/{part} in {self.name} is damaged ({_first_line(error)})") from None
+                    raise InputError(f"{trail}/{part} in {self.name} is damaged ({first_line(error)})") from None
             trail = f"{trail}/{part}"
         return node
 
@@ -255,6 +258,8 @@ class Reader:
                 f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got "
                 f"{found.size:.1e} ({' × '.join(map(str, found.shape))}); it is not read"
             )
+        piece = math.prod(map(float, found.chunks or ())) * found.dtype.itemsize
+        bounded(piece, found.id.get_storage_size(), f"a piece of {path} in {self.name}")
         missing = missing_filters(found)
         if missing:
             raise InputError(
@@ -268,7 +273,7 @@ class Reader:
         try:
             return self.file[reference]
         except (ValueError, KeyError, OSError, RuntimeError) as error:
-            raise InputError(f"a reference in {where} of {self.name} leads nowhere ({_first_line(error)})") from None
+            raise InputError(f"a reference in {where} of {self.name} leads nowhere ({first_line(error)})") from None
 
     def shape(self, path: str) -> tuple[int, ...]:
         """Shape of the dataset at `path`."""
@@ -309,7 +314,7 @@ class Reader:
             return dataset[index]
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"cannot read {dataset.name} in {self.name} ({_first_line(error)}); the file is damaged: copy or "
+                f"cannot read {dataset.name} in {self.name} ({first_line(error)}); the file is damaged: copy or "
                 "download it again"
             ) from None
 
@@ -551,7 +556,3 @@ def natural(text: str) -> list[Any]:
     import re
 
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -141,7 +141,7 @@ def given_keys(layout: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     path = existing_file(layout)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"expected a layout in TOML, but {path} is not TOML ({error})") from None
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from rfcompare.bank import expand
 from rfcompare.errors import InputError
 
 _INT8, _UINT8, _INT16, _UINT16, _INT32, _UINT32 = range(1, 7)
@@ -60,11 +61,12 @@ def check_variable(path: Path, name: str) -> None:
 
 def _unpacked(data: memoryview, order: str, limit: int) -> memoryview:
     """The content of the matrix inside a compressed element, at most `limit` bytes of it."""
-    whole = memoryview(zlib.decompressobj().decompress(data, limit))
+    packed = zlib.decompressobj().decompress(data, limit) if limit == _NAME_BYTES else expand(data, "a variable")
+    whole = memoryview(packed)
     kind, size, start, _ = _tag(whole, 0, order)
     if kind != _MATRIX:
         raise _Damaged(f"a compressed element of type {kind}")
-    if limit == MAX_BYTES and start + size > len(whole):
+    if limit != _NAME_BYTES and start + size > len(whole):
         raise _Damaged("a compressed variable that is cut off")
     return whole[start : start + size]
 

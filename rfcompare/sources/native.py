@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfcompare.bank import CHANNELS, add_history, canonical, check, load, make_bank
+from rfcompare.bank import CHANNELS, add_history, check, load, make_bank, read_hdf5
 from rfcompare.bank.checking import GRID_TOLERANCE
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
@@ -39,12 +39,10 @@ def is_native(reader: Reader) -> bool:
 
 def open_saved(path: Path, chunks: Any) -> xr.Dataset:
     """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given or the file is large."""
-    import xarray as xr
-
     if chunks is None and path.stat().st_size <= LAZY_BYTES:
         bank = load(path)
     else:
-        bank = check(canonical(xr.open_dataset(path, engine="h5netcdf", chunks={})))
+        bank = check(read_hdf5(path, groups=False, chunks={})[0][1])
     if bank.attrs["schema"] != SCHEMAS["bank"].name:
         raise InputError(
             f"expected maps in {path}, got a Dataset of the schema {bank.attrs['schema']}; load it with load"

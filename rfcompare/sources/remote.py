@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rfcompare.bank import folder_to_write, write_beside
+from rfcompare.bank import folder_to_write, sound_hdf5, write_text
 from rfcompare.errors import InputError
 from rfcompare.sources.kernels import sha256_of
 
@@ -97,15 +97,12 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
             path.unlink()
             raise InputError(f"the download from {address} is {fault}")
     if recorded is None or sha256 is not None:
-        with write_beside(record) as part:
-            part.write_text(f"{sha256_of(path)}  {address}\n")
+        write_text(record, f"{sha256_of(path)}  {address}\n")
     return path
 
 
 def _fault(path: Path) -> str:
     """What is wrong with a file that came without a hash, as far as it shows by itself."""
-    import h5py
-
     from rfcompare.sources.hdf5 import signature_offset
 
     with path.open("rb") as file:
@@ -116,7 +113,7 @@ def _fault(path: Path) -> str:
         return "a web page, not a file; copy the address of the download itself"
     if signature_offset(path) is not None:
         try:
-            h5py.File(path, "r", locking="best-effort").close()
-        except OSError:
+            sound_hdf5(path, saved=False)
+        except InputError:
             return "cut off; try again"
     return ""

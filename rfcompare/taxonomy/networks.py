@@ -15,7 +15,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_bank, make_rng, write_beside
+from rfcompare.bank import fingerprint, make_bank, make_rng, write_text
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
@@ -122,8 +122,7 @@ def _counted(bank: xr.Dataset, keep: Path | None) -> list[dict[str, Any]]:
     rows = count_classes(classify(bank, progress=False), name="", size=(bank.sizes["y"], bank.sizes["x"]))
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with write_beside(file) as part:
-            part.write_text(json.dumps(rows), encoding="utf-8")
+        write_text(file, json.dumps(rows))
     return rows
 
 

@@ -6,15 +6,15 @@ test by `rfcompare.taxonomy.gabor_verdict`, which says whatever comes out.
 
 from __future__ import annotations
 
-import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rfcompare.bank import existing_file
+from rfcompare.bank import existing_file, expand
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
 
@@ -94,8 +94,8 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """One IDX file: two zero bytes, the type (8 = unsigned byte), the number of dims, big-endian sizes, the data."""
     raw = existing_file(path).read_bytes()
     try:
-        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
+        data = expand(raw, str(path), wbits=31) if raw[:2] == b"\x1f\x8b" else raw
+    except zlib.error as error:
         raise InputError(f"expected a gzipped IDX file, got {str(path)!r}: {error}; download it again") from None
     if len(data) < 4 or data[:3] != b"\0\0\x08" or not 1 <= data[3] <= 3:
         raise InputError(f"expected an IDX file of unsigned bytes, got {str(path)!r}; use MNIST's own files")

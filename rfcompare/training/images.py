@@ -8,13 +8,13 @@ discrimination; Chen et al. 2020, arXiv:2002.05709): nothing but the photographs
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rfcompare.bank import as_path, picture
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
@@ -31,6 +31,7 @@ VIEW = 64
 """Side (px) of the views that the network sees: 14×14 responses of the first layer."""
 
 MAX_TILES = 1000
+MOST_PIXELS = 16_000_000
 LONGEST_SHORT_SIDE = 480
 """Larger photographs are reduced to this: at full camera resolution 11 px see little but blur and compression."""
 
@@ -67,18 +68,17 @@ def read_photographs(folder: str | os.PathLike[str], *, smallest: int = TILE) ->
     ...
     rfcompare.errors.InputError: expected a folder of photographs, got 'no/such/folder'; give the folder's path
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    place = Path(folder).expanduser()
+    place = as_path(folder)
     if not place.is_dir():
         raise InputError(f"expected a folder of photographs, got {str(folder)!r}; give the folder's path")
     photographs = []
     files = sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES)
     for file in tqdm(files, desc="photographs", unit="file", disable=None):
         try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+            image = picture(file, most_pixels=MOST_PIXELS)
+        except InputError:
             continue
         reduction = min(1.0, LONGEST_SHORT_SIDE / min(image.size))
         if reduction < 1:

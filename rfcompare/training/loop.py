@@ -6,6 +6,7 @@ takes the same steps, and ends in the same kernels, as one that never stopped, w
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rfcompare.bank import existing_file, make_bank, make_rng, write_beside
+from rfcompare.bank import existing_file, make_bank, make_rng, write_bytes
 from rfcompare.errors import InputError
 
 if TYPE_CHECKING:
@@ -164,18 +165,19 @@ def _write(
 ) -> None:
     import torch
 
-    with write_beside(path) as part:
-        torch.save(
-            {
-                "rfcompare_training": recorded,
-                "step": step,
-                "net": task.net.state_dict(),
-                "optimizer": task.optimizer.state_dict(),
-                "kept": dict(kept),
-                "log": [list(row) for row in log],
-            },
-            part,
-        )
+    memory = io.BytesIO()
+    torch.save(
+        {
+            "rfcompare_training": recorded,
+            "step": step,
+            "net": task.net.state_dict(),
+            "optimizer": task.optimizer.state_dict(),
+            "kept": dict(kept),
+            "log": [list(row) for row in log],
+        },
+        memory,
+    )
+    write_bytes(path, memory.getbuffer())
 
 
 def _resume(
