@@ -62,6 +62,33 @@ kinds: Mapping[str, str] = MappingProxyType(
 )
 """What a bank is, in words; every table, figure and page shows it."""
 
+GLOSSARY: Mapping[str, str] = MappingProxyType(
+    {
+        "unit": "One cell, one kernel or one map of any other population: a row of every table.",
+        "field": "The receptive field of a cell, as a map over visual space.",
+        "kernel": "One filter of a network's first layer.",
+        "bank": "A population of maps on one grid, with kind and provenance: the Dataset that all starts from.",
+        "kind": "What a population is: measured, learned, parametric, … It stands in every table, figure and page.",
+        "signed map": "One map a unit: ON minus OFF, or a color kernel along the color that explains most of it.",
+        "nx, ny": "Width and height of a fitted Gabor's envelope in cycles of its carrier: σx·f and σy·f.",
+        "visible cycle": "A Gabor shows one from nx = κ = 0.187 on. Below, its envelope is too narrow for its carrier, "
+        "and it has no octave bandwidth. Nothing is said by this about the band.",
+        "band": "What a filter passes, read off its spectrum: low-pass, band-pass, high-pass or all-pass.",
+        "edge, bar": "Maps of two and of three lobes across one direction, like a Gaussian's first and second "
+        "derivative.",
+        "lobe": "A region of one sign that both the map and its model show at a visible height.",
+        "null": "Maps that share some statistics of the data, named with it, but not its structure: what chance gives.",
+        "ceiling": "How alike two measurements of the same kind are, so that no network can be expected to be nearer.",
+        "subject": "The animal a cell was recorded from; a network is one subject. Cells nest in subjects.",
+        "stimulus confounded": "Said where recordings differ in stimulus class: a difference may be the stimulus's.",
+        "fixed by construction": "A quantity that rendering a bank from parameters decides: it is not computed.",
+        "censored": "A quantity that follows from a parameter on its bound: a limit, not a value.",
+        "status": "What a fit is worth: converged, on a bound, several minima, and so on; no unit is dropped for it.",
+        "layout": "A few lines of TOML that say what a file of maps does not: order, scale, kind.",
+    }
+)
+"""Terms that tables, figures, pages and the documentation use, each for one idea."""
+
 NOT_STATED = "not stated"
 """The kind of maps of which neither their file nor who opened them said what they are."""
 

@@ -41,7 +41,7 @@ MATLAB_5 = Format("MATLAB v5", True, "macaque V1 (De & Horwitz 2021) and macaque
 HDF5 = Format("HDF5", True, "")
 
 FORMATS = (SAVED, BY_HAND, HDF5, NWB, ALLEN, MATLAB_73, MATLAB_5)
-"""All of them, as the README's table lists them."""
+"""All of them, as the documentation's table of formats lists them."""
 
 
 def identify(path: Path) -> Format:

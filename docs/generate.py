@@ -1,0 +1,121 @@
+"""Pages that are made from the code and the committed files when the site is built, so that they cannot drift."""
+
+import re
+from pathlib import Path
+
+import mkdocs_gen_files
+import pandas as pd
+
+from rfcompare.figures.catalog import FIGURES
+from rfcompare.quantities import GLOSSARY, QUANTITIES, kinds
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CALLS = {
+    "kernels": "rfc.figures.kernels(kernels, fields)",
+    "fits": "rfc.figures.fits(kernel_fits, field_fits)",
+    "gabor_space": "rfc.figures.gabor_space(field_fits, kernel_fits)",
+    "tuning": "rfc.figures.tuning(field_fits, kernel_fits)",
+    "columns": "rfc.figures.cortical_columns(rfc.analyze_columns(fields))",
+    "survey": 'rfc.figures.survey(rfc.survey({"my network": kernels}))',
+    "color": "rfc.figures.color(kernels)",
+}
+"""The one line that draws each figure from objects named as in the tutorials; the others take a whole study."""
+
+
+def write(name: str, text: str) -> None:
+    """Add a page to the site."""
+    with mkdocs_gen_files.open(name, "w") as page:
+        page.write(text)
+
+
+def gallery() -> str:
+    """Every figure of the gallery with its picture, its caption and what draws it."""
+    parts = [
+        "# Gallery\n\nEvery figure as `rfcompare figure NAME -o DIR` draws it from what ships: PDF, PNG, its numbers "
+        "(CSV) and its caption (TXT).\n"
+    ]
+    for name, entry in FIGURES.items():
+        picture = ROOT / "figures" / f"{name}.png"
+        if not picture.exists():
+            continue
+        with mkdocs_gen_files.open(f"gallery/{name}.png", "wb") as copy:
+            copy.write(picture.read_bytes())
+        parts.append(
+            f"## {name}\n\n{entry.shows[0].upper()}{entry.shows[1:]}.\n\n![{entry.shows}](gallery/{name}.png)\n"
+        )
+        caption = picture.with_suffix(".txt")
+        if caption.exists():
+            parts.append(f'??? note "Caption"\n    {caption.read_text(encoding="utf-8").strip()}\n')
+        code = f"```bash\nrfcompare figure {name} -o figures\n```\n"
+        if name in CALLS:
+            code += f"\n```python\nfigure = {CALLS[name]}\n```\n"
+        parts.append(code)
+    return "\n".join(parts)
+
+
+def glossary() -> str:
+    """The terms, kinds and quantities of `rfcompare.quantities`."""
+    lines = ["# Glossary\n", "One term for one idea, here and in every table, figure and page.\n", "## Terms\n"]
+    lines += [
+        f"**{term}**: {meaning}\n" for term, meaning in sorted(GLOSSARY.items(), key=lambda item: item[0].lower())
+    ]
+    lines += ["## Kinds of population\n", "| kind | meaning |", "|---|---|"]
+    lines += [f"| {kind} | {meaning} |" for kind, meaning in kinds.items()]
+    lines += ["\n## Quantities\n", "| name | what it is | definition | source |", "|---|---|---|---|"]
+    for name, quantity in QUANTITIES.items():
+        definition = quantity.definition.replace("|", "\\|")
+        lines.append(f"| `{name}` | {quantity.title} | {definition} | {quantity.reference} |")
+    return "\n".join(lines) + "\n"
+
+
+def calibration() -> str:
+    """How often tests reject a true null, and how often intervals cover, from the committed table."""
+    table = pd.read_csv(ROOT / "reference_data" / "calibration_comparison.csv", comment="#")
+    parts = [
+        "# Calibration\n\nSimulated studies with known truth: `reference_data/calibration_comparison.csv`, made by "
+        "`tests/test_comparison_calibration.py`. Expected is what the test should do; the band is what chance allows.\n"
+    ]
+    for what, rows in table.groupby("what", sort=False):
+        shown = rows[rows["nominal"].isin([0.05, 0.95])]
+        parts += [
+            f"## {what[0].upper()}{what[1:]}\n",
+            "| case | studies | observed | expected | band |",
+            "|---|---|---|---|---|",
+        ]
+        parts += [
+            f"| {row.case} | {row.runs:,} | {row.observed:.3f} | {row.expected:.3f} | {row.low:.3f} to {row.high:.3f} |"
+            for row in shown.itertuples()
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def api() -> str:
+    """Every public name, by room, in the order of the package's stub."""
+    stub = (ROOT / "rfcompare" / "__init__.pyi").read_text(encoding="utf-8")
+    rooms: dict[str, list[str]] = {}
+    for room, name in re.findall(r"^from \.(\S+) import (\w+) as \w+$", stub, re.M):
+        rooms.setdefault(room, []).append(name)
+    parts = ["# API\n\nEverything that `import rfcompare as rfc` offers.\n"]
+    for room in sorted(rooms):
+        parts.append(f"## {room}\n")
+        parts += [f"::: rfcompare.{room}.{name}\n" for name in rooms[room]]
+    parts.append("## figures\n")
+    parts += [f"::: rfcompare.figures.{name}\n" for name in drawers()]
+    return "\n".join(parts)
+
+
+def drawers() -> list[str]:
+    """The functions of `rfcompare.figures` that draw."""
+    stub = (ROOT / "rfcompare" / "figures" / "__init__.pyi").read_text(encoding="utf-8")
+    names = re.findall(r"^from \.(\S+) import (\w+) as \w+$", stub, re.M)
+    return [name for room, name in names if room != "catalog"]
+
+
+write("gallery.md", gallery())
+write("glossary.md", glossary())
+write("calibration.md", calibration())
+write("api.md", api())
+for source, page in (("CONTRIBUTING.md", "contributing.md"), ("CHANGELOG.md", "changelog.md")):
+    write(page, (ROOT / source).read_text(encoding="utf-8"))
