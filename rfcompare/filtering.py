@@ -130,7 +130,7 @@ def _choose(bank: xr.Dataset, unit: str | int) -> xr.Dataset:
             "choose one of these"
         )
     chosen = bank.isel(unit=[position])
-    problem = bad_units(chosen)[0]
+    problem = bad_units(bank)[position]
     if problem:
         raise InputError(f"expected a usable map, got unit {names[position]}: {problem}; choose another unit")
     return chosen

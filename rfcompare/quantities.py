@@ -457,6 +457,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
                 "rank_one_share": (("unit",),),
                 "luminance_share": (("unit",),),
                 "polarity_known": (("unit",),),
+                "dead": (("unit",),),
                 "cortex_x": (("unit",),),
                 "cortex_y": (("unit",),),
                 "field_of_view": (("unit",),),

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rfcompare import figures as gallery
-from rfcompare.bank import write_text
+from rfcompare.bank import count_alive, write_text
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
@@ -256,7 +256,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
     paragraphs = []
     for maps, population in zip(fits, styles, strict=True):
         text = (
-            f"Maps. {population.name}: {population.n_units} units"
+            f"Maps. {population.name}: {count_alive(maps)} units"
             + (f" of {population.n_subjects} subjects" if population.n_subjects > 1 else "")
             + ("" if population.n_subjects else ", subjects unknown")
             + f", {maps.sizes['y']} × {maps.sizes['x']} pixels, kind {population.kind} ({kinds[population.kind]}), "

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import rfcompare as rfc
-from rfcompare.bank import bad_units, fingerprint, make_rng, pitch, write_beside
+from rfcompare.bank import bad_units, count_alive, dead_units, fingerprint, make_rng, pitch, write_beside
 
 ROUNDING = 1e-12  # float64 sums over fewer than 1,000 numbers of order 1
 ROUNDING_32 = 1e-5  # the same in float32
@@ -144,6 +144,33 @@ def test_a_bad_unit_among_good_ones_is_named_not_refused() -> None:
     maps[1], maps[2], maps[3, 0, 0, 0], maps[4, 0, :2] = np.nan, 4.0, np.inf, np.nan
     bank = rfc.make_bank(maps, channel=("signed",), kind="simulated")
     assert bad_units(bank) == ["", "not measured", "flat", "not finite", ""]
+
+
+def test_units_far_below_their_layer_are_dead() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(10, 3, 5, 5))
+    norms = np.array([1, 2, 3, 4, 5, 6, 7, 1e-4, 2e-5, 0])  # of those above 0 the middle is 4: the line is at 4e-5
+    maps *= (norms / np.sqrt((maps**2).sum((1, 2, 3))))[:, None, None, None]
+    maps[0, :, 0] = np.nan  # what was not measured has no part in the norm
+    bank = rfc.make_bank(maps, channel=("r", "g", "b"), kind="learned")
+    dead = np.isin(np.arange(10), (8, 9))
+    assert np.array_equal(dead_units(bank), dead) and count_alive(bank) == "8 alive of 10"
+    assert np.array_equal(np.array(bad_units(bank)) == "dead", dead)
+    assert np.array_equal(dead_units(bank.assign(rf=1e-12 * bank.rf)), dead)
+    assert np.array_equal(dead_units(bank.chunk(unit=3)), dead)
+    # A part is judged by what was found of the whole; alone, its own median would clear it.
+    part = bank.assign(dead=("unit", dead)).isel(unit=[8])
+    assert bad_units(part) == ["dead"] and bad_units(part.drop_vars("dead")) == [""]
+
+
+def test_a_layer_that_is_mostly_dead_is_not_judged_by_its_dead() -> None:
+    maps = np.random.default_rng(0).normal(size=(20, 1, 5, 5))
+    maps[5:] *= 1e-9
+    assert np.array_equal(dead_units(rfc.make_bank(maps, channel=("signed",), kind="learned")), np.arange(20) >= 5)
+    # One unit far above the others (a twentieth of them) kills none.
+    maps = np.random.default_rng(0).normal(size=(20, 1, 5, 5))
+    maps[0] *= 1e9
+    assert not dead_units(rfc.make_bank(maps, channel=("signed",), kind="learned")).any()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -287,12 +314,12 @@ def test_to_signed_passes_signed_banks_and_keeps_bad_units() -> None:
     maps = np.random.default_rng(0).normal(size=(4, 2, 5, 5))
     maps[0], maps[1], maps[2, 0, 0, 0] = 0, np.nan, np.inf
     assert bad_units(rfc.to_signed(rfc.make_bank(maps, channel=("on", "off"), kind="simulated"))) == [
-        "flat", "not measured", "not finite", "",
+        "dead", "not measured", "not finite", "",
     ]  # fmt: skip
     color = np.random.default_rng(0).normal(size=(4, 3, 5, 5))
     color[0], color[1], color[2, 0, 0, 0] = 0, np.nan, np.inf
     assert bad_units(rfc.to_signed(rfc.make_bank(color, channel=("r", "g", "b"), kind="learned"))) == [
-        "flat", "not measured", "not finite", "",
+        "dead", "not measured", "not finite", "",
     ]  # fmt: skip
 
 

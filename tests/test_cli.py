@@ -81,7 +81,7 @@ def test_fit_describe_and_fits_as_a_population(fields: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) == 30 and set(table["kind"]) == {"simulated"}
-    assert table["status"][7] == "flat"
+    assert table["status"][7] == "dead"
 
 
 def test_compare_writes_a_row_per_quantity(fields: Path, kernels: Path, tmp_path: Path) -> None:

@@ -93,11 +93,23 @@ def test_one_bad_unit_raises_nothing() -> None:
     maps[5, 3:5] = np.nan
     fits = rfc.fit(gabor_bank(maps), seed=0)
     words = [str(word) for word in fits.status.values]
-    assert words[1:5] == ["not measured", "flat", "not finite", "flat"]
+    assert words[1:5] == ["not measured", "dead", "not finite", "flat"]
     assert np.isnan(fits.frequency.values[1:5]).all() and np.isnan(rfc.predict(fits, gabor_bank(maps))[1]).all()
     # Two rows were left out of unit 5: the same Gabor comes back.
     for name in ("frequency", "orientation", "sigma_y"):
         assert float(fits[name][5]) == pytest.approx(float(fits[name][0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["batched", "compiled"])
+def test_dead_units_are_not_fitted(engine: str) -> None:
+    maps = np.stack([gabor_map((9, 9), orientation=angle) for angle in (0.0, 40.0, 80.0)])
+    maps[1] *= 1e-7  # as good a Gabor as the others, were it not dead
+    fits = rfc.fit(gabor_bank(maps), seed=0, engine=engine)
+    assert fits.status.values[1] == "dead" and np.isnan(fits.frequency[1]) and int(fits.n_agree[1]) == 0
+    assert np.isfinite(fits.frequency[[0, 2]]).all()
+    described = rfc.describe(fits)
+    assert np.isnan(described.nx[1]) and np.isnan(described.even_symmetry[1])
+    assert rfc.bank.count_alive(described) == rfc.bank.count_alive(fits.isel(unit=[1, 2, 0])) == "2 alive of 3"
 
 
 def test_small_and_large_maps() -> None:

@@ -181,7 +181,7 @@ def test_a_bad_unit_does_not_stop_a_study_and_is_reported() -> None:
     bank["rf"][3] = np.nan
     bank["rf"][4] = 0.0
     made = pipeline.Study.make(bank, population(20, seed=1), n_untrained=N_UNTRAINED)
-    assert any("2 of 20 units" in warning and "flat, not measured" in warning for warning in made.warnings())
+    assert any("2 of 20 units" in warning and "dead, not measured" in warning for warning in made.warnings())
 
 
 def test_the_output_folder_is_tried_before_the_work_starts(tmp_path: Path) -> None:

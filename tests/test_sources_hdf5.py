@@ -276,7 +276,7 @@ def test_one_bad_unit_among_good_ones_does_not_stop(truth: xr.Dataset, tmp_path:
     maps = truth.rf.values.copy()
     maps[1], maps[2], maps[3] = 0, np.nan, np.inf
     bank = rfc.open_fields(by_hand(tmp_path / "bad.h5", truth, rf=maps))
-    assert rfc.bank.bad_units(bank) == ["", "flat", "not measured", "not finite", ""]
+    assert rfc.bank.bad_units(bank) == ["", "dead", "not measured", "not finite", ""]
 
 
 # Hostile and damaged files ----------------------------------------------------------------------------------------

@@ -331,12 +331,16 @@ def test_small_kernels_show_band_and_direction_but_no_form() -> None:
 
 def test_bad_units_keep_their_row() -> None:
     maps = np.random.default_rng(0).normal(size=(3, 1, 7, 7))
-    maps[1] = 0
+    maps[1] *= 1e-7
     table = rfc.classify(rfc.make_bank(maps, channel=("luminance",), kind="learned"))
-    assert len(table) == 3
+    assert len(table) == 3 and table.alive.tolist() == [True, False, True]
     assert (table.loc[1, list(ANSWERS)] == "not classified").all()
     assert table.sentence[1].startswith("Not classified: ")
     assert (table.loc[[0, 2], list(ANSWERS)] != "not classified").to_numpy().all()
+    assert summarize(table).startswith("3 units (2 alive), kind learned") and "not classified" not in summarize(table)
+    rows = pd.DataFrame(count_classes(table, name="net", size=(7, 7)))
+    assert set(rows["n_units"]) == {3} and set(rows["n_alive"]) == {2} and set(rows["n_group"]) == {2}
+    assert rows[rows["question"] == "profile"]["share"].sum() == pytest.approx(1)
 
 
 def test_negating_a_kernel_changes_no_answer() -> None:

@@ -6,7 +6,7 @@ units with a record of how many there were. The schema and the conventions are i
 """
 
 from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
-from rfcompare.bank.checking import CHANNELS, bad_units, check, pitch
+from rfcompare.bank.checking import CHANNELS, DEAD, bad_units, check, count_alive, dead_units, pitch
 from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import r2_is_fixed, select, to_signed
@@ -26,6 +26,7 @@ from rfcompare.bank.writing import (
 
 __all__ = [
     "CHANNELS",
+    "DEAD",
     "add_history",
     "as_path",
     "bad_units",
@@ -33,6 +34,8 @@ __all__ = [
     "canonical",
     "check",
     "claimed",
+    "count_alive",
+    "dead_units",
     "existing_file",
     "expand",
     "file_to_write",

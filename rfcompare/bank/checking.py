@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,13 @@ CHANNELS: tuple[tuple[str, ...], ...] = (("signed",), ("on", "off"), ("r", "g", 
 
 GRID_TOLERANCE = 1e-3
 """Coordinates may be off a uniform centered grid by this share of a pixel (files in float32 round their degrees)."""
+
+DEAD, LIVELY = 1e-5, 0.1
+"""A unit is dead whose norm is below the first of the layer's median norm. Where a larger share of the units than the
+second is that far above the median, most are dead, and the level is the median of the others."""
+
+BLOCK = 1 << 22
+"""Values of a bank that are looked at at a time."""
 
 MAX_FAULTS = 12
 """How many faults one message lists before it only counts the rest."""
@@ -158,16 +166,89 @@ def bad_units(bank: xr.Dataset) -> list[str]:
     Returns
     -------
     list of str
-        One of "", "not measured" (all NaN), "not finite" (infinite values) or "flat" (no variation in any channel).
+        One of "", "not measured" (all NaN), "not finite" (infinite values), "dead" (see `dead_units`) or "flat" (no
+        variation in any channel).
 
     Examples
     --------
     >>> import numpy as np, rfcompare as rfc
-    >>> maps = np.random.default_rng(0).normal(size=(3, 1, 4, 4)); maps[1] = 0; maps[2] = np.nan
-    >>> rfc.bank.bad_units(rfc.make_bank(maps, channel=("signed",), kind="simulated"))
-    ['', 'flat', 'not measured']
+    >>> maps = np.random.default_rng(0).normal(size=(4, 1, 4, 4)); maps[1] = 1; maps[2] = np.nan; maps[3] *= 1e-7
+    >>> rfc.bank.bad_units(rfc.make_bank(maps, channel=("signed",), kind="learned"))
+    ['', 'flat', 'not measured', 'dead']
     """
-    data = np.asarray(bank.rf.values)
+    words = [word for data in _blocks(bank) for word in _problems(data)]
+    return [
+        "dead" if dead and word in ("", "flat") else word for word, dead in zip(words, dead_units(bank), strict=True)
+    ]
+
+
+def dead_units(dataset: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Which units are dead: the norm of their map is below `DEAD` of the median norm of their layer.
+
+    Where a part of a layer is looked at, its variable ``dead`` or ``status`` tells what was found of the whole.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A bank, fits or descriptors.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.random.default_rng(0).normal(size=(3, 1, 4, 4)); maps[1] *= 1e-7
+    >>> rfc.bank.dead_units(rfc.make_bank(maps, channel=("signed",), kind="learned")).tolist()
+    [False, True, False]
+    """
+    if "dead" in dataset:
+        return np.asarray(dataset["dead"].values, dtype=np.bool_)
+    if "status" in dataset or "rf" not in dataset:
+        words = dataset["status"].values if "status" in dataset else np.full(dataset.sizes["unit"], "")
+        return np.asarray(words.reshape(dataset.sizes["unit"], -1)[:, 0] == "dead")
+    norms = np.concatenate([_norms(data) for data in _blocks(dataset)])
+    seen = norms[np.isfinite(norms) & (norms > 0)]
+    if not seen.size:
+        return np.zeros(norms.size, np.bool_)
+    level = np.median(seen)
+    # Where most of a layer is dead, the median is a dead unit's, and a good part of the units is far above it.
+    above = seen[seen > level / DEAD]
+    if above.size > LIVELY * seen.size:
+        level = np.median(above)
+    return np.asarray(norms < DEAD * level)
+
+
+def count_alive(dataset: xr.Dataset) -> str:
+    """How many units there are, and of how many some are alive.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.random.default_rng(0).normal(size=(3, 1, 4, 4))
+    >>> maps[1] *= 1e-7
+    >>> rfc.bank.count_alive(rfc.make_bank(maps, channel=("signed",), kind="learned"))
+    '2 alive of 3'
+    """
+    total, dead = dataset.sizes["unit"], int(dead_units(dataset).sum())
+    return f"{total - dead} alive of {total}" if dead else str(total)
+
+
+def _blocks(bank: xr.Dataset) -> Iterator[npt.NDArray[Any]]:
+    """The maps, as many units at a time as `BLOCK` values hold."""
+    rows = max(1, BLOCK * bank.sizes["unit"] // max(1, bank.rf.size))
+    for first in range(0, bank.sizes["unit"], rows):
+        yield np.asarray(bank.rf.isel(unit=slice(first, first + rows)).transpose("unit", ...).values)
+
+
+def _norms(data: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Root of the sum of squares of each unit's measured values; NaN where there are none."""
+    rows = data.reshape(len(data), -1)
+    gaps = np.isnan(rows)
+    filled = np.where(gaps, 0.0, rows) if gaps.any() else rows
+    with np.errstate(over="ignore"):
+        norms = np.sqrt(np.einsum("ni,ni->n", filled, filled, dtype=np.float64))
+    return np.where(gaps.all(axis=1), np.nan, norms)
+
+
+def _problems(data: npt.NDArray[Any]) -> list[str]:
     if np.isfinite(data.min(initial=0)) and np.isfinite(data.max(initial=0)):
         varies = np.not_equal(data.min((-2, -1)), data.max((-2, -1))).reshape(data.shape[0], -1).any(1)
         return ["" if some else "flat" for some in varies]

@@ -27,7 +27,7 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.quantities import kind_words
-from rfcompare.bank import folder_to_write, write_bytes, write_csv, write_text
+from rfcompare.bank import count_alive, folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
 
 WIDTHS = {"single": 89.0, "double": 183.0}
@@ -458,7 +458,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         n_subjects = subject_count(dataset)
         # The populations of a null ensemble are told apart by subject, but are draws and no animals.
         groups = f" in {n_subjects} draws" if "null" in dataset.attrs else f" from {n_subjects} subjects"
-        count = f"n = {n_units}" + (groups if n_subjects > 1 else "")
+        count = f"n = {count_alive(dataset)}" + (groups if n_subjects > 1 else "")
         result.append(
             Population(
                 label=f"{name} ({kind_words(kind)}, {count})",

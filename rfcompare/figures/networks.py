@@ -481,7 +481,11 @@ def survey(
     if chosen.empty:
         raise InputError(f"expected a survey with answers for the group {group!r}, got none; use rfcompare.survey")
     asked = [name for name in questions if (chosen["question"] == name).any()]
-    bars = chosen[["population", "kind", "n_units"]].drop_duplicates().reset_index(drop=True)
+    bars = chosen.reindex(columns=["population", "kind", "n_units", "n_alive"]).drop_duplicates().reset_index(drop=True)
+    bars["n"] = [
+        f"{row.n_units}" if pd.isna(row.n_alive) or row.n_alive == row.n_units else f"{row.n_alive} alive of {row.n_units}"
+        for row in bars.itertuples()
+    ]
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
     with style():
         key_rows = max(len(answers) for answers in keys.values())
@@ -498,7 +502,7 @@ def survey(
             if first is None:
                 panel.set_yticks(
                     range(len(bars)),
-                    [f"{row.population} ({kind_words(row.kind)}, n = {row.n_units})" for row in bars.itertuples()],
+                    [f"{row.population} ({kind_words(row.kind)}, n = {row.n})" for row in bars.itertuples()],
                 )
                 first = panel
             else:
@@ -554,7 +558,7 @@ def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str
     kinds = bars["kind"].astype(str)
     panels = ", ".join(f"({'abcdefgh'[i]}) {question}" for i, question in enumerate(asked))
     counts = ", ".join(f"{int((kinds == kind).sum())} {kind}" for kind in dict.fromkeys(kinds))
-    listed = "; ".join(f"{row.population} ({kind_words(row.kind)}, n = {row.n_units})" for row in bars.itertuples())
+    listed = "; ".join(f"{row.population} ({kind_words(row.kind)}, n = {row.n})" for row in bars.itertuples())
     absent = sorted(set(table["population"].astype(str)) - set(bars["population"].astype(str)))
     text = (
         f"What first layers consist of, by {panels}: {len(bars)} populations ({counts}), shares of "

@@ -122,11 +122,9 @@ class Maps:
             raise InputError(f"expected one channel, got {names}; reduce it with to_signed or pass joint=True")
         maps = np.ascontiguousarray(bank["rf"].transpose("unit", "channel", "y", "x").values, dtype=np.float64)
         n, _, height, width = maps.shape
-        lowest, highest = maps.min(axis=(2, 3)), maps.max(axis=(2, 3))
-        if np.isfinite(lowest).all() and np.isfinite(highest).all() and (lowest < highest).any(axis=1).all():
-            problems = np.full(n, "", dtype=object)
-            return cls(maps, np.ones((n, height, width)), Grid.of(bank), np.arange(n), problems)
         problems = np.array(bad_units(bank), dtype=object)
+        if (problems == "").all() and not np.isnan(maps.min(initial=0.0)):
+            return cls(maps, np.ones((n, height, width)), Grid.of(bank), np.arange(n), problems)
         gaps = np.isnan(maps)
         measured = np.logical_not(gaps.any(axis=1))
         seen = np.where(measured[:, None], maps, np.nan)

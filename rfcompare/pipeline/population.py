@@ -15,6 +15,8 @@ import xarray as xr
 from rfcompare import __version__
 from rfcompare.bank import (
     check,
+    count_alive,
+    dead_units,
     existing_file,
     fingerprint,
     inherit,
@@ -106,7 +108,7 @@ class Population:
         """
         n = len(self.subjects)
         whose = f" of {n} subject{'s' if n > 1 else ''}" if n else ", subjects unknown"
-        units = f"{self.n_units} unit{'s' if self.n_units > 1 else ''}"
+        units = f"{count_alive(self.fits)} unit{'s' if self.n_units > 1 else ''}"
         text = f"{self.label}: {units}{whose}, {kind_words(self.kind)} ({kinds[self.kind]})"
         return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
 
@@ -231,7 +233,9 @@ def _bank_of_fits(fits: xr.Dataset) -> xr.Dataset:
     color = ("color_direction", "rank_one_share", "luminance_share", "polarity_known")
     names = ("rf", *color, "discarded", "overlap", "noise_sd", "r2_original", "rank_one_share_original")
     attrs = inherit(fits, "bank")
-    return check(fits[[name for name in names if name in fits]].assign_attrs(attrs))
+    bank = fits[[name for name in names if name in fits]].assign_attrs(attrs)
+    dead = dead_units(fits)
+    return check(bank.assign(dead=("unit", dead)) if dead.any() else bank)
 
 
 def fit_population(
@@ -279,8 +283,9 @@ def fit_population(
     from tqdm import tqdm
 
     parts = []
+    judged = maps.assign(dead=("unit", dead_units(maps)))  # found of the whole, so that parts are judged alike
     for start in tqdm(range(0, n, PART), desc="fitting", unit="part", disable=None if progress else True):
-        part = maps.isel(unit=slice(start, start + PART)).compute()
+        part = judged.isel(unit=slice(start, start + PART)).compute()
         key = json.dumps([fingerprint(part), options, __version__], sort_keys=True)
         path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.nc"
         if path.exists():
@@ -302,7 +307,7 @@ def fits_sentence(fits: xr.Dataset) -> str:
     words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
     bound = int(on_bound(fits).sum())
     clean = sum(word == "converged" for word in words)
-    units = f"{len(words)} unit{'s' if len(words) > 1 else ''}"
+    units = f"{count_alive(fits)} unit{'s' if len(words) > 1 else ''}"
     return (
         f"{fits.attrs['model']} fitted to {units} ({kind_words(fits.attrs['kind'])}): {r2_words(fits)}; "
         f"{clean} converged without remark, {bound} on a bound"

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_rng, r2_is_fixed, select, write_text
+from rfcompare.bank import dead_units, fingerprint, make_rng, r2_is_fixed, select, write_text
 from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
@@ -253,7 +253,7 @@ class Study:
         ]
         for side in (self.cortex, self.network):
             words = [str(word) for word in side.fits.status.values.reshape(side.n_units, -1)[:, 0]]
-            bad = [word for word in words if word in ("flat", "not measured", "not finite")]
+            bad = [word for word in words if word in ("dead", "flat", "not measured", "not finite")]
             if bad:
                 found.append(
                     f"{len(bad)} of {len(words)} units of {side.label} could not be used: {', '.join(sorted(set(bad)))}"
@@ -285,6 +285,7 @@ class Study:
                     "sha256": side.sha256(),
                     "maps_sha256": fingerprint(side.signed),
                     "n_units": side.n_units,
+                    "n_alive": side.n_units - int(dead_units(side.fits).sum()),
                     "subjects": side.subjects,
                     "engine": str(side.fits.attrs.get("engine", "")),
                     "stimulus": str(side.bank.attrs.get("stimulus", "")),

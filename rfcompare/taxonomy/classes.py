@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import bad_units, check, is_recorded, pitch, to_signed
+from rfcompare.bank import DEAD, bad_units, check, is_recorded, pitch, to_signed
 from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
 from rfcompare.taxonomy.color import lobe_colors, measure_color, name_color
@@ -30,6 +30,9 @@ NUMBERS = (
 )  # fmt: skip
 """Columns with the numbers behind the answers; angles in degrees, frequencies in cycles per unit of the bank."""
 
+NO_CLASS = "not classified"
+"""Every answer of a unit that cannot be used; such units are in no share."""
+
 
 @named_strictly
 def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
@@ -46,10 +49,10 @@ def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Exactly one row per unit: ``unit, band, direction, profile, color, straightness, sentence``, then ``kind``,
-        ``subject``, ``source`` and the numbers behind the answers. ``band``: low-pass, band-pass, high-pass or
-        all-pass. ``direction``: isotropic, weakly anisotropic, anisotropic, or two directions. ``profile``: flat, blob,
-        center–surround, first, second or higher derivative, Gabor, curved, checker, irregular (structured, but clearly
-        like no form), unstructured (not to be told from noise of the same power), or too few pixels. ``color``:
+        ``subject``, ``source``, ``alive`` and the numbers behind the answers. ``band``: low-pass, band-pass, high-pass
+        or all-pass. ``direction``: isotropic, weakly anisotropic, anisotropic, or two directions. ``profile``: flat,
+        blob, center–surround, first, second or higher derivative, Gabor, curved, checker, irregular (structured, but
+        clearly like no form), unstructured (not to be told from noise of the same power), or too few pixels. ``color``:
         achromatic, faintly colored, luminance with an opponent axis, opponent along an axis, not applicable.
         ``straightness``: straight, curved, undecided, no stripes. Among the numbers, ``named`` is the model that the
         sentence names with its r² (``named_r2``), and ``cut_off`` the border or corner that cuts the map. A unit that
@@ -82,16 +85,19 @@ def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
     units = [str(unit) for unit in bank.unit.values]
     rows = pd.DataFrame({"unit": units})
     for answer in ANSWERS:
-        rows[answer] = pd.Series("not classified", index=rows.index, dtype=object)
-    rows["sentence"] = pd.Series([f"Not classified: {p}." if p else "" for p in problems], dtype=object)
+        rows[answer] = pd.Series(NO_CLASS, index=rows.index, dtype=object)
+    reasons = {"": "", "dead": f"Not classified: dead, with a norm below {DEAD:g} of its layer's median."}
+    rows["sentence"] = pd.Series([reasons.get(p, f"Not classified: {p}.") for p in problems], dtype=object)
     rows["kind"] = str(bank.attrs["kind"])
     rows["subject"], rows["source"] = bank.subject.values, bank.source.values
+    rows["alive"] = [problem != "dead" for problem in problems]
     numbers = pd.DataFrame(np.nan, index=rows.index, columns=list(NUMBERS))
     texts = ["model", "indistinguishable", "named", "cut_off"]
     numbers[texts] = pd.DataFrame("", index=rows.index, columns=texts)
     if usable.any():
         chosen = np.flatnonzero(usable)
-        answers, found = _classify(bank.isel(unit=chosen), signed.isel(unit=chosen), progress)
+        fine = {"dead": ("unit", np.zeros(chosen.size, bool))}  # what is dead is judged of the whole layer
+        answers, found = _classify(bank.isel(unit=chosen), signed.isel(unit=chosen).assign(fine), progress)
         for name in (*ANSWERS, "sentence"):
             rows.loc[chosen, name] = answers[name]
         for name in NUMBERS:
@@ -208,7 +214,7 @@ def _rows(numbers: dict[str, NDArray[Any]], *names: str) -> list[tuple[float, ..
 
 
 def summarize(table: pd.DataFrame) -> str:
-    """What a table of classes amounts to, for all units and for the achromatic ones, in a few lines.
+    """What a table of classes amounts to, for all units that have a class and for the achromatic ones, in a few lines.
 
     Parameters
     ----------
@@ -223,7 +229,9 @@ def summarize(table: pd.DataFrame) -> str:
     1 unit, kind learned: kernels of a trained network
     """
     kind = str(table["kind"].iloc[0]) if len(table) else ""
-    lines = [f"{len(table)} unit{'s' if len(table) != 1 else ''}, kind {kind}: {kinds.get(kind, '')}"]
+    alive = "" if table["alive"].all() else f" ({table['alive'].sum()} alive)"
+    lines = [f"{len(table)} unit{'s' if len(table) != 1 else ''}{alive}, kind {kind}: {kinds.get(kind, '')}"]
+    table = table[table["profile"] != NO_CLASS]
     gray = table[table["color"] == "achromatic"]
     groups = [("all", table)]
     if 0 < len(gray) < len(table):

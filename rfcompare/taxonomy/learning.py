@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import betabinom
 
-from rfcompare.taxonomy.classes import classify
+from rfcompare.taxonomy.classes import NO_CLASS, classify
 from rfcompare.taxonomy.profile import NOISE_MAPS, STRIPED
 from rfcompare.taxonomy.thresholds import value
 
@@ -32,10 +32,10 @@ def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None =
     Returns
     -------
     pandas.DataFrame
-        ``source, seed, step, kind, n_units, quantity, median, q25, q75``. For ``r2`` (of a Gabor), ``nx``, ``ny``
-        (where a Gabor explains at least 70 %) and ``anisotropy`` the quartiles over units; for shares the share
-        alone, under ``median``: ``striped_share`` (derivatives and Gabors), ``gabor_share``,
-        ``unstructured_share`` and ``oriented_band_pass_share``.
+        ``source, seed, step, kind, n_units, n_alive, quantity, median, q25, q75``. For ``r2`` (of a Gabor),
+        ``nx``, ``ny`` (where a Gabor explains at least 70 %) and ``anisotropy`` the quartiles over units that have a
+        class; for shares the share of these alone, under ``median``: ``striped_share`` (derivatives and Gabors),
+        ``gabor_share``, ``unstructured_share`` and ``oriented_band_pass_share``.
 
     Examples
     --------
@@ -54,7 +54,9 @@ def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None =
             "step": int(bank.attrs["step"]),
             "kind": str(bank.attrs["kind"]),
             "n_units": len(table),
+            "n_alive": int(table["alive"].sum()),
         }
+        table = table[table["profile"] != NO_CLASS]
         fitted = table["gabor_r2"] >= value("explained")
         columns = {
             "r2": table["gabor_r2"],
@@ -75,7 +77,9 @@ def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None =
             "oriented_band_pass_share": oriented.mean(),
         }
         rows += [{**base, "quantity": name, "median": share} for name, share in shares.items()]
-    return pd.DataFrame(rows, columns=["source", "seed", "step", "kind", "n_units", "quantity", "median", "q25", "q75"])
+    return pd.DataFrame(
+        rows, columns=["source", "seed", "step", "kind", "n_units", "n_alive", "quantity", "median", "q25", "q75"]
+    )
 
 
 def chance_of_as_many(count: int, n: int) -> float:

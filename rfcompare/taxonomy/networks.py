@@ -20,12 +20,13 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
-from rfcompare.taxonomy.classes import ANSWERS, classify
+from rfcompare.taxonomy.classes import ANSWERS, NO_CLASS, classify
 from rfcompare.taxonomy.profile import STRIPED, forms_for
 from rfcompare.taxonomy.sentences import FIXED
 
 COLUMNS = (
-    "population", "kind", "kernel", "n_units", "group", "n_group", "question", "answer", "n", "share", "status",
+    "population", "kind", "kernel", "n_units", "n_alive", "group", "n_group", "question", "answer", "n", "share",
+    "status",
 )  # fmt: skip
 
 MOST_LOBES = 6
@@ -67,7 +68,8 @@ def survey(
     -------
     pandas.DataFrame
         Long form, one row per population, group, question and answer: ``population, kind, kernel`` (its size),
-        ``n_units``, ``group`` ("all" or "achromatic"), ``n_group``, ``question`` (one of the five of `classify`,
+        ``n_units``, ``n_alive`` (see `rfcompare.bank.dead_units`), ``group`` ("all" that have a class, or
+        "achromatic"), ``n_group``, ``question`` (one of the five of `classify`,
         "lobes": visible lobes of striped profiles, or "order": their number less one, for the derivatives that they
         are), ``answer``, ``n``, ``share``
         (of the group) and ``status``: "classified", what such small kernels cannot show, or why there are no kernels. A
@@ -104,7 +106,7 @@ def survey(
     rows: list[dict[str, Any]] = []
     for name, bank in tqdm(banks.items(), desc="survey", unit="population", disable=_quiet(progress)):
         rows += [{**row, "population": name} for row in _counted(bank, None if keep is None else Path(keep))]
-    counts = {"n_units": 0, "n_group": 0, "n": 0}
+    counts = {"n_units": 0, "n_alive": 0, "n_group": 0, "n": 0}
     table = pd.DataFrame([*rows, *({**counts, **row} for row in absent)]).reindex(columns=list(COLUMNS))
     return table.astype(dict.fromkeys(counts, int))
 
@@ -148,8 +150,10 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
         "kind": str(table["kind"].iloc[0]),
         "kernel": f"{size[0]}×{size[1]}",
         "n_units": len(table),
+        "n_alive": int(table["alive"].sum()),
         "status": what_shows(size),
     }
+    table = table[table["profile"] != NO_CLASS]
     groups = {"all": table, "achromatic": table[table["color"] == "achromatic"]}
     if (table["color"] == "not applicable").all():
         groups.pop("achromatic")
