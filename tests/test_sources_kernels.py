@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -282,10 +283,26 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 
 
 def test_the_first_layer_among_the_entries_of_a_checkpoint() -> None:
-    choose = checkpoints.choose_weight
-    assert choose({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}, None, "x") == "b"
-    assert choose({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}, None, "x") == "a"
-    assert choose({"a": (8, 8, 3, 3), "b": (8, 3, 3, 3)}, "a", "x") == "a"
+    def chosen(shapes: dict[str, tuple[int, ...]], key: str | None = None, layer: str | None = None) -> str:
+        entries = {name: checkpoints.Entry.of(shape, lambda: np.empty(0)) for name, shape in shapes.items()}
+        return checkpoints.pick(entries, key, layer, "x")[0]
+
+    assert chosen({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}) == "b"
+    assert chosen({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}) == "a"
+    assert chosen({"a": (8, 8, 3, 3), "b": (8, 3, 3, 3)}, "a") == "a"
+    assert chosen({"video": (8, 3, 2, 3, 3), "image": (8, 3, 3, 3)}) == "image"
+    shapes = {"net.a.weight": (8, 3, 3, 3), "net.a.bias": (8,), "net.b.weight": (8, 8, 3, 3), "fc.weight": (9, 75)}
+    assert chosen(shapes, layer="net.b") == chosen(shapes, layer="b") == "net.b.weight"
+    assert chosen(shapes, layer="fc") == "fc.weight"
+    for fault, says in (
+        ({"layer": "net"}, "several weights"),
+        ({"layer": "net.c"}, "no layer 'net.c' with kernels; it has net.b"),
+        ({"key": "net.b.weigth"}, "it has net.b.weight"),
+        ({"key": "fc.weight", "layer": "fc"}, "either key or layer"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            chosen(shapes, **fault)
+        sentence(error)
 
 
 def test_training_checkpoints_give_their_weights(kernels: Any, tmp_path: Path) -> None:
@@ -331,6 +348,172 @@ def test_the_choice_among_several_first_layers_is_said(kernels: Any, tmp_path: P
     chosen = rfc.load_kernels(tmp_path / "two.pth", key="student.conv1.weight")
     assert "before" not in chosen.attrs["history"]
     np.testing.assert_array_equal(rfc.weights(chosen), kernels + 1)
+
+
+def test_a_deeper_layer_says_what_its_channels_are(
+    kernels: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(0)
+    mix, maps = rng.normal(size=(4, 64)), kernels[:, 0]
+    deep = (mix[:, :, None, None] * maps[:, None]).astype(np.float32)  # of rank one: its component is the map
+    state = {"conv1.weight": torch.from_numpy(kernels), "features.3.weight": torch.from_numpy(deep)}
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "net.pth.tar")
+    for source in (state, {name: value.numpy() for name, value in state.items()}, tmp_path / "net.pth.tar"):
+        bank = rfc.load_kernels(source, layer="features.3")
+        assert tuple(bank.channel.values) == ("signed",)
+        size = (
+            np.linalg.norm(mix, axis=1)[:, None, None]
+            * np.sign(mix[np.arange(4), np.abs(mix).argmax(1)])[:, None, None]
+        )
+        np.testing.assert_allclose(rfc.weights(bank)[:, 0], size * maps, atol=1e-4)  # float32 sums of 64 numbers
+        np.testing.assert_allclose(bank.rank_one_share.values, 1.0, atol=1e-6)
+        assert not bank.polarity_known.values.any()
+        assert bank.attrs["inputs"].startswith("its 64 input channels are another layer's output, no color; first sing")
+        assert "first singular component" in capsys.readouterr().err
+    parts = rfc.load_kernels(state, layer="features.3", channels="maps")
+    assert (parts.sizes["unit"], parts.unit.values[65]) == (256, "u001 c001")
+    np.testing.assert_array_equal(rfc.weights(parts)[65, 0], deep[1, 1])
+    loaded(kernels, rfc.load_kernels(state))
+    assert capsys.readouterr().err.count("read ") == 1  # nothing to say of a first layer
+    grouped = nn.Conv2d(64, 8, 5, groups=2)  # each kernel sees 32 of 64
+    assert (
+        "its 64 input channels"
+        in rfc.load_kernels(nn.Sequential(nn.Conv2d(3, 64, 5), grouped), layer="1").attrs["inputs"]
+    )
+    depthwise = nn.Conv2d(8, 8, 5, groups=8)
+    bank = rfc.load_kernels(nn.Sequential(nn.Conv2d(3, 8, 5), depthwise), layer="1")
+    np.testing.assert_array_equal(rfc.weights(bank), depthwise.weight.detach().numpy())
+    assert "each kernel sees one of them" in bank.attrs["inputs"]
+    with pytest.raises(InputError, match="channels='component' or 'maps'") as error:
+        rfc.load_kernels(deep)
+    sentence(error)
+    assert rfc.load_kernels(deep, channels="component").sizes["unit"] == 4
+
+
+def test_two_candidates_are_named_and_the_choice_is_printed(kernels: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from torch import nn
+
+    class Streams(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 4, 5), nn.Conv2d(3, 4, 5)
+
+    two = Streams()
+    assert rfc.load_kernels(two).attrs["layer"] == "left.weight"
+    said = capsys.readouterr().err
+    assert "left.weight" in said and "before right.weight" in said and "choose with key" in said
+    assert rfc.load_kernels(two, layer="right").attrs["layer"] == "right.weight"
+    assert not capsys.readouterr().err
+
+
+def test_whether_a_module_was_trained_is_not_guessed() -> None:
+    from torchvision.models import resnet18
+
+    net = resnet18(weights=None)
+    assert rfc.load_kernels(net).attrs["kind"] == "not stated"
+    assert rfc.load_kernels(net, kind="untrained").attrs["kind"] == "untrained"
+    deeper = rfc.load_kernels(net, layer="layer2.0.conv1")
+    assert (deeper.attrs["layer"], deeper.sizes["unit"]) == ("layer2.0.conv1.weight", 128)
+
+
+def test_kernels_over_frames_have_lags(kernels: Any) -> None:
+    from torch import nn
+
+    net = nn.Conv3d(3, 4, (2, 7, 9))
+    array = net.weight.detach().numpy()
+    bank = rfc.load_kernels(net)
+    assert bank.rf.dims == ("unit", "channel", "lag", "y", "x")
+    np.testing.assert_array_equal(rfc.weights(rfc.load_kernels(net, lag=0)), array[:, :, 1])  # the latest frame
+    peak = rfc.load_kernels(net, lag="peak")
+    energy = (array**2).sum((1, 3, 4))  # (unit, frame)
+    np.testing.assert_array_equal(rfc.weights(peak), array[np.arange(4), :, energy.argmax(1)])
+    for given in (5, "last"):
+        with pytest.raises(InputError, match="from 0 to 1 or 'peak'"):
+            rfc.load_kernels(net, lag=given)
+    with pytest.raises(InputError, match="leave lag out"):
+        rfc.load_kernels(kernels, lag=0)
+
+
+def test_embeddings_of_flat_patches(kernels: Any) -> None:
+    from torch import nn
+
+    flat = nn.Linear(7 * 9 * 3, 4, bias=False)  # rows, columns, colors, the last varying fastest
+    with np.errstate(all="raise"):
+        flat.weight.data = flat.weight.data.new_tensor(kernels.transpose(0, 2, 3, 1).reshape(4, -1))
+    net = nn.Sequential(nn.Flatten(), flat)
+    loaded(kernels, rfc.load_kernels(net, layer="1", dims="unit (y=7 x=9 channel=3)"))
+    with pytest.raises(InputError, match=r"dims='unit \(y=16 x=16 channel=3\)'") as error:
+        rfc.load_kernels(net, layer="1")
+    sentence(error)
+    with pytest.raises(InputError, match="whose product is the 189 values") as error:
+        rfc.load_kernels(net, layer="1", dims="unit (y=7 x=8 channel=3)")
+    sentence(error)
+
+
+def test_keras_files_say_their_order(kernels: Any, tmp_path: Path) -> None:
+    import io
+    import zipfile
+
+    own = kernels.transpose(2, 3, 1, 0)
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file.attrs["layer_names"] = [b"stem", b"deep"]
+        file["deep/kernel"] = np.arange(288.0, dtype="f4").reshape(3, 3, 4, 8)
+        file["stem/stem/kernel:0"] = own
+        file["stem/stem/bias:0"] = np.zeros(4)
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file["model_weights/stem/kernel"] = own
+        file["optimizer_weights/stem/kernel"] = own + 1
+    packed = io.BytesIO()
+    with h5py.File(packed, "w") as file:
+        file["layers/conv2d/vars/0"] = own
+        file["layers/conv2d_1/vars/0"] = np.arange(288.0, dtype="f4").reshape(3, 3, 4, 8)
+        file["layers/depthwise_conv2d/vars/0"] = np.arange(72.0, dtype="f4").reshape(3, 3, 4, 2)
+        file["optimizer/vars/2"] = own
+    (tmp_path / "new.weights.h5").write_bytes(packed.getvalue())
+    with zipfile.ZipFile(tmp_path / "new.keras", "w") as archive:
+        archive.writestr("model.weights.h5", packed.getvalue())
+    for name, key in (
+        ("old.h5", "/stem/stem/kernel:0"),
+        ("whole.h5", "/stem/kernel"),
+        ("new.weights.h5", "/layers/conv2d/vars/0"),
+        ("new.keras", "/layers/conv2d/vars/0"),
+    ):
+        bank = rfc.load_kernels(tmp_path / name)
+        loaded(kernels, bank)
+        assert bank.attrs["layer"] == key
+    assert rfc.load_kernels(tmp_path / "old.h5", layer="deep").sizes["unit"] == 8
+    each = rfc.load_kernels(tmp_path / "new.keras", layer="depthwise_conv2d")
+    # Multiplier 2: unit 3 is the second kernel of channel 1.
+    np.testing.assert_array_equal(rfc.weights(each)[3, 0], np.arange(72.0).reshape(3, 3, 4, 2)[:, :, 1, 1])
+
+
+def test_onnx(kernels: Any, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [helper.make_node("Conv", ["image", "w0"], ["seen"]), helper.make_node("Conv", ["seen", "w1"], ["out"])]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.arange(288.0, dtype="f4").reshape(8, 4, 3, 3), "w1"),
+            numpy_helper.from_array(kernels, "w0"),
+        ],
+    )
+    onnx.save(helper.make_model(graph), str(tmp_path / "net.onnx"))
+    bank = rfc.load_kernels(tmp_path / "net.onnx")
+    loaded(kernels, bank)
+    assert bank.attrs["layer"] == "w0"
+    assert rfc.load_kernels(tmp_path / "net.onnx", key="w1").sizes["unit"] == 8
+    (tmp_path / "bad.onnx").write_bytes(b"no model at all")
+    with pytest.raises(InputError, match="ONNX model") as error:
+        rfc.load_kernels(tmp_path / "bad.onnx")
+    sentence(error)
 
 
 def test_tensors_and_computed_weights(kernels: Any) -> None:

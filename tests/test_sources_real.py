@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -19,6 +20,17 @@ LAYOUTS = Path(__file__).parent / "layouts"
 @pytest.fixture(scope="module")
 def horwitz(shared_data: Path) -> Path:
     return shared_data / "fields" / "macaque_v1_horwitz"
+
+
+def test_a_real_keras_file(shared_data: Path) -> None:
+    path = shared_data / "kernels" / "squeezenet11_keras_tf_notop.h5"
+    bank = rfc.load_kernels(path)
+    assert (bank.attrs["layer"], dict(bank.rf.sizes)) == (
+        "/conv1/uniform1", {"unit": 64, "channel": 3, "y": 3, "x": 3},
+    )  # fmt: skip
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(rfc.weights(bank), file["conv1/uniform1"][()].transpose(3, 2, 0, 1))
+    assert rfc.load_kernels(path, layer="fire2/expand3x3").sizes["unit"] == 64
 
 
 def gabor_parameters(folder: Path) -> dict[str, np.ndarray]:

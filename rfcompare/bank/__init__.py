@@ -9,7 +9,7 @@ from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_reco
 from rfcompare.bank.checking import CHANNELS, DEAD, bad_units, check, count_alive, dead_units, pitch
 from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
-from rfcompare.bank.reducing import r2_is_fixed, select, to_signed
+from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
 from rfcompare.bank.untrusted import bounded, expand, picture, sound_hdf5
 from rfcompare.bank.writing import (
     as_path,
@@ -29,6 +29,7 @@ __all__ = [
     "DEAD",
     "add_history",
     "as_path",
+    "at_lag",
     "bad_units",
     "bounded",
     "canonical",

@@ -15,6 +15,49 @@ from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.quantities import POLARITY_SHARE, REC601
 
 
+def at_lag(bank: xr.Dataset, lag: int | str) -> xr.Dataset:
+    """A bank with a lag dimension at one of its lags.
+
+    Parameters
+    ----------
+    bank : xarray.Dataset
+    lag : int or "peak"
+        An index from 0, or per unit the lag of most energy: one for all its channels, so that ON and OFF stay
+        simultaneous, and for both halves.
+
+    Raises
+    ------
+    InputError
+        The bank has no lags, or not that one.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> maps = np.zeros((1, 1, 3, 4, 4)); maps[0, 0, 1, 2, 2] = 5.0
+    >>> bank = rfc.make_bank(maps, channel="signed", kind="analytic")
+    >>> float(rfc.bank.at_lag(bank, "peak").rf.max())
+    5.0
+    """
+    if "lag" not in bank.dims:
+        raise InputError(f"expected a bank with lags to choose {lag!r} from, got none; leave lag out")
+    n = bank.sizes["lag"]
+    if lag != "peak" and (isinstance(lag, bool | str) or not -n <= lag < n):
+        raise InputError(f"expected lag to be an index from 0 to {n - 1} or 'peak', got {lag!r}")
+    if isinstance(lag, str):
+        energy = np.asarray((bank.rf.astype(float) ** 2).sum(["channel", "y", "x"]).transpose("unit", "lag").values)
+        chosen: Any = xr.DataArray(energy.argmax(1), dims="unit")
+    else:
+        chosen = int(lag)
+    kept = bank.isel(lag=chosen, drop=True)
+    if isinstance(lag, str):
+        kept = kept.drop_vars("lag", errors="ignore")
+    order = [dim for dim in bank.rf.dims if dim != "lag"]
+    kept["rf"] = kept.rf.transpose(*order)
+    if "rf_half" in kept:
+        kept["rf_half"] = kept.rf_half.transpose("half", *order)
+    return check(kept)
+
+
 @named_strictly
 def to_signed(bank: xr.Dataset) -> xr.Dataset:
     """Reduce every unit to one signed map.

@@ -14,6 +14,7 @@ import xarray as xr
 
 from rfcompare import __version__
 from rfcompare.bank import (
+    at_lag,
     check,
     count_alive,
     dead_units,
@@ -26,15 +27,14 @@ from rfcompare.bank import (
     to_signed,
 )
 from rfcompare.descriptors import describe, on_bound
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kind_words, kinds
-from rfcompare.sources import load_kernels, open_fields
-from rfcompare.sources.checkpoints import SUFFIXES
+from rfcompare.sources import holds_weights, load_kernels, open_fields
 from rfcompare.sources.hdf5 import Reader, signature_offset
 from rfcompare.sources.kernels import sha256_of
-from rfcompare.sources.remote import kept_in
+from rfcompare.sources.remote import fetch_address, is_address, kept_in
 
 PART = 2000
 """Units fitted and kept at a time: what a stopped run may lose."""
@@ -113,28 +113,31 @@ class Population:
         return f"{text}; {STAND_INS[self.name]}" if self.name in STAND_INS else text
 
 
+@named_strictly
 def open_population(
     population: str | os.PathLike[str] | xr.Dataset,
     *,
     layout: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     deg_per_px: float | tuple[float, float] | None = None,
-    channel_order: str = "rgb",
+    kind: str | None = None,
+    channel_order: str | None = None,
     dims: str | None = None,
     key: str | None = None,
-    kind: str | None = None,
+    layer: str | None = None,
+    channels: str | None = None,
+    lag: int | str | None = None,
 ) -> xr.Dataset:
     """Open maps or fits by the one way of naming them.
 
     Parameters
     ----------
     population : str, path or Dataset
-        ``reference:NAME``, a file, an https address, a torchvision model's name, or a Dataset, which passes.
-    layout, deg_per_px
-        For fields; see `rfcompare.open_fields`.
-    channel_order, dims, key
+        ``reference:NAME``, a file, an https address, a torchvision model's name, or a Dataset, which passes. A text may
+        begin with the name to be shown, as in ``"Macaque V1=v1.nc"``; it becomes ``attrs["title"]``.
+    layout, deg_per_px, kind
+        For fields; see `rfcompare.open_fields`. With a layout also arrays and weights are read as it says.
+    channel_order, dims, key, layer, channels, lag
         For kernels; see `rfcompare.load_kernels`.
-    kind : str, optional
-        What the maps are, where the source does not say it.
 
     Returns
     -------
@@ -144,22 +147,108 @@ def open_population(
     Raises
     ------
     InputError
-        When nothing by that name can be opened.
+        When nothing by that name can be opened, or an option means nothing for it.
     """
+    given = {"layout": layout, "deg_per_px": deg_per_px, "kind": kind, "channel_order": channel_order, "dims": dims}
+    given |= {"key": key, "layer": layer, "channels": channels, "lag": lag}
     if isinstance(population, xr.Dataset):
+        refuse_options(given, "a Dataset")
         return check(population)
-    text = str(population)
-    if text.startswith("reference:"):
-        return open_fields(text)
-    suffix = Path(text.split("?")[0]).suffix.lower()
-    remote = text.startswith(("http:", "https:"))
-    names_a_file = bool(suffix) or os.sep in text or Path(text).exists() or remote
-    if suffix in SUFFIXES or not names_a_file:
-        return load_kernels(text, channel_order=channel_order, dims=dims, key=key, deg_per_px=deg_per_px, kind=kind)
-    if layout is None and not remote and _is_fits(existing_file(text)):
-        return load(text)
-    how = Path(layout) if isinstance(layout, str | os.PathLike) else layout
-    return open_fields(text, layout=how, deg_per_px=deg_per_px, kind=kind)
+    title, text = split_name(population)
+    given = {name: addressed(value, title) for name, value in given.items()}
+    opened = _open_named(text, {name: value for name, value in given.items() if value is not None})
+    return opened if title is None else opened.assign_attrs(title=title)
+
+
+def _open_named(text: str, given: dict[str, Any]) -> xr.Dataset:
+    """What a name without a title stands for, by the options that were given."""
+    of_kernels = {name: value for name, value in given.items() if name not in ("layout", "deg_per_px", "kind")}
+    path = fetch_address(text) if is_address(text) else Path(text)
+    several = "layout" in given or text.startswith("reference:") or any(sign in text for sign in "*?")
+    is_file = bool(path.suffix) or os.sep in text or path.exists()
+    if not several and (not is_file or holds_weights(existing_file(path))):
+        return load_kernels(text, **given)
+    if not several and _is_fits(path):
+        refuse_options(given, f"{text}, which is fits,")
+        return load(path)
+    lag = of_kernels.pop("lag", None) if "layout" not in given else None
+    refuse_options(of_kernels, f"{text}, which is read as maps,")
+    opened = open_fields(
+        text, **{name: value for name, value in given.items() if name in ("layout", "deg_per_px", "kind")}
+    )
+    return opened if lag is None else at_lag(opened, lag)
+
+
+def refuse_options(given: Mapping[str, Any], what: str) -> None:
+    """Refuse reading options that mean nothing for what is opened, rather than pass over them."""
+    idle = [f"{name} (--{name.replace('_', '-')})" for name, value in given.items() if value is not None]
+    if idle:
+        raise InputError(f"expected no {', '.join(idle)} for {what} got one; leave it out or address it by NAME=")
+
+
+def split_name(population: str | os.PathLike[str]) -> tuple[str | None, str]:
+    """The name to be shown, where there is one, and what is opened.
+
+    Examples
+    --------
+    >>> split_name("Macaque V1=v1.nc"), split_name("v1.nc"), split_name("https://a.example/v1.nc?part=2")
+    (('Macaque V1', 'v1.nc'), (None, 'v1.nc'), (None, 'https://a.example/v1.nc?part=2'))
+    """
+    text = os.fspath(population)
+    name, sign, rest = text.partition("=")
+    if not sign or "://" in name or os.path.exists(os.path.expanduser(text)):  # noqa: PTH110, PTH111 - long names raise
+        return None, text
+    if not name.strip() or not rest.strip():
+        raise InputError(f"expected NAME=POPULATION, got {text!r}; write both, or the population alone")
+    return name.strip(), rest.strip()
+
+
+def addressed(value: Any, name: str | None) -> Any:
+    """One population's own value of an option that was given several times, as ``NAME=VALUE`` or for all.
+
+    Examples
+    --------
+    >>> orders = ("rgb", "CaffeNet=bgr")
+    >>> addressed(orders, "CaffeNet"), addressed(orders, None), addressed((2.0, 3.0), "A")
+    ('bgr', 'rgb', (2.0, 3.0))
+    """
+    if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
+        return value
+    own, common = None, None
+    for text in value:
+        whose, sign, rest = text.partition("=")
+        if sign and "(" not in whose and not os.path.exists(text):  # noqa: PTH110 - dims hold sizes as in (y=16 x=16)
+            own = rest if whose.strip() == name else own
+        else:
+            common = text
+    return common if own is None else own
+
+
+OPTIONS = ("layout", "deg_per_px", "kind", "channel_order", "dims", "key", "layer", "channels", "lag")
+"""How a population is read; for one side of two with ``fields_`` or ``kernels_`` before it."""
+
+
+def by_side(reading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How to read the fields and how the kernels.
+
+    Without a side before them ``layout`` and ``deg_per_px`` are the fields', all others but ``kind`` the kernels'.
+
+    Examples
+    --------
+    >>> by_side({"layout": "v1.toml", "kernels_kind": "learned", "channel_order": "bgr"})
+    ({'layout': 'v1.toml'}, {'kind': 'learned', 'channel_order': 'bgr'})
+    """
+    sides: dict[str, dict[str, Any]] = {"fields": {}, "kernels": {}}
+    for name, value in reading.items():
+        side, _, option = name.partition("_")
+        if side not in sides:
+            side, option = "fields" if name in ("layout", "deg_per_px") else "kernels", name
+        if option not in OPTIONS or name == "kind":
+            known = [f"{each}_{option}" for each in sides for option in OPTIONS]
+            raise KeywordError(f"there is no option {name} to read two sides; {meant(name, known)}")
+        if value is not None and value != ():
+            sides[side][option] = value
+    return sides["fields"], sides["kernels"]
 
 
 def _is_fits(path: Path) -> bool:
@@ -213,9 +302,9 @@ def prepare(
     (3, 'simulated', True)
     """
     opened = open_population(population, **reading)
-    name = name or (
-        str(population) if not isinstance(population, xr.Dataset) else str(opened.attrs.get("title", "maps"))
-    )
+    if name is None:
+        named = isinstance(population, xr.Dataset)
+        name = str(opened.attrs.get("title", "maps")) if named else split_name(population)[1]
     if "r2" in opened and "rf" in opened and "model" in opened.attrs:
         fits = opened
         signed = bank = _bank_of_fits(fits)

@@ -12,7 +12,9 @@ HDF5                           its signature; needs a layout               `rfco
 NWB 2                          ``nwb_version``; needs a layout             `rfcompare.sources.nwb`
 Allen two-photon analysis      ``/analysis/locally_sparse_noise…``         `rfcompare.sources.allen`
 MATLAB v7.3, v5                ``MATLAB_class``, header; needs a layout    `rfcompare.sources.matlab`
-weights                        ``.npy .npz .pth .pt .safetensors``         `rfcompare.sources.checkpoints`
+weights                        ``.npy .npz .pth .tar .safetensors`` …     `rfcompare.sources.checkpoints`
+Keras weights                  ``layer_names``, ``model_weights``          `rfcompare.sources.keras`
+ONNX                           ``.onnx``; needs onnx                       `rfcompare.sources.onnx_models`
 torchvision, ``nn.Module``     the name, the object                        `rfcompare.sources.torchvision_models`
 ``reference:NAME``             ``reference_data/sources.toml``             `rfcompare.sources.reference`
 ``https://…``                  the address                                 `rfcompare.sources.remote`
@@ -388,41 +390,54 @@ def available() -> dict[str, str]:
 
 @named_strictly
 def load_kernels(
-    kernels: str | Path | np.ndarray[Any, Any] | nn.Module,
+    kernels: str | Path | np.ndarray[Any, Any] | Mapping[str, Any] | nn.Module,
     *,
     weights: str | None = "DEFAULT",
     seed: int | None = None,
     key: str | None = None,
+    layer: str | None = None,
+    channels: str | None = None,
     channel_order: str = "rgb",
     dims: str | None = None,
     divide_by_std: bool | Sequence[float] = False,
+    lag: int | str | None = None,
     deg_per_px: float | tuple[float, float] | None = None,
     kind: str | None = None,
     subject: str | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Load the first-layer kernels of a network as a bank with channels r, g, b (or luminance).
+    """Load the kernels of a network's first layer, or of any other, as a bank.
 
     Parameters
     ----------
-    kernels : str, pathlib.Path, array or tensor (unit, channel, row, column), or torch.nn.Module
-        A torchvision classification model ("alexnet"), a shipped bank ("reference:alexnet"), a file (.npy, .npz, .pth,
-        .pt, .safetensors, or a bank saved by `rfcompare.save`), an https address of such a file, an array, or a module.
+    kernels : str, pathlib.Path, array or tensor (unit, channel, row, column), mapping, or torch.nn.Module
+        A torchvision model ("alexnet"), a shipped bank ("reference:alexnet"), a file (NumPy, PyTorch, safetensors,
+        Keras, ONNX with the package onnx, or a bank saved by `rfcompare.save`), an https address of such a file, an
+        array, a state dict, or a module.
     weights : str or None
         For a torchvision name: "DEFAULT", one published set such as "IMAGENET1K_V1", or None for the network as
         initialized (kind "untrained").
     seed : int, optional
         Seed of the initialization with ``weights=None``; None draws one and records it.
     key : str, optional
-        The entry of a checkpoint (or its whole path in a nested one, as "ema.conv1.weight") or the parameter of a
-        module; default: the first 2-D convolution.
+        The entry of a file (or its whole path in a nested one, as "ema.conv1.weight") or the parameter of a module;
+        default: the first convolution that sees three colors. Where several could be meant, which one was taken is
+        printed.
+    layer : str, optional
+        In place of `key` the layer whose weights to take, as in "features.3".
+    channels : {"component", "maps"}, optional
+        What becomes of a deeper kernel, whose inputs are no colors: its first singular component of (channel × pixel)
+        times its singular value, with ``rank_one_share`` and an arbitrary sign (default), or a map for every input.
     channel_order : {"rgb", "bgr"}
         Order of the input channels in the weights; networks from Caffe have "bgr".
     dims : str, optional
-        The array's own order, such as "unit y x channel"; default "unit channel y x", PyTorch's. Row 0 is the top.
+        The array's own order, such as "unit y x channel", or, where they lie flat, "unit (y=16 x=16 channel=3)";
+        default: the format's, for arrays "unit channel y x", PyTorch's. Row 0 is the top.
     divide_by_std : bool or sequence of float
         Divide by the standard deviations (r, g, b) with which the network's input is normalized, so that kernels act on
         plain intensities; True takes the published ones of a torchvision model. Recorded in ``divided_by_std``.
+    lag : int or "peak", optional
+        Of kernels over several frames: the lag to keep, 0 the latest frame, or each unit's lag of most energy.
     deg_per_px : float or (float, float), optional
         Degrees of visual angle per pixel. There is no default: a network has no degrees.
     kind : str, optional
@@ -437,12 +452,13 @@ def load_kernels(
     Returns
     -------
     xarray.Dataset
-        A bank (unit, channel, y, x) with y up, one subject (the network).
+        A bank (unit, channel, y, x) with y up, one subject (the network). Channels r, g, b or luminance of a first
+        layer, signed of a deeper one; what its inputs are is in ``attrs["inputs"]``.
 
     Raises
     ------
     InputError
-        Missing file, unknown model, no network, no convolution, other than 3 or 1 input channels.
+        Missing file, unknown model or layer, no network, no convolution, a first layer of other than 3 or 1 channels.
 
     Examples
     --------
@@ -452,50 +468,75 @@ def load_kernels(
     >>> dict(bank.rf.sizes), bank.attrs["kind"]
     ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'not stated')
     """
-    from rfcompare.bank import existing_file
-    from rfcompare.sources import checkpoints, native, reference, remote, torchvision_models
-    from rfcompare.sources.kernels import sha256_of, to_bank
+    from rfcompare.bank import at_lag
+    from rfcompare.sources.kernels import to_bank
 
-    how: dict[str, Any] = {
-        "channel_order": channel_order,
-        "dims": dims,
-        "divide_by_std": divide_by_std,
-        "kind": kind,
-        "deg_per_px": deg_per_px,
-        "subject": subject,
-        "attrs": attrs or {},
-    }
+    # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
+    chosen = {"key": key, "layer": layer, "channels": channels, "dims": dims, "subject": subject}
+    idle = [name for name, value in chosen.items() if value is not None]
+    idle += ["channel_order"] * (channel_order != "rgb") + ["divide_by_std"] * (divide_by_std is not False)
+    found = _weights(kernels, weights, seed, key, layer)
+    if isinstance(found, Path | str):
+        if idle:
+            raise InputError(f"{found} is a bank and says everything itself; leave out {', '.join(idle)}")
+        bank = open_fields(found, kind=kind, attrs=attrs)
+    else:
+        bank = to_bank(
+            found,
+            channel_order=channel_order,
+            channels=channels,
+            dims=dims,
+            divide_by_std=divide_by_std,
+            kind=kind,
+            subject=subject,
+            attrs=attrs or {},
+        )
+    bank = bank if lag is None else at_lag(bank, lag)
+    return bank if deg_per_px is None else _with_scale(bank, deg_per_px)
+
+
+def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | None, layer: str | None) -> Any:
+    """The weights that a name, a file, an array, a mapping or a module stands for; of a bank its name or path."""
+    from rfcompare.bank import existing_file
+    from rfcompare.sources import checkpoints, reference, remote, torchvision_models
+    from rfcompare.sources.kernels import sha256_of
+
+    if isinstance(kernels, Mapping) and not hasattr(kernels, "dims"):
+        entries = checkpoints.mapping_entries(kernels, "the mapping")
+        return checkpoints.picked(entries, key, layer, name="state dict", where="the mapping")
     if not isinstance(kernels, str | Path):
         if torchvision_models.is_module(kernels):
-            return to_bank(torchvision_models.read_module(kernels, key), **how)  # type: ignore[arg-type]
-        return to_bank(checkpoints.Weights(checkpoints.given_array(kernels), name="array"), **how)
+            return torchvision_models.read_module(kernels, key, layer)
+        if key is not None or layer is not None:
+            raise InputError("expected no key and no layer for an array, which has no names; leave them out")
+        return checkpoints.Weights(checkpoints.given_array(kernels), name="array")
     text = str(kernels)
-    # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
-    axes = {"key": key, "dims": dims, "kind": kind, "subject": subject}
-    idle = [name for name, value in axes.items() if value is not None]
-    idle += ["channel_order"] * (channel_order != "rgb") + ["divide_by_std"] * (divide_by_std is not False)
     if text.startswith(reference.PREFIX):
-        if idle:
-            raise InputError(f"{text} says everything itself; leave out {', '.join(idle)}")
-        return open_fields(text, deg_per_px=deg_per_px, attrs=attrs)
-    if remote.is_address(text):
-        path = remote.fetch_address(text)
-    else:
-        path = Path(text).expanduser()
-        if not path.exists() and not torchvision_models.looks_like_path(text):
-            return to_bank(torchvision_models.read_model(text, weights, seed, key), **how)
-        path = existing_file(path)
-    if path.suffix.lower() in (".h5", ".hdf5", ".nc"):
-        bank = native.open_saved(path, None)
-        if idle:
-            raise InputError(f"{path.name} is a saved bank and says everything itself; leave out {', '.join(idle)}")
-        bank = bank if deg_per_px is None else _with_scale(bank, deg_per_px)
-        return bank if attrs is None else _with_provenance(bank, attrs)
-    if path.suffix.lower() not in checkpoints.SUFFIXES:
+        return text
+    path = remote.fetch_address(text) if remote.is_address(text) else Path(text).expanduser()
+    if not path.exists() and not torchvision_models.looks_like_path(text):
+        return torchvision_models.read_model(text, weights, seed, key, layer)
+    path = existing_file(path)
+    if holds_weights(path):
+        found = checkpoints.read_weights(path, key, layer)
+        found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
+        return found
+    from rfcompare.sources import formats
+    from rfcompare.sources.hdf5 import signature_offset
+
+    if signature_offset(path) is None or formats.identify(path) not in (formats.SAVED, formats.BY_HAND):
         raise InputError(
-            f"expected kernels in a file ending in {', '.join(checkpoints.SUFFIXES)} or a bank saved by rfcompare, got "
-            f"{path.name}; open maps in HDF5, NWB or MATLAB files with open_fields"
+            f"expected kernels in a file of weights ({', '.join(checkpoints.SUFFIXES)}, Keras HDF5) or a bank saved by "
+            f"rfcompare, got {path.name}; open maps in other HDF5, NWB or MATLAB files with open_fields and a layout"
         )
-    found = checkpoints.read_weights(path, key)
-    found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
-    return to_bank(found, **how)
+    return path
+
+
+def holds_weights(path: Path) -> bool:
+    """Whether a file's weights are for `load_kernels` to read: known by its suffix or its content."""
+    from rfcompare.sources import checkpoints, keras
+    from rfcompare.sources.hdf5 import signature_offset
+
+    if signature_offset(path) is not None:
+        return keras.is_keras(path)
+    return path.suffix.lower() in checkpoints.SUFFIXES

@@ -1,10 +1,17 @@
-"""Weights kept in files: ``.npy``, ``.npz``, ``.pth``/``.pt`` and ``.safetensors``, none of them ever unpickled."""
+"""Weights in files and mappings, none of them ever unpickled, and which of their entries was asked for.
+
+Every source of weights comes down to named entries (`Entry`), each with its shape, the order of its dims and a way to
+read it; `pick` chooses one. NumPy, PyTorch and safetensors are read here, Keras in `rfcompare.sources.keras`, ONNX in
+`rfcompare.sources.onnx_models`, modules in `rfcompare.sources.torchvision_models`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +24,8 @@ from rfcompare.quantities import NOT_STATED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-"""Suffixes of files that hold kernels."""
+SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".keras", ".onnx")
+"""Suffixes of files that hold weights; HDF5 files are told by their content."""
 
 _MAX_DEPTH = 8
 
@@ -31,53 +38,104 @@ _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights", "params"
 _NO_WEIGHTS = ("optim", "sched", "scaler", "callback", "loop", "rng")
 """Parts of a training checkpoint whose tensors are none of the network's: an optimizer's moments look like weights."""
 
+PYTORCH = {3: "unit y x", 4: "unit channel y x", 5: "unit channel lag y x"}
+"""Order of a convolution's weights by their number of dims, as PyTorch and ONNX keep them."""
 
-_Read = tuple["NDArray[Any]", str, Mapping[str, tuple[int, ...]]]
-"""One entry, its key, and the shapes of all."""
+
+@dataclass(frozen=True)
+class Entry:
+    """One array of a source of weights.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Known before anything is read.
+    read : callable
+        Returns the array.
+    dims : str
+        The order of its axes; "" where it is no convolution's.
+    groups : int
+        Groups of the convolution, 1 when the source cannot say.
+    spare : bool
+        Whether it is a part of a checkpoint that is taken by its name alone.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray[Any]]
+    dims: str = ""
+    groups: int = 1
+    spare: bool = False
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], read: Callable[[], NDArray[Any]], groups: int = 1) -> Entry:
+        """An entry in PyTorch's order."""
+        return cls(shape, read, PYTORCH.get(len(shape), "") if len(shape) > 3 else "", groups)
+
+    @property
+    def inputs(self) -> int:
+        """Channels that the convolution sees; 0 for what is no convolution."""
+        return self._size("channel") * self.groups if self.dims else 0
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one kernel."""
+        return self._size("y") * self._size("x") if self.dims else 0
+
+    def _size(self, name: str) -> int:
+        return self.shape[self.dims.split().index(name)]
 
 
 @dataclass
 class Weights:
-    """A first layer's weights as they lie in their file or module.
+    """A layer's weights as they lie in their file or module.
 
     Attributes
     ----------
     array : numpy.ndarray
-        In the file's own order of dims.
+        In the source's own order of dims.
     name : str
         What the kernels are called: a network or a file.
     key : str
         The layer or the array's key; "" where the file holds only one array.
+    dims : str
+        The order of dims where the source says it, else "".
     groups : int
         Groups of the convolution, 1 when the file cannot say.
+    first : bool
+        Whether it is the first layer, whose inputs are an image's colors; a deeper one sees another layer's outputs.
     std : tuple of float or None
         Standard deviations that the network's published preprocessing divides its input by (r, g, b).
     kind : str
         "learned" or "untrained" where the source itself says so, else "not stated": weights do not show it.
     attrs : dict
         Provenance that goes into the bank.
+    rivals : tuple of str
+        Other entries that could be a first layer, when `key` was chosen as the first of several.
     """
 
     array: NDArray[Any]
     name: str
     key: str = ""
+    dims: str = ""
     groups: int = 1
+    first: bool = True
     std: tuple[float, ...] | None = None
     kind: str = NOT_STATED
     attrs: dict[str, str | int | float] = field(default_factory=dict)
     rivals: tuple[str, ...] = ()
-    """Other entries that could be a first layer, when `key` was chosen as the first of several."""
 
 
-def read_weights(path: Path, key: str | None) -> Weights:
+def read_weights(path: Path, key: str | None = None, layer: str | None = None) -> Weights:
     """Read one array of weights from a file.
 
     Parameters
     ----------
     path : pathlib.Path
-        An existing file with one of `SUFFIXES`.
+        An existing file.
     key : str or None
-        The entry to take; None takes the only array, or the first 4-D weight with three input channels.
+        The entry to take; None takes the only array, or the first convolution that sees three colors.
+    layer : str or None
+        The layer whose weights to take, such as "features.3", in place of `key`.
 
     Returns
     -------
@@ -89,78 +147,152 @@ def read_weights(path: Path, key: str | None) -> Weights:
     InputError
         The file cannot be read without running its code, or holds no array that could be kernels.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return Weights(_read_npy(path), name=path.stem)
-    read = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(suffix, _read_torch)
-    array, chosen, shapes = read(path, key)
-    return Weights(array, name=path.stem, key=chosen, rivals=() if key is not None else rivals(shapes, chosen))
+    with entries_of(path) as entries:
+        return picked(entries, key, layer, name=path.name.split(".")[0] or path.stem, where=str(path))
 
 
-def choose_weight(shapes: Mapping[str, tuple[int, ...]], key: str | None, where: str) -> str:
-    """Choose the first layer's key among the entries of a checkpoint.
-
-    The first 4-D entry with three input channels; without one, the first 4-D entry when it has a single input
-    channel. A file format may sort its keys, so that the very first 4-D entry need not be the first layer.
-
-    Examples
-    --------
-    >>> choose_weight({"bn.weight": (64,), "conv1.weight": (64, 3, 7, 7)}, None, "net.pth")
-    'conv1.weight'
-    """
-    if key is not None:
-        if key in shapes:
-            return key
-        raise InputError(f"{where} has no entry {key!r}; it has {_some(list(shapes))}: pass one of them as key=")
-    four = [name for name, shape in shapes.items() if len(shape) == 4]
-    if not four:
+def picked(entries: Mapping[str, Entry], key: str | None, layer: str | None, *, name: str, where: str) -> Weights:
+    """The weights of the entry that was asked for, or of the first layer."""
+    if list(entries) == [""] and key is None and layer is None:
+        return Weights(entries[""].read(), name=name, dims="")
+    chosen, others = pick(entries, key, layer, where)
+    entry = entries[chosen]
+    size = int(np.prod(entry.shape, dtype=float)) if entry.shape else 0
+    if size > MAX_ELEMENTS:
         raise InputError(
-            f"expected a 4-D convolution weight (unit, channel, row, column) in {where}, found only "
-            f"{_some([f'{name} {shape}' for name, shape in shapes.items()])}: is this a network with a convolution?"
+            f"expected a layer of at most {MAX_ELEMENTS} weights in {where}, entry {chosen}, got the shape "
+            f"{entry.shape}; it is not read"
         )
-    for name in four:
-        if shapes[name][1] == 3:
-            return name
-    if shapes[four[0]][1] == 1:
-        return four[0]
-    raise InputError(
-        f"none of the 4-D weights in {where} has three input channels ({_some([f'{n} {shapes[n]}' for n in four])}): "
-        "pass the first layer's entry as key="
+    # What is no convolution, such as the matrix of a patch embedding, has as many colors as its dims will say.
+    first = not entry.dims or entry.inputs == 3 or chosen in first_layers(entries) or is_alone(entries)
+    return Weights(
+        entry.read(), name=name, key=chosen, dims=entry.dims, groups=entry.groups, first=first, rivals=tuple(others)
     )
 
 
-def rivals(shapes: Mapping[str, tuple[int, ...]], chosen: str) -> tuple[str, ...]:
-    """Other entries with three input channels and more than one pixel: a copy of the network, or a later layer.
+def first_layers(entries: Mapping[str, Entry]) -> list[str]:
+    """Entries that could be a first layer, the likeliest first.
+
+    Convolutions that see three colors through more than one pixel; without one, the first convolution when it sees a
+    single channel. A file format may sort its keys, so that the very first convolution need not be the first layer.
+    """
+    layers = [name for name, entry in entries.items() if entry.dims and not entry.spare]
+    color = [name for name in layers if entries[name].inputs == 3]
+    wide = [name for name in color if entries[name].pixels > 1]
+    plane = [name for name in wide if len(entries[name].shape) == 4]
+    if color:
+        return plane or wide or color
+    return layers[:1] if layers and entries[layers[0]].inputs == 1 else []
+
+
+def is_alone(entries: Mapping[str, Entry]) -> bool:
+    """Whether there is one array alone, which can only be the kernels, whatever the order of its dims."""
+    return len(entries) == 1 and 3 <= len(next(iter(entries.values())).shape) <= 5
+
+
+def pick(entries: Mapping[str, Entry], key: str | None, layer: str | None, where: str) -> tuple[str, list[str]]:
+    """The entry that was asked for, and the others that could have been meant where nothing was.
 
     Examples
     --------
-    >>> rivals({"conv1": (8, 3, 7, 7), "ema.conv1": (8, 3, 7, 7), "bias": (8,)}, "conv1")
-    ('ema.conv1',)
+    >>> entries = {"conv1.weight": Entry.of((64, 3, 7, 7), None), "conv2.weight": Entry.of((8, 64, 3, 3), None)}
+    >>> pick(entries, None, None, "net.pth"), pick(entries, None, "conv2", "net.pth")
+    (('conv1.weight', []), ('conv2.weight', []))
     """
-    return tuple(
-        name for name, shape in shapes.items() if name != chosen and len(shape) == 4 and shape[1] == 3 and shape[-1] > 1
+    if key is not None and layer is not None:
+        raise InputError(f"expected either key or layer, got key={key!r} and layer={layer!r}; leave one out")
+    if key is not None:
+        if key in entries:
+            return key, []
+        raise InputError(f"{where} has no entry {key!r}; it has {_near(key, list(entries))}: pass one of them as key=")
+    if layer is not None:
+        return _of_layer(entries, layer, where), []
+    first = first_layers(entries)
+    if first or is_alone(entries):
+        return next(iter(first or entries)), first[1:]
+    layers = [f"{name} {entry.shape}" for name, entry in entries.items() if entry.dims]
+    if layers:
+        raise InputError(
+            f"none of the 4-D weights in {where} has three input channels ({some(layers)}): pass the first layer's "
+            "entry as key=, or a deeper layer as layer="
+        )
+    found = some([f"{name} {entry.shape}" for name, entry in entries.items()])
+    raise InputError(
+        f"expected a 4-D convolution weight (unit, channel, row, column) in {where}, found only {found}: is this a "
+        "network with a convolution?"
     )
 
 
-def _some(names: list[str], limit: int = 6) -> str:
+def _of_layer(entries: Mapping[str, Entry], layer: str, where: str) -> str:
+    """The entry that holds the weights of a layer: its convolution, or its only matrix."""
+    dotted = [(name, f".{name.replace('/', '.')}.") for name in entries]
+    inside = [name for name, path in dotted if path.startswith(f".{layer.replace('/', '.')}.")]
+    inside = inside or [name for name, path in dotted if f".{layer.replace('/', '.')}." in path]
+    weights = [name for name in inside if entries[name].dims]
+    weights = weights or [name for name in inside if len(entries[name].shape) == 2]
+    if len(weights) == 1:
+        return weights[0]
+    if weights:
+        raise InputError(f"{layer} of {where} holds several weights, {some(weights)}; pass one of them as key=")
+    names = [name.rpartition(".")[0] or name for name, entry in entries.items() if entry.dims]
+    raise InputError(f"{where} has no layer {layer!r} with kernels; it has {_near(layer, names)}")
+
+
+def _near(name: str, known: list[str]) -> str:
+    return some(difflib.get_close_matches(name, known, n=4) or known)
+
+
+def some(names: list[str], limit: int = 6) -> str:
+    """Some of many names."""
     if not names:
         return "nothing"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(str(name) for name in names[:limit]) + more
 
 
-def _bounded(shape: tuple[int, ...], where: str) -> None:
-    elements = 1
-    for size in shape:
-        elements *= int(size)
-    if elements > MAX_ELEMENTS:
-        raise InputError(
-            f"expected a first layer of at most {MAX_ELEMENTS} weights in {where}, got the shape {shape}; it is not "
-            "read"
-        )
+@contextmanager
+def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
+    """The entries of a file of weights, told by its content; they can be read while the block lasts.
+
+    Raises
+    ------
+    InputError
+        It is none of the known files, or damaged.
+    """
+    from rfcompare.sources import keras, onnx_models
+    from rfcompare.sources.hdf5 import signature_offset
+
+    with path.open("rb") as file:
+        start = file.read(16)
+    suffix = path.suffix.lower()
+    if signature_offset(path) == 0 or (suffix == ".keras" and zipfile.is_zipfile(path)):
+        opened = keras.entries_of(path)
+    elif start.startswith(b"\x93NUMPY") or suffix == ".npy":
+        opened = _npy(path)
+    elif suffix == ".npz" or _holds(path, ".npy"):
+        opened = _npz(path)
+    elif suffix == ".onnx":
+        opened = onnx_models.entries_of(path)
+    elif suffix == ".safetensors":
+        opened = _safetensors(path)
+    else:
+        opened = _torch(path)
+    with opened as entries:
+        yield entries
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
+def _holds(path: Path, suffix: str) -> bool:
+    """Whether a file is a zip archive whose members all end so."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return bool(names) and all(name.endswith(suffix) for name in names)
+
+
+@contextmanager
+def _npy(path: Path) -> Iterator[dict[str, Entry]]:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header stops NumPy, its tokenizer or the evaluation of its literal
@@ -169,23 +301,20 @@ def _read_npy(path: Path) -> NDArray[Any]:
         ) from None
     if not isinstance(mapped, np.ndarray):
         raise InputError(f"expected one array in {path}, got an archive; rename it to .npz and pass key=")
-    _bounded(mapped.shape, str(path))
-    return np.array(mapped)
+    if mapped.size > MAX_ELEMENTS:
+        raise InputError(f"expected at most {MAX_ELEMENTS} weights in {path}, got the shape {mapped.shape}")
+    yield {"": Entry.of(mapped.shape, lambda: np.array(mapped))}
 
 
-def _read_npz(path: Path, key: str | None) -> _Read:
+@contextmanager
+def _npz(path: Path) -> Iterator[dict[str, Entry]]:
     try:
         # NumPy leaves a file that it opened itself open when the archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = list(archive.files)
-            if key is None and len(names) == 1:
-                key = names[0]
-            shapes = {name: _npz_shape(archive, name) for name in names}
-            key = choose_weight(shapes, key, str(path))
-            _bounded(shapes[key], f"{path}, entry {key}")
-            entry = archive.zip.getinfo(f"{key}.npy")
-            bounded(entry.file_size, entry.compress_size, f"{path}, entry {key}")
-            return np.asarray(archive[key]), key, shapes
+            yield {
+                name: Entry.of(npz_shape(archive, name), lambda name=name: npz_array(archive, name, path))  # type: ignore[misc]
+                for name in archive.files
+            }
     except InputError:
         raise
     except Exception as error:  # a damaged archive stops zipfile, zlib or NumPy, each with exceptions of its own
@@ -194,7 +323,14 @@ def _read_npz(path: Path, key: str | None) -> _Read:
         ) from None
 
 
-def _npz_shape(archive: Any, name: str) -> tuple[int, ...]:
+def npz_array(archive: Any, name: str, path: Path) -> NDArray[Any]:
+    """One array of an archive, unless it grows out of all proportion."""
+    entry = archive.zip.getinfo(f"{name}.npy")
+    bounded(entry.file_size, entry.compress_size, f"{path}, entry {name}")
+    return np.asarray(archive[name])
+
+
+def npz_shape(archive: Any, name: str) -> tuple[int, ...]:
     """The shape from the entry's header alone: an archive can claim more than memory holds."""
     with archive.zip.open(f"{name}.npy") as entry:
         version = np.lib.format.read_magic(entry)
@@ -203,21 +339,27 @@ def _npz_shape(archive: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _read_safetensors(path: Path, key: str | None) -> _Read:
+@contextmanager
+def _safetensors(path: Path) -> Iterator[dict[str, Entry]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         # The torch framework, because NumPy has no bfloat16.
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            key = choose_weight(shapes, key, str(path))
-            _bounded(shapes[key], f"{path}, entry {key}")
-            return tensor_to_array(file.get_tensor(key), f"{path}, entry {key}"), key, shapes
+            names = list(file.keys())
+            yield {
+                name: Entry.of(
+                    tuple(file.get_slice(name).get_shape()),
+                    lambda name=name: tensor_to_array(file.get_tensor(name), f"{path}, entry {name}"),  # type: ignore[misc]
+                )
+                for name in names
+            }
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {path} as safetensors ({error}); is the download complete?") from None
 
 
-def _read_torch(path: Path, key: str | None) -> _Read:
+@contextmanager
+def _torch(path: Path) -> Iterator[dict[str, Entry]]:
     import pickle
 
     import torch
@@ -240,15 +382,31 @@ def _read_torch(path: Path, key: str | None) -> _Read:
             f"cannot read {path} as PyTorch weights ({first_line(error)}); save them with "
             "torch.save(model.state_dict(), FILE)"
         ) from None
-    if isinstance(content, torch.Tensor):
-        return tensor_to_array(content, str(path)), "", {}
-    tensors = _tensors(content)
-    if key is not None and key not in tensors:
-        tensors = _all_tensors(content)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    key = choose_weight(shapes, key, str(path))
-    _bounded(shapes[key], f"{path}, entry {key}")
-    return tensor_to_array(tensors[key], f"{path}, entry {key}"), key, shapes
+    yield mapping_entries(content, str(path))
+
+
+def mapping_entries(content: Any, where: str) -> dict[str, Entry]:
+    """The entries of a state dict, bare or as training keeps it, of tensors or arrays.
+
+    The first mapping that holds a convolution comes under its own names; every other tensor by its whole path, as
+    "ema.conv1.weight".
+    """
+    if not isinstance(content, Mapping):
+        return {"": Entry.of(tuple(content.shape), lambda: given_array(content))} if hasattr(content, "shape") else {}
+    own = _tensors(content)
+    named = {**own, **{name: value for name, value in _all_tensors(content).items() if name not in own}}
+    inner = {id(value) for value in own.values()}
+    found = {name: value for name, value in named.items() if name in own or id(value) not in inner}
+
+    def entry(name: str, value: Any) -> Entry:
+        whole = Entry.of(tuple(value.shape), lambda: _array(value, f"{where}, entry {name}"))
+        return replace(whole, spare=name not in own)
+
+    return {name: entry(name, value) for name, value in found.items()}
+
+
+def _array(value: Any, where: str) -> NDArray[Any]:
+    return np.array(value) if isinstance(value, np.ndarray) else tensor_to_array(value, where)
 
 
 def _tensors(content: Any, depth: int = 0) -> dict[str, Any]:
@@ -256,27 +414,30 @@ def _tensors(content: Any, depth: int = 0) -> dict[str, Any]:
 
     The first mapping that holds a 4-D tensor: a wrapper may keep its best accuracy as a tensor beside the weights.
     """
-    import torch
-
     if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if any(tensor.ndim == 4 for tensor in tensors.values()):
+    tensors = {str(name): value for name, value in content.items() if _is_tensor(value)}
+    if any(len(tensor.shape) in (4, 5) for tensor in tensors.values()):
         return tensors
     others = [name for name in content if not any(part in str(name).lower() for part in _NO_WEIGHTS)]
     for wrapper in (*_NESTED, *others):
         found = _tensors(content.get(wrapper), depth + 1)
-        if any(tensor.ndim == 4 for tensor in found.values()):
+        if any(len(tensor.shape) in (4, 5) for tensor in found.values()):
             return found
         tensors = tensors or found
     return tensors
 
 
+def _is_tensor(value: Any) -> bool:
+    import sys
+
+    torch = sys.modules.get("torch")
+    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
+
+
 def _all_tensors(content: Any, path: str = "", depth: int = 0) -> dict[str, Any]:
     """Every tensor of a checkpoint by its whole path, as "ema.conv1.weight"."""
-    import torch
-
-    if isinstance(content, torch.Tensor):
+    if _is_tensor(content):
         return {path: content}
     if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ import numpy as np
 
 from rfcompare.bank import make_bank
 from rfcompare.errors import InputError
+from rfcompare.sources.axes import axis_names, flat_names, spread
+from rfcompare.sources.checkpoints import PYTORCH
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,63 +23,82 @@ if TYPE_CHECKING:
     from rfcompare.sources.checkpoints import Weights
 
 CHANNEL_ORDERS = ("rgb", "bgr")
+CHANNELS = ("component", "maps")
+"""What becomes of a kernel that sees more than colors: its first singular component, or a map for every input."""
 
 
 def to_bank(
     weights: Weights,
     *,
     channel_order: str,
+    channels: str | None,
     dims: str | None,
     divide_by_std: bool | Sequence[float],
     kind: str | None,
-    deg_per_px: float | tuple[float, float] | None,
     subject: str | None,
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Bring weights into the bank's order and record everything that was done to them."""
-    if channel_order not in CHANNEL_ORDERS:
-        raise InputError(
-            f"expected channel_order to be 'rgb' or 'bgr', got {channel_order!r}; networks from Caffe have 'bgr'"
-        )
-    array, channel = _in_order(weights, dims)
-    steps = [f"{weights.name}{f', {weights.key}' if weights.key else ''}: {weights.array.shape} {weights.array.dtype}"]
-    if weights.rivals:
-        more = "…" if len(weights.rivals) > 4 else ""
-        steps.append(f"the first that could be a first layer, before {', '.join(weights.rivals[:4])}{more}")
-    if channel == ("r", "g", "b") and channel_order == "bgr":
-        array = array[:, ::-1]
-        steps.append("channels reversed from b, g, r")
-    std = _std(divide_by_std, weights, channel)
-    if std is not None:
-        array = array / np.asarray(std, array.dtype)[:, None, None]
-        steps.append(f"divided by the input's standard deviations {std}")
+    """Bring weights into the bank's order, say how, and record everything that was done to them."""
+    for name, value, known in (("channel_order", channel_order, CHANNEL_ORDERS), ("channels", channels, CHANNELS)):
+        if value not in known and (name, value) != ("channels", None):
+            hint = "; networks from Caffe have 'bgr'" if name == "channel_order" else ""
+            raise InputError(f"expected {name} to be {' or '.join(map(repr, known))}, got {value!r}{hint}")
     taken = {"divided_by_std", "history"} & set(attrs)
     if taken:
         raise InputError(
             f"expected more provenance such as citation, got {', '.join(sorted(taken))}, which load_kernels itself "
             "says; leave it out, or build the bank with make_bank"
         )
-    return make_bank(
+    layer = _in_order(weights, dims, channels)
+    steps = [f"{weights.name}{f', {weights.key}' if weights.key else ''}: {weights.array.shape} {weights.array.dtype}"]
+    if weights.rivals:
+        more = "…" if len(weights.rivals) > 4 else ""
+        steps.append(f"the first that could be a first layer, before {', '.join(weights.rivals[:4])}{more}")
+    steps += [layer.said] if layer.said else []
+    if weights.rivals or layer.said:
+        print(f"read {'; '.join(steps)}{'; choose with key' if weights.rivals else ''}", file=sys.stderr)
+    array = _signed(layer.array, weights)
+    if layer.channel == ("r", "g", "b") and channel_order == "bgr":
+        array = array[:, ::-1]
+        steps.append("channels reversed from b, g, r")
+    std = _std(divide_by_std, weights, layer.channel)
+    if std is not None:
+        array = array / np.asarray(std, array.dtype).reshape(-1, *[1] * (array.ndim - 2))
+        steps.append(f"divided by the input's standard deviations {std}")
+    bank = make_bank(
         array,
-        channel=channel,
+        channel=layer.channel,
         kind=kind or weights.kind,
         rows="down",
-        deg_per_px=deg_per_px,
+        unit=layer.names,
         subject=subject or weights.name,
         source=weights.name if not weights.key else f"{weights.name}:{weights.key}",
         attrs={
             "network": weights.name,
             "layer": weights.key,
+            "inputs": layer.said or None,
             "divided_by_std": None if std is None else list(std),
             "history": "load_kernels: " + "; ".join(steps),
             **weights.attrs,
             **attrs,
         },
     )
+    return bank.assign(layer.more) if layer.more else bank
 
 
-def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Weights as (unit, channel, row, column) floats, and what their channels are."""
+@dataclass
+class _Layer:
+    """A layer's kernels (unit, channel, [lag,] y, x), and what its channels are."""
+
+    array: NDArray[Any]
+    channel: tuple[str, ...]
+    said: str = ""
+    names: list[str] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def _in_order(weights: Weights, dims: str | None, channels: str | None) -> _Layer:
+    """Weights as (unit, channel, [lag,] row, column) floats, and what their channels are."""
     array = weights.array
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise InputError(
@@ -83,42 +106,75 @@ def _in_order(weights: Weights, dims: str | None) -> tuple[NDArray[Any], tuple[s
         )
     if not isinstance(dims, str | None):
         raise InputError(f"expected dims to be a text such as 'unit y x channel', got {dims!r}; join the names")
-    words = (dims or ("unit y x" if array.ndim == 3 else "unit channel y x")).replace(",", " ").split()
-    if sorted(words) not in (["channel", "unit", "x", "y"], ["unit", "x", "y"]):
+    stated = dims or weights.dims or PYTORCH.get(array.ndim, PYTORCH[4])
+    words = flat_names(stated)
+    if not {"unit", "y", "x"} <= set(words) <= {"unit", "channel", "lag", "y", "x"} or len(set(words)) < len(words):
         raise InputError(
-            f"expected dims to name unit, channel, y and x once each (channel may be left out), got {dims!r}; write "
-            "dims='unit channel y x' in the array's own order"
+            f"expected dims to name unit, channel, y and x once each (channel may be left out, lag is allowed), got "
+            f"{dims!r}; write dims='unit channel y x' in the array's own order"
         )
-    if array.ndim != len(words):
+    if array.ndim != len(axis_names(stated)):
         raise InputError(
-            f"expected an array with the {len(words)} dims {' '.join(words)!r} from {weights.name}, got the shape "
-            f"{array.shape}; pass dims= in the array's own order"
+            f"expected an array with the {len(axis_names(stated))} dims {stated!r} from {weights.name}, got the shape "
+            f"{array.shape}; pass dims= in the array's own order, flat pixels as in dims='unit (y=16 x=16 channel=3)'"
         )
-    if dims is None and array.ndim == 4 and array.shape[:3] == (3, 3, 3) and array.shape[3] != 3:
+    guessed = dims is None and weights.dims in ("", PYTORCH[4])
+    if guessed and array.ndim == 4 and array.shape[:3] == (3, 3, 3) and array.shape[3] != 3:
         raise InputError(
             f"expected the order of the axes of {weights.name}, whose shape {array.shape} is that of 3 × 3 kernels in "
             "TensorFlow's; pass dims='y x channel unit' (or 'unit channel y x')"
         )
-    array = array.transpose([words.index(word) for word in ("unit", "channel", "y", "x") if word in words])
+    array = spread(array, stated, weights.name)
+    array = array.transpose([words.index(word) for word in ("unit", "channel", "lag", "y", "x") if word in words])
+    if "lag" in words:
+        array = np.flip(array, -3)  # frames run forward in time: the last is lag 0
     if array.dtype not in (np.float32, np.float64):
         # Only what fits: a wide integer or a double of the other byte order keeps its digits.
         wide = np.result_type(array.dtype.newbyteorder("="), np.float32).itemsize > 4
         array = array.astype(np.float64 if wide else np.float32)
-    if array.ndim == 3:
-        return _signed(array, weights)[:, None], ("luminance",)
-    inputs, groups = array.shape[1], weights.groups
-    if inputs * groups == 3:
-        return _ungrouped(_signed(array, weights), groups), ("r", "g", "b")
-    if inputs * groups == 1:
-        return _signed(array, weights), ("luminance",)
-    order = ""
-    if dims is None:
-        likely = "y x channel unit" if weights.array.shape[2] in (1, 3) else "unit y x channel"
-        order = f"; if the array has another order, say so with dims={likely!r}"
-    raise InputError(
-        f"expected a first layer with 3 (r, g, b) or 1 (luminance) input channels in {weights.name}, got "
-        f"{inputs * groups} from the shape {weights.array.shape}{order}"
-    )
+    if "channel" not in words:
+        return _Layer(array[:, None], ("luminance",))
+    inputs, total = array.shape[1], array.shape[1] * weights.groups
+    if channels is None and weights.first and total == 3:
+        return _Layer(_ungrouped(array, weights.groups), ("r", "g", "b"))
+    if channels is None and weights.first and total == 1:
+        return _Layer(array, ("luminance",))
+    if channels is None and weights.first:
+        likely = (
+            "y x channel unit" if weights.array.ndim == 4 and weights.array.shape[2] in (1, 3) else "unit y x channel"
+        )
+        order = f"; if the array has another order, say so with dims={likely!r}" if guessed else ""
+        raise InputError(
+            f"expected a first layer with 3 (r, g, b) or 1 (luminance) input channels in {weights.name}, got {total} "
+            f"from the shape {weights.array.shape}{order}; of a deeper layer take channels='component' or 'maps'"
+        )
+    return _deeper(array, total, inputs, channels or "component")
+
+
+def _deeper(array: NDArray[Any], total: int, inputs: int, channels: str) -> _Layer:
+    """Kernels whose inputs are no colors: a map of its own for each input, or the first singular component of all."""
+    said = f"its {total} input channel{'s are' if total > 1 else ' is'} another layer's output, no color"
+    if inputs == 1:
+        alone = "; each kernel sees one of them" if total > 1 else ""
+        return _Layer(array, ("signed",), said + alone)
+    n = array.shape[0]
+    if channels == "maps":
+        digits = max(3, len(str(n - 1)))
+        names = [f"u{unit:0{digits}d} c{channel:03d}" for unit in range(n) for channel in range(inputs)]
+        flat = array.reshape(n * inputs, 1, *array.shape[2:])
+        return _Layer(flat, ("signed",), f"{said}; a map for each of the {inputs} that a kernel sees", names)
+    matrix = array.reshape(n, inputs, -1).astype(float)
+    directions, values, profiles = np.linalg.svd(matrix, full_matrices=False)
+    first = directions[:, :, 0]
+    # The sign of a component is arbitrary; the largest weight is made positive, so that it is repeatable.
+    sign = np.sign(np.take_along_axis(first, np.abs(first).argmax(1)[:, None], 1))
+    maps = sign * values[:, :1] * profiles[:, 0]
+    energy = (values**2).sum(1)
+    share = np.divide(values[:, 0] ** 2, energy, out=np.full(n, np.nan), where=energy > 0)
+    said += f"; first singular component of (channel × pixel), median share {np.nanmedian(share):.2f} of the energy"
+    more = {"rank_one_share": ("unit", share), "polarity_known": ("unit", np.zeros(n, bool))}
+    maps = maps.reshape(n, 1, *array.shape[2:]).astype(array.dtype)
+    return _Layer(maps, ("signed",), said, more=more)
 
 
 def _signed(array: NDArray[Any], weights: Weights) -> NDArray[Any]:

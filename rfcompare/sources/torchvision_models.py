@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rfcompare.bank import make_rng
 from rfcompare.errors import InputError
-from rfcompare.sources.checkpoints import Weights, choose_weight, tensor_to_array
+from rfcompare.sources.checkpoints import Entry, Weights, first_layers, mapping_entries, picked, tensor_to_array
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def model_names() -> list[str]:
-    """Names of torchvision's classification models."""
+    """Names of torchvision's classification models, of images and of videos."""
     from torchvision import models
 
-    return list(models.list_models(module=models))
+    return [*models.list_models(module=models), *models.list_models(module=models.video)]
 
 
-def read_model(name: str, weights: str | None, seed: int | None, key: str | None) -> Weights:
+def read_model(
+    name: str, weights: str | None, seed: int | None, key: str | None = None, layer: str | None = None
+) -> Weights:
     """The first convolution of a torchvision model.
 
     Parameters
@@ -33,8 +38,8 @@ def read_model(name: str, weights: str | None, seed: int | None, key: str | None
         "DEFAULT", the name of a published set such as "IMAGENET1K_V1", or None for the network as initialized.
     seed : int or None
         Seed of the initialization when `weights` is None.
-    key : str or None
-        Another layer's weight, such as "features.0.weight".
+    key, layer : str or None
+        Another weight, such as "features.3.weight", or the layer that has it, "features.3".
 
     Returns
     -------
@@ -51,10 +56,10 @@ def read_model(name: str, weights: str | None, seed: int | None, key: str | None
         raise InputError(unknown_name(name, known))
     name = name.lower()
     if weights is None:
-        return _read_untrained(name, seed, key)
+        return _read_untrained(name, seed, key, layer)
     if seed is not None:
         raise InputError(f"expected no seed for the published weights of {name}, got seed={seed}; pass weights=None")
-    return _read_published(name, weights, key)
+    return _read_published(name, weights, key, layer)
 
 
 def unknown_name(name: str, known: list[str]) -> str:
@@ -114,21 +119,20 @@ def fetch_weights(name: str) -> Path:
     return Path(hub.get_dir()) / "checkpoints" / Path(str(chosen.url)).name
 
 
-def _read_published(name: str, weights: str, key: str | None) -> Weights:
+def _read_published(name: str, weights: str, key: str | None, layer: str | None) -> Weights:
     chosen = _published(name, weights)
     state = _state(name, chosen)
-    key = choose_weight({entry: tuple(tensor.shape) for entry, tensor in state.items()}, key, f"the weights of {name}")
-    array = tensor_to_array(state[key], f"{name}, {key}")
+    found = picked(mapping_entries(state, name), key, layer, name=name, where=f"the weights of {name}")
     std = tuple(float(value) for value in getattr(chosen.transforms(), "std", ())) or None
     attrs: dict[str, str | int | float] = {
         "weights": str(chosen),
         "address": chosen.url,
         "citation": f"torchvision {_version()}, weights {chosen}",
     }
-    return Weights(array, name=name, key=key, std=std, kind="learned", attrs=attrs)
+    return replace(found, std=std, kind="learned", attrs=attrs)
 
 
-def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
+def _read_untrained(name: str, seed: int | None, key: str | None, layer: str | None) -> Weights:
     import torch
     from torchvision import models
 
@@ -139,7 +143,7 @@ def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
         # Two models announce that their default initialization will change; rfcompare records the version.
         warnings.simplefilter("ignore", FutureWarning)
         module = models.get_model(name, weights=None)
-    found = read_module(module, key)
+    found = read_module(module, key, layer)
     found.name = name
     found.kind = "untrained"
     found.attrs = {
@@ -150,40 +154,45 @@ def _read_untrained(name: str, seed: int | None, key: str | None) -> Weights:
     return found
 
 
-def read_module(module: nn.Module, key: str | None) -> Weights:
-    """The weights of a module's first 2-D convolution, or of the parameter named `key`.
+def read_module(module: nn.Module, key: str | None = None, layer: str | None = None) -> Weights:
+    """The weights of a module's first convolution, of the parameter named `key`, or of a layer.
 
     Raises
     ------
     InputError
-        The module has no 2-D convolution, or no parameter `key`.
+        The module has no convolution, or no such parameter or layer.
     """
     from torch import nn
 
+    name = type(module).__name__
     convolutions = {
         (f"{path}.weight" if path else "weight"): part
         for path, part in module.named_modules()
-        if isinstance(part, nn.Conv2d)
+        if isinstance(part, nn.Conv2d | nn.Conv3d)
     }
-    if key is None:
-        if not convolutions:
-            raise InputError(
-                f"expected a network with a 2-D convolution, {type(module).__name__} has none; pass its first-layer "
-                "weights as an array (unit, channel, row, column)"
-            )
-        key = next(iter(convolutions))
-    # A convolution's own weight is not among the parameters where it is computed from them (weight normalization).
-    parameters = {name: part.weight for name, part in convolutions.items()} | dict(module.named_parameters())
-    if key not in parameters:
+    if key is None and layer is None and not convolutions:
         raise InputError(
-            f"{type(module).__name__} has no parameter {key!r}; its 2-D convolutions are "
-            f"{', '.join(list(convolutions)[:6]) or 'none'}"
+            f"expected a network with a 2-D convolution, {name} has none; pass its first-layer weights as an array "
+            "(unit, channel, row, column)"
         )
-    if nn.parameter.is_lazy(parameters[key]):
-        raise InputError(f"{key} of {type(module).__name__} has no values yet; run the network once before loading it")
-    groups = convolutions[key].groups if key in convolutions else 1
-    array = tensor_to_array(parameters[key], f"{type(module).__name__}, {key}")
-    return Weights(array, name=type(module).__name__, key=key, groups=groups)
+    # A convolution's own weight is not among the parameters where it is computed from them (weight normalization).
+    parameters = {path: part.weight for path, part in convolutions.items()} | dict(module.named_parameters())
+
+    def entry(path: str) -> Entry:
+        value, part = parameters[path], convolutions.get(path)
+        if nn.parameter.is_lazy(value):
+            if path not in (key, f"{layer}.weight", next(iter(convolutions), "")):
+                return Entry((), lambda: np.empty(0))
+            raise InputError(f"{path} of {name} has no values yet; run the network once before loading it")
+        shape = tuple(value.shape)
+        if part is None:
+            return Entry(shape, lambda: tensor_to_array(value, f"{name}, {path}"))
+        return Entry.of(shape, lambda: tensor_to_array(value, f"{name}, {path}"), part.groups)
+
+    entries = {path: entry(path) for path in parameters}
+    if key is None and layer is None and not first_layers(entries):
+        return replace(picked(entries, next(iter(convolutions)), None, name=name, where=name), first=True)
+    return picked(entries, key, layer, name=name, where=name)
 
 
 def _reason(error: Exception) -> str:
