@@ -65,7 +65,18 @@ class _Verb(click.Command):
                 if target in files:
                     raise InputError(f"expected a file for each output, got {str(target)!r} for two; name another")
                 files[target] = name
+        self._check_addresses(ctx.params)
         return super().invoke(ctx)
+
+    def _check_addresses(self, given: dict[str, Any]) -> None:
+        """Refuse an option for a population that is not among those named: it would change nothing."""
+        sides = {f"{side}{name}".replace("-", "_") for side in ("", "fields_", "kernels_") for name in READING}
+        options = {name: value for name, value in given.items() if name in sides and isinstance(value, tuple) and value}
+        if options:
+            from rfcompare.pipeline import check_addresses
+
+            named = [given.get(name) or () for name in ("population", "populations", "fields", "kernels")]
+            check_addresses([each for one in named for each in ((one,) if isinstance(one, str) else one)], options)
 
 
 def _named(value: Any) -> list[str]:
@@ -150,32 +161,38 @@ def main() -> None:
     """
 
 
-def field_options(command: Command) -> Command:
-    """Options that say how to read recorded fields."""
-    for option in (
-        click.option("--deg-per-px", type=float, help="Size of a field's pixel in degrees of visual angle."),
-        click.option(
-            "--layout", type=click.Path(path_type=Path), help="TOML file that says what a recording's file does not."
-        ),
-    ):
-        command = option(command)
+READING = {
+    "layout": "TOML file that says what a file of maps does not.",
+    "deg-per-px": "Size of a pixel in degrees of visual angle, or X,Y.",
+    "kind": "What the maps are, where their file does not say it: measured, learned, untrained, …",
+    "channel-order": "rgb (default) or bgr: order of the color channels in the weights.",
+    "dims": 'Order of the axes of an array of kernels, as in "unit y x channel".',
+    "key": "Name of the weight in a checkpoint; default: the first that sees three colors.",
+    "layer": "Layer of the network, as in features.3, in place of a key.",
+    "channels": "component (default) or maps: what becomes of a deeper kernel's inputs.",
+    "lag": "Index from 0, or peak, where the maps have lags.",
+}
+"""How a population is read; of several each may have its own, as in ``--layout "Macaque V1=v1.toml"``."""
+
+OF_FIELDS = ("layout", "deg-per-px")
+"""Options that without a side before them are the fields' in a comparison; those but the kind are the kernels'."""
+
+
+def reading_options(command: Command) -> Command:
+    """Options that say how a population is read."""
+    for name, what in reversed(READING.items()):
+        command = click.option(f"--{name}", multiple=True, metavar="[NAME=]VALUE", help=what)(command)
     return command
 
 
-def kernel_options(command: Command) -> Command:
-    """Options that say how to read a network's kernels."""
-    for option in (
-        click.option("--key", help="Name of the weight in a checkpoint; default: the first 4-D one."),
-        click.option("--dims", help='Order of the axes of an array of kernels, as in "unit y x channel".'),
-        click.option(
-            "--channel-order",
-            type=click.Choice(["rgb", "bgr"]),
-            default="rgb",
-            show_default=True,
-            help="Order of the color channels in the weights.",
-        ),
-    ):
-        command = option(command)
+def side_reading(command: Command) -> Command:
+    """Options that say how each of two sides is read: ``--kernels-layout``, and without a side the usual one's."""
+    for side in ("kernels", "fields"):
+        for name, what in reversed(READING.items()):
+            own = name != "kind" and (name in OF_FIELDS) == (side == "fields")
+            flags = [*([f"--{name}"] if own else []), f"--{side}-{name}", f"{side}_{name.replace('-', '_')}"]
+            seen = own or name in ("kind", *OF_FIELDS)
+            command = click.option(*flags, multiple=True, metavar="[NAME=]VALUE", help=what, hidden=not seen)(command)
     return command
 
 
@@ -191,10 +208,16 @@ def selection_option(command: Command) -> Command:
 def side_options(command: Command) -> Command:
     """The two sides of a comparison, and how to read them."""
     for option in (
-        kernel_options,
-        field_options,
-        click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels."),
-        click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields."),
+        side_reading,
+        click.option(
+            "--kernels", default=DEFAULT_KERNELS, show_default=True, help="Population of kernels, or NAME=POPULATION."
+        ),
+        click.option(
+            "--fields",
+            default=DEFAULT_FIELDS,
+            show_default=True,
+            help="Population of receptive fields, or NAME=POPULATION.",
+        ),
     ):
         command = option(command)
     return command
@@ -225,8 +248,7 @@ def folder_option(what: str, *, default: str | None = None, required: bool = Tru
 
 @main.command()
 @click.argument("population")
-@field_options
-@kernel_options
+@reading_options
 @click.option("--model", default="gabor", show_default=True, help="Model to fit; see rfcompare.models.")
 @click.option(
     "--joint", is_flag=True, help="Fit all channels at once: shared space, an amplitude and a phase per channel."
@@ -249,8 +271,7 @@ def fit(population: str, model: str, joint: bool, workers: int, seed: int, outpu
 
 @main.command()
 @click.argument("population")
-@field_options
-@kernel_options
+@reading_options
 @click.option(
     "--min-r2",
     type=click.FloatRange(0, 1),
@@ -283,8 +304,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
     show_default=True,
     help="Population of kernels, or NAME=POPULATION; may be given several times.",
 )
-@field_options
-@kernel_options
+@side_reading
 @selection_option
 @seed_option
 @click.option("--scores", type=_Place(), help="Keep the similarity scores for the figure of the scores.")
@@ -435,9 +455,9 @@ def match(
     from rfcompare import bank, matching, pipeline
     from rfcompare.sources.remote import kept_in
 
-    field_reading = {name: reading.pop(name) for name in ("layout", "deg_per_px")}
-    recorded = bank.to_signed(pipeline.open_population(fields, **field_reading, **reading))
-    network = bank.to_signed(pipeline.open_population(kernels, **reading))
+    of_fields, of_kernels = pipeline.by_side(reading)
+    recorded = bank.to_signed(pipeline.open_population(fields, **of_fields))
+    network = bank.to_signed(pipeline.open_population(kernels, **of_kernels))
     by: Any = "size" if assumed_deg_per_px is None else "degree"
     found = matching.match(
         network,
@@ -455,7 +475,7 @@ def match(
 
 @main.command(hidden=True)
 @click.option("--kernels", required=True, help="The weights that the table is fitted to.")
-@kernel_options
+@reading_options
 @seed_option
 @output_option("The table, as reference_data/alexnet_gabor.csv.")
 def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
@@ -472,8 +492,7 @@ def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
 @click.option(
     "--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels to hold columns and cells against."
 )
-@field_options
-@kernel_options
+@side_reading
 @click.option(
     "--radius",
     type=click.FloatRange(min=0, min_open=True),
@@ -553,8 +572,7 @@ def treeshrew(
 
 @main.command()
 @click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields to classify.")
-@field_options
-@kernel_options
+@reading_options
 @output_option("The table, as T.csv: one row per kernel.")
 def classify(kernels: str, output: Path, **reading: Any) -> None:
     """Say in common terms what kind of filter every kernel is."""
@@ -574,8 +592,7 @@ def classify(kernels: str, output: Path, **reading: Any) -> None:
     metavar="[LABEL=]POPULATION",
     help="Network or cortex to include; may be repeated. Default: what ships.",
 )
-@field_options
-@kernel_options
+@reading_options
 @click.option(
     "--torchvision/--no-torchvision", default=True, show_default=True, help="Include torchvision's cached models."
 )
@@ -592,8 +609,8 @@ def survey(
     folder = pipeline.output_folder(output)
     banks = {}
     for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
-        label, _, name = given.rpartition("=")
-        banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(name, **reading)
+        label, name = pipeline.split_name(given)
+        banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(given, **reading)
     table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed, keep=kept_in("surveys"))
     for path in figures.save(figures.survey(table), "figure", folder):
         say(f"wrote {path}")
@@ -650,8 +667,7 @@ def benchmark(
 @click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields.")
 @click.option("--unit", required=True, help="Name of the unit, or its position from 0.")
 @click.option("--width-deg", type=float, help="Width of the image in degrees; needed for fields in degrees.")
-@field_options
-@kernel_options
+@reading_options
 @output_option("The figure, as FILE.png or FILE.pdf.")
 def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, output: Path, **reading: Any) -> None:
     """Show what one kernel does to IMAGE."""

@@ -105,6 +105,7 @@ def meant(name: str, known: Iterable[str]) -> str:
     # A longer name that holds a known one first: kernel_dims is nearer to dims than, by its letters, to kernels.
     near = [other for other in known if set(other.split("_")) <= set(name.split("_"))]
     near = near or difflib.get_close_matches(name, known, n=2, cutoff=0.75) or difflib.get_close_matches(name, known, 1)
+    near = near or [other for other in known if set(name.split("_")) <= set(other.split("_"))][:3]
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"provenance goes into attrs={{{name!r}: …}}" if "attrs" in known else f"it has {', '.join(known)}"

@@ -265,3 +265,53 @@ def test_every_file_of_weights_is_a_population(tmp_path: Path) -> None:
         torch.save({"epoch": 1, "state_dict": {"net.conv1.weight": weight}}, tmp_path / f"net{suffix}")
         opened = pipeline.open_population(str(tmp_path / f"net{suffix}"))
         np.testing.assert_array_equal(rfc.weights(opened), weight.numpy())
+
+
+def test_names_go_with_populations_and_options_with_names(tmp_path: Path) -> None:
+    bank = population(4)
+    np.save(tmp_path / "a=b.npy", np.random.default_rng(0).normal(size=(4, 3, 7, 7)))
+    rfc.save(bank, tmp_path / "bank.nc")
+    opened = pipeline.open_population(f"Shrew V1={tmp_path / 'bank.nc'}")
+    assert opened.attrs["title"] == "Shrew V1"
+    rfc.save(opened, tmp_path / "named.nc")
+    side = pipeline.prepare(str(tmp_path / "named.nc"))  # a saved bank keeps its name
+    assert side.label == "Shrew V1" and side.sentence().startswith("Shrew V1: 4 units")
+    assert pipeline.prepare(f"Other={tmp_path / 'bank.nc'}").label == "Other"
+    assert "title" not in pipeline.open_population(str(tmp_path / "a=b.npy")).attrs  # the whole is a file's name
+    both = {"kind": ("learned", "Mine=untrained"), "channel_order": ("Mine=bgr",)}
+    mine = pipeline.open_population(f"Mine={tmp_path / 'a=b.npy'}", **both)
+    other = pipeline.open_population(str(tmp_path / "a=b.npy"), **both)
+    assert (mine.attrs["kind"], other.attrs["kind"]) == ("untrained", "learned")
+    np.testing.assert_array_equal(mine.rf.sel(channel="r").values, other.rf.sel(channel="b").values)
+    for given, says in (
+        ({"population": "=bank.nc"}, "NAME=POPULATION"),
+        ({"population": str(tmp_path / "bank.nc"), "channel_order": "bgr"}, "expected no channel_order"),
+        ({"population": "reference:alexnet", "layer": "features.3"}, "expected no layer"),
+        ({"population": bank, "kind": "measured"}, "for a Dataset"),
+        ({"population": str(tmp_path / "bank.nc"), "deg_per_px": "wide"}, "a number or X,Y"),
+        ({"population": str(tmp_path / "bank.nc"), "weight_key": "conv1"}, "did you mean key"),
+    ):
+        with pytest.raises(rfc.InputError, match=says):
+            pipeline.open_population(**given)
+    with pytest.raises(rfc.InputError, match="is for 'Mien', which names no population; did you mean Mine"):
+        pipeline.check_addresses(["Mine=a.npy", "b.npy"], {"kernels_kind": ("Mien=learned",)})
+
+
+def test_every_option_has_a_side() -> None:
+    given = {
+        "layout": "v1.toml",
+        "kernels_layout": "k.toml",
+        "dims": "unit y x",
+        "fields_kind": "measured",
+        "key": None,
+    }
+    assert pipeline.by_side(given) == (
+        {"layout": "v1.toml", "kind": "measured"}, {"layout": "k.toml", "dims": "unit y x"},
+    )  # fmt: skip
+    for wrong, says in (
+        ("kind", "fields_kind or kernels_kind"),
+        ("kernel_dims", "dims"),
+        ("fields_layuot", "fields_layout"),
+    ):
+        with pytest.raises(rfc.InputError, match=says):
+            pipeline.by_side({wrong: "x"})

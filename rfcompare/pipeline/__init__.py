@@ -17,10 +17,13 @@ from rfcompare.pipeline.gallery import (
 )
 from rfcompare.pipeline.population import (
     Population,
+    by_side,
+    check_addresses,
     fit_population,
     fits_sentence,
     open_population,
     prepare,
+    split_name,
 )
 from rfcompare.pipeline.study import Study, null_descriptors
 from rfcompare.pipeline.tables import (
@@ -43,6 +46,8 @@ __all__ = [
     "Study",
     "alexnet_table",
     "answer",
+    "by_side",
+    "check_addresses",
     "chosen_figures",
     "descriptor_table",
     "draw",
@@ -59,6 +64,7 @@ __all__ = [
     "prepare",
     "result_table",
     "save_many",
+    "split_name",
     "write_figures",
     "write_table",
 ]

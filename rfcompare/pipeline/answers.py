@@ -17,7 +17,7 @@ from rfcompare.comparison import (
     question_table,
 )
 from rfcompare.errors import InputError
-from rfcompare.pipeline.population import Population, prepare
+from rfcompare.pipeline.population import Population, by_side, prepare
 from rfcompare.pipeline.study import BETWEEN, N_UNTRAINED, claim_table, named, null_descriptors, published_table
 from rfcompare.pipeline.tables import result_table
 from rfcompare.simulation.nulls import NULLS
@@ -98,8 +98,6 @@ def answer(
     seed: int = 0,
     n_untrained: int = N_UNTRAINED,
     progress: bool = False,
-    layout: Any = None,
-    deg_per_px: float | tuple[float, float] | None = None,
     **reading: Any,
 ) -> Answers:
     """Compare every network with every cortex.
@@ -108,16 +106,18 @@ def answer(
     ----------
     fields, kernels : sequence of str
         Populations as for `rfcompare.pipeline.open_population`, each optionally with the name to be shown before it, as
-        in ``"macaque V1=v1.nc"``. Recordings that need different layouts are given as saved fits.
-    seed, n_untrained, progress, layout, deg_per_px, **reading
+        in ``"macaque V1=v1.nc"``. What one of them alone needs is
+        addressed by that name, as in ``layout=("macaque V1=v1.toml",)``.
+    seed, n_untrained, progress, **reading
         As for `rfcompare.pipeline.Study.make`.
 
     Returns
     -------
     Answers
     """
-    cortices = _prepared(fields, seed=seed, progress=progress, layout=layout, deg_per_px=deg_per_px, **reading)
-    networks = _prepared(kernels, seed=seed, progress=progress, **reading)
+    of_fields, of_kernels = by_side(reading)
+    cortices = _prepared(fields, seed=seed, progress=progress, **of_fields)
+    networks = _prepared(kernels, seed=seed, progress=progress, **of_kernels)
     results: dict[str, xr.Dataset] = {}
     tables: dict[str, list[pd.DataFrame]] = {"nearest": [], "differences": [], "published": [], "claims": []}
     universe = pd.DataFrame()
@@ -146,9 +146,8 @@ def answer(
 def _prepared(names: Sequence[str], **options: Any) -> dict[str, Population]:
     sides: dict[str, Population] = {}
     for given in names:
-        shown, _, population = given.rpartition("=")
-        side = prepare(population, **options)
-        label = shown or side.label
+        side = prepare(given, **options)
+        label = side.label
         if label in sides:
             raise InputError(
                 f"expected different names for the populations, got {label!r} twice; write NAME=POPULATION to name one"

@@ -22,7 +22,7 @@ from rfcompare.comparison.energy import energy_distance
 from rfcompare.descriptors import describe
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
-from rfcompare.pipeline.population import open_population
+from rfcompare.pipeline.population import by_side, open_population
 from rfcompare.pipeline.tables import output_folder, result_table, write_table
 from rfcompare.simulation import simulate_treeshrew
 from rfcompare.sources.reference import entries, path_of
@@ -155,7 +155,7 @@ def study_columns(
     progress : bool
         Show progress on standard error.
     **reading
-        Options of `rfcompare.pipeline.open_population`.
+        How to read the two; see `rfcompare.pipeline.population.by_side`.
 
     Returns
     -------
@@ -163,8 +163,8 @@ def study_columns(
     """
     from tqdm import tqdm
 
-    field_options = {name: reading.pop(name) for name in ("layout", "deg_per_px") if name in reading}
-    bank = open_population(population, **field_options)
+    of_fields, of_kernels = by_side(reading)
+    bank = open_population(population, **of_fields)
     if "r2" in bank and "model" in bank.attrs:
         bank = bank.drop_vars([name for name in bank.data_vars if name not in ("rf",)]).assign_attrs(
             schema="rfcompare-bank/1"
@@ -174,7 +174,7 @@ def study_columns(
         bar.update()
         if kernels is None or "columns" not in tree.children:
             return ColumnStudy(bank, tree, None, {}, None)
-        network = to_signed(open_population(kernels, **reading))
+        network = to_signed(open_population(kernels, **of_kernels))
         columns = separate_columns(tree["columns"].to_dataset())
         if not compared:
             return ColumnStudy(bank, tree, _beside(network, columns, seed=seed), {}, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,10 +152,13 @@ def open_population(
     given = {"layout": layout, "deg_per_px": deg_per_px, "kind": kind, "channel_order": channel_order, "dims": dims}
     given |= {"key": key, "layer": layer, "channels": channels, "lag": lag}
     if isinstance(population, xr.Dataset):
-        refuse_options(given, "a Dataset")
+        refuse_options({name: addressed(value, None) for name, value in given.items()}, "a Dataset,")
         return check(population)
     title, text = split_name(population)
     given = {name: addressed(value, title) for name, value in given.items()}
+    given["deg_per_px"] = _degrees(given["deg_per_px"])
+    if isinstance(given["lag"], str) and given["lag"].lstrip("-").isdigit():
+        given["lag"] = int(given["lag"])
     opened = _open_named(text, {name: value for name, value in given.items() if value is not None})
     return opened if title is None else opened.assign_attrs(title=title)
 
@@ -183,7 +186,10 @@ def refuse_options(given: Mapping[str, Any], what: str) -> None:
     """Refuse reading options that mean nothing for what is opened, rather than pass over them."""
     idle = [f"{name} (--{name.replace('_', '-')})" for name, value in given.items() if value is not None]
     if idle:
-        raise InputError(f"expected no {', '.join(idle)} for {what} got one; leave it out or address it by NAME=")
+        raise InputError(
+            f"expected no {', '.join(idle)} for {what} got one; leave it out, or write NAME=VALUE for the one it is "
+            "meant for"
+        )
 
 
 def split_name(population: str | os.PathLike[str]) -> tuple[str | None, str]:
@@ -214,14 +220,46 @@ def addressed(value: Any, name: str | None) -> Any:
     """
     if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
         return value
-    own, common = None, None
-    for text in value:
-        whose, sign, rest = text.partition("=")
-        if sign and "(" not in whose and not os.path.exists(text):  # noqa: PTH110 - dims hold sizes as in (y=16 x=16)
-            own = rest if whose.strip() == name else own
-        else:
-            common = text
-    return common if own is None else own
+    values = dict(_address(text) for text in value)
+    return values.get(name, values.get(None))
+
+
+def _address(text: str) -> tuple[str | None, str]:
+    """Whose value an option's text is, None for everybody's, and the value."""
+    name, sign, rest = text.partition("=")
+    # Dims hold sizes, as in "unit (y=16 x=16)", and a file may have any name.
+    if not sign or "(" in name or os.path.exists(text):  # noqa: PTH110 - Path.exists raises where a name is too long
+        return None, text
+    return name.strip(), rest
+
+
+def check_addresses(populations: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
+    """Refuse options for a population that there is not.
+
+    Raises
+    ------
+    InputError
+        With the names that there are.
+    """
+    names = [name for name, _ in map(split_name, populations) if name is not None]
+    for option, values in options.items():
+        for whose in (_address(text)[0] for text in values):
+            if whose is not None and whose not in names:
+                known = meant(whose, names) if names else "none has a name: write NAME=POPULATION"
+                raise InputError(f"--{option.replace('_', '-')} is for {whose!r}, which names no population; {known}")
+
+
+def _degrees(value: Any) -> Any:
+    """A scale as the command line gives it: a number, or two."""
+    if not isinstance(value, str):
+        return value
+    try:
+        both = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        both = ()
+    if len(both) not in (1, 2):
+        raise InputError(f"expected deg_per_px to be a number or X,Y, got {value!r}; give degrees per pixel")
+    return both[0] if len(both) == 1 else both
 
 
 OPTIONS = ("layout", "deg_per_px", "kind", "channel_order", "dims", "key", "layer", "channels", "lag")

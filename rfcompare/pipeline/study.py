@@ -19,7 +19,7 @@ from rfcompare.comparison import compare, compare_published, difference_table, m
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
 from rfcompare.matching import like_with_like, sweep_scale
-from rfcompare.pipeline.population import STAND_INS, Population, prepare
+from rfcompare.pipeline.population import STAND_INS, Population, by_side, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
@@ -89,8 +89,6 @@ class Study:
         compared: bool = True,
         cache: bool = True,
         progress: bool = False,
-        layout: Any = None,
-        deg_per_px: float | tuple[float, float] | None = None,
         **reading: Any,
     ) -> Study:
         """Prepare both sides, draw the nulls and compare.
@@ -111,25 +109,24 @@ class Study:
             Whether to compare at all; some figures show the two sides alone.
         cache, progress
             See `rfcompare.pipeline.prepare`.
-        layout, deg_per_px
-            How to read the fields.
         **reading
-            How to read the kernels.
+            How to read the two sides; see `rfcompare.pipeline.population.by_side`.
 
         Returns
         -------
         Study
         """
+        of_fields, of_kernels = by_side(reading)
         steps = _Steps(progress)
         with steps("open and fit the fields"):
-            cortex = prepare(
-                fields, seed=seed, cache=cache, progress=progress, layout=layout, deg_per_px=deg_per_px, **reading
-            )
+            cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
         with steps("open and fit the kernels"):
-            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **reading)
+            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
         options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
-        options |= {"layout": str(layout) if layout else None}
-        options |= {"deg_per_px": deg_per_px, **{name: value for name, value in reading.items() if value is not None}}
+        for side, how in (("fields", of_fields), ("kernels", of_kernels)):
+            options |= {
+                f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in how.items()
+            }
         if not compared:
             return cls(cortex, network, xr.Dataset(), {}, pd.DataFrame(), options, steps.seconds)
         with steps("draw the nulls"):
