@@ -14,6 +14,7 @@ from .bank import to_signed as to_signed
 from .bank import weights as weights
 from .columns import analyze_columns as analyze_columns
 from .comparison import compare as compare
+from .comparison import likeness as likeness
 from .descriptors import describe as describe
 from .errors import InputError as InputError
 from .estimation import estimate as estimate

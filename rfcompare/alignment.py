@@ -33,6 +33,9 @@ HALF_WIDTH = 6
 KAISER_BETA = 4.5
 """Window of the filter: flat within 0.3 % up to 0.38 cycles per pixel, 45 dB down at 0.62."""
 
+SURROUND_MIN_SIZE = 7
+"""Maps smaller than this have no surround to call zero: a 3×3 kernel's border is most of the kernel."""
+
 SMOOTHING = 0.06
 """SD of the smoothing that finds a field in its squared map, as a share of the map's size."""
 
@@ -345,6 +348,20 @@ def field_energy(energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return cast("npt.NDArray[np.float64]", np.clip(smooth - floor[:, None, None], 0, None))
 
 
+def zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Maps about the median of their outermost pixels, with 0 where nothing was measured."""
+    n, height, width = maps.shape
+    if min(height, width) >= SURROUND_MIN_SIZE:
+        border = np.zeros((height, width), bool)
+        border[[0, -1]] = border[:, [0, -1]] = True
+        ring = maps[:, border]
+        seen: npt.NDArray[np.bool_] = np.any(np.isfinite(ring), axis=1)
+        level = np.where(seen, np.nanmedian(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
+    else:
+        level = np.zeros(n)
+    return np.nan_to_num(maps - level[:, None, None], nan=0.0)
+
+
 def window_like(bank: xr.Dataset, to: xr.Dataset, *, by: By, deg_per_px: float | None = None) -> xr.Dataset:
     """Cut every map to a window as large as another bank's, around its own field, on its own pixels.
 
@@ -470,6 +487,19 @@ def _taps(
     np.add.at(weights, (unit, out, index[on_map]), taps[on_map])
     inside = (position > -0.5 - 1e-9) & (position < size - 0.5 + 1e-9)
     return _Taps(weights, inside, np.clip(np.rint(position).astype(int), 0, size - 1))
+
+
+def interpolation(target: npt.NDArray[np.float64], source: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Weights (target, source) that give a line at `target` from its samples at `source`, zero beyond them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interpolation(np.array([0.0, 1.0]), np.array([-1.0, 0.0, 1.0])).round(6) + 0.0
+    array([[0., 1., 0.],
+           [0., 0., 1.]])
+    """
+    return np.asarray(_taps(target, source, np.zeros(1), mirror=False).weights[0])
 
 
 def _resample(maps: xr.DataArray, taps_y: _Taps, taps_x: _Taps, outside: str) -> npt.NDArray[Any]:

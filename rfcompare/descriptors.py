@@ -18,12 +18,10 @@ import scipy.fft
 import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 
+from rfcompare.alignment import zero_surround
 from rfcompare.bank import bad_units, check, inherit, pitch
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.quantities import FEW_CYCLES, KAPPA, MODEL_FREE, QUANTITIES
-
-SURROUND_MIN_SIZE = 7
-"""Maps smaller than this have no surround to call zero: a 3×3 kernel's border is most of the kernel."""
+from rfcompare.quantities import FEW_CYCLES, KAPPA, QUANTITIES
 
 SMOOTHING = 0.06
 """SD of the smoothing of the energy that finds the field, as a share of the map's size."""
@@ -263,7 +261,7 @@ def _assemble(
 def _model_free(dataset: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """All map descriptors, NaN where a unit's map cannot be used."""
     maps = dataset["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(float)
-    names = (*MODEL_FREE, "peak_frequency", "field_radius")
+    names = [name for name, quantity in QUANTITIES.items() if quantity.source == "map"]
     result = {name: np.full(len(maps), np.nan) for name in names}
     usable = np.flatnonzero([problem == "" for problem in bad_units(dataset)])
     dx, dy = pitch(dataset)
@@ -296,7 +294,7 @@ def describe_arrays(
     Returns
     -------
     dict of str to array (n,)
-        The names of `rfcompare.quantities.MODEL_FREE`, ``peak_frequency`` (cycles per unit of dx) and ``field_radius``.
+        The quantities whose source is the map; lengths in the units of dx, ``peak_frequency`` in cycles per unit.
 
     Notes
     -----
@@ -307,7 +305,7 @@ def describe_arrays(
     n, height, width = maps.shape
     x = dx * (np.arange(width) - (width - 1) / 2)
     y = dy * (np.arange(height) - (height - 1) / 2)
-    clean = _zero_surround(maps)
+    clean = zero_surround(maps)
     energy = gaussian_filter1d(clean**2, SMOOTHING * height, axis=1, mode="constant")
     energy = gaussian_filter1d(energy, SMOOTHING * width, axis=2, mode="constant")
     floor = np.maximum(energy.max((1, 2)) / 4, np.median(energy, (1, 2)))
@@ -316,6 +314,7 @@ def describe_arrays(
     cx, cy = weight.sum(1) @ x, weight.sum(2) @ y
     radius = np.sqrt((weight.sum(1) * (x - cx[:, None]) ** 2).sum(1) + (weight.sum(2) * (y - cy[:, None]) ** 2).sum(1))
     radius = np.maximum(radius, 0.5 * min(dx, dy))
+    near = (x - cx[:, None])[:, None] ** 2 + (y - cy[:, None])[:, :, None] ** 2 <= (2 * radius[:, None, None]) ** 2
     spread = 2 * (WINDOW_RADII * radius[:, None]) ** 2
     window_x, window_y = np.exp(-((x - cx[:, None]) ** 2) / spread), np.exp(-((y - cy[:, None]) ** 2) / spread)
     seen = clean * window_y[:, :, None] * window_x[:, None, :]
@@ -332,6 +331,8 @@ def describe_arrays(
     second = flat @ (radial**2).ravel() / total
     xx, yy = power.sum(1) @ fx**2 / total, power.sum(2) @ fy**2 / total
     xy = flat @ (fx * fy[:, None]).ravel() / total
+    square = (fx + 1j * fy[:, None]) ** 4 / np.maximum(radial**2, np.finfo(float).tiny)  # f² exp(4iθ)
+    fourfold = np.hypot(flat @ square.real.ravel(), flat @ square.imag.ravel())
     # Even minus odd energy about the centroid c is Σ s(c + d) s(c − d), which is the inverse transform of F² at 2c.
     turn_x = np.exp(4j * np.pi * fx * (cx - x[0])[:, None]) * count
     turn_y = np.exp(4j * np.pi * fy * (cy - y[0])[:, None])
@@ -343,6 +344,8 @@ def describe_arrays(
         "centroid_cycles": centroid * radius,
         "spectral_bandwidth": np.sqrt(np.maximum(second - centroid**2, 0)) / centroid,
         "spectral_anisotropy": np.hypot(xx - yy, 2 * xy) / (xx + yy),
+        "fourfold_anisotropy": fourfold / (second * total),
+        "localization": np.einsum("nyx,nyx->n", clean**2, near) / (clean**2).sum((1, 2)),
         "even_symmetry": even,
         "on_off_balance": seen.sum((1, 2)) / np.abs(seen).sum((1, 2)),
         "low_pass_share": np.einsum("nf,nf->n", below, flat) / total,
@@ -357,17 +360,3 @@ def _padded_length(shape: tuple[int, ...]) -> int:
     while scipy.fft.next_fast_len(length, real=True) != length:
         length += 2
     return length
-
-
-def _zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Maps about the median of their outermost pixels, with 0 where nothing was measured."""
-    n, height, width = maps.shape
-    if min(height, width) >= SURROUND_MIN_SIZE:
-        border = np.zeros((height, width), bool)
-        border[[0, -1]] = border[:, [0, -1]] = True
-        ring = maps[:, border]
-        seen: npt.NDArray[np.bool_] = np.any(np.isfinite(ring), axis=1)
-        level = np.where(seen, np.nanmedian(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
-    else:
-        level = np.zeros(n)
-    return np.nan_to_num(maps - level[:, None, None], nan=0.0)

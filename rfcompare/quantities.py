@@ -138,6 +138,9 @@ class Quantity:
         What it is computed from: a fitted Gabor, the map itself, or the color direction.
     space : {"model_free", "gabor_form", ""}
         The joint space that counts it.
+    spread : float
+        What counts as one unit of distance along it in the model-free space (of log2 where `log`). It is written down
+        and not taken from the populations: a scale estimated from the cells would move with their noise and number.
     fixed_by_rendering : bool
         Whether rendering a bank from a table of Gabor parameters fixes it, so that it says nothing there.
     follows : mapping of str to {-1, 0, 1}
@@ -155,6 +158,7 @@ class Quantity:
     log: bool = False
     source: Literal["fit", "map", "color"] = "fit"
     space: Literal["model_free", "gabor_form", ""] = ""
+    spread: float = math.nan
     fixed_by_rendering: bool = False
     follows: Mapping[str, int] = field(default_factory=dict)
 
@@ -277,6 +281,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         log=True,
         source="map",
         space="model_free",
+        spread=0.5,
     ),
     Quantity(
         "spectral_bandwidth",
@@ -293,6 +298,14 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="(λ1 − λ2)/(λ1 + λ2) of the power-weighted second-moment (structure) tensor of the frequency plane",
         source="map",
         space="model_free",
+        spread=1 / 3,
+    ),
+    Quantity(
+        "fourfold_anisotropy",
+        "Fourfold spectral anisotropy",
+        definition="|Σ P f² exp(4iθ)| / Σ P f² over the frequency plane: plaids of two orthogonal gratings have it too",
+        source="map",
+        spread=0.125,
     ),
     Quantity(
         "even_symmetry",
@@ -301,6 +314,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="(even − odd)/(even + odd) energy about the energy centroid",
         source="map",
         space="model_free",
+        spread=0.75,
     ),
     Quantity(
         "on_off_balance",
@@ -309,6 +323,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="Σ rf / Σ |rf|: +1 all ON, −1 all OFF",
         source="map",
         space="model_free",
+        spread=0.5,
     ),
     Quantity(
         "low_pass_share",
@@ -317,6 +332,14 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="share of spectral power below 0.2 cycles per field radius",
         source="map",
         space="model_free",
+        spread=0.5,
+    ),
+    Quantity(
+        "localization",
+        "Localization",
+        definition="share of the map's energy within two field radii of its centroid",
+        source="map",
+        spread=0.1,
     ),
     # With a scale
     Quantity(
@@ -363,6 +386,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="RMS distance of the map's energy from its centroid",
         log=True,
         source="map",
+        spread=0.5,
     ),
     Quantity(
         "x0",
@@ -402,6 +426,10 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
 
 MODEL_FREE: tuple[str, ...] = tuple(name for name, quantity in QUANTITIES.items() if quantity.space == "model_free")
 """The joint space that every unit has, blobs and noise included; the similarity score uses it."""
+
+LIKENESS_AXES: tuple[str, ...] = tuple(name for name, quantity in QUANTITIES.items() if not math.isnan(quantity.spread))
+"""The space of the likeness: the dimensionless descriptors of a map that have a spread, and the field radius, which the
+unknown scale of a kernel's pixel leaves free but for its spread over units."""
 
 GABOR_FORM: tuple[str, ...] = tuple(name for name, quantity in QUANTITIES.items() if quantity.space == "gabor_form")
 """The joint space of identifiable Gabors: nx, ny (both as log2) and polarity phase."""

@@ -16,6 +16,7 @@ Adding a statistic: write it on arrays in `statistics` or `energy` with a hand-w
 """
 
 from rfcompare.comparison.histograms import compare_published, histogram_table, published, ringach_claims
+from rfcompare.comparison.likeness import likeness
 from rfcompare.comparison.populations import Space, make_space
 from rfcompare.comparison.questions import (
     compare_cortices,
@@ -35,6 +36,7 @@ __all__ = [
     "compare_published",
     "difference_table",
     "histogram_table",
+    "likeness",
     "make_space",
     "multiverse",
     "published",

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import xarray as xr
 
-from rfcompare.alignment import LEAST_KNOWN, By, Grid, resample, scale_between
+from rfcompare.alignment import LEAST_KNOWN, By, Grid, interpolation, resample, scale_between, zero_surround
 from rfcompare.bank import add_history, check, make_rng, pitch
 from rfcompare.errors import InputError, named_strictly
 
 Step = Literal["grid", "spot", "rectification", "noise"]
+
+RECORDED = ("measured", "not stated")
+"""Kinds whose maps have noise, whether or not their file says how much."""
 
 OVERSAMPLING = 5
 """Positions per pixel of the recording at which a kernel is averaged over the stimulus element."""
@@ -109,7 +114,8 @@ def measure_like(
     if "grid" in steps:
         side = 0.0
         if "spot" in steps:
-            side = _checked_side(_element(cortex) if spot is None else spot, cortex)
+            stated = _stated_element(cortex) if spot is None else spot
+            side = _checked_side(max(pitch(cortex)) if stated is None else stated, cortex)
             done["spot"] = side
         result = _through_element(result, cortex, side, by=by, deg_per_px=deg_per_px)
         done |= {"by": by, "deg_per_px": deg_per_px}
@@ -144,23 +150,150 @@ def measure_like(
     return check(add_history(result, f"measure_like: {', '.join(done['steps'])}"))
 
 
-def _element(cortex: xr.Dataset) -> Any:
-    """Side of the stimulus element in the bank's units: stated in degrees, else a pixel."""
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a recording does to a map: its grid and window, its stimulus element, its noise, and the best filter for it.
+
+    Attributes
+    ----------
+    grid : Grid
+        Its pixels.
+    side : float
+        Of the stimulus element, in the grid's units; 0 where none is stated.
+    noise : {"known", "none", "unknown"}
+        "known" from ``noise_sd`` or halves; "none" for maps that were rendered, drawn or written down without;
+        "unknown" for recorded maps that say nothing of it.
+    ratios : (n,) array
+        Variance of signal over variance of noise of the cells that exceed their noise; empty without noise.
+    amplitude : (y, x) array
+        Filter of unit power that gives white noise the recording's mean autocorrelation.
+    window : (y, x) array
+        Root of the cells' mean energy at every pixel, without noise.
+    spectrum : (2y, 2x) array
+        The cells' mean power spectrum on twice the grid, without noise.
+    gain : (2y, 2x) array or None
+        Wiener's filter, spectrum/(spectrum + noise), that cells and kernels alike are looked at through (Wiener 1949):
+        without it descriptors of noisy maps describe the noise.
+    """
+
+    grid: Grid
+    side: float
+    noise: str
+    ratios: Floats
+    amplitude: Floats
+    window: Floats
+    spectrum: Floats
+    gain: Floats | None
+
+    @classmethod
+    def of(cls, cortex: xr.Dataset) -> Recording:
+        """What a signed bank says of the recording that it came from.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rfcompare.simulation import simulate_population
+        >>> recording = Recording.of(simulate_population(n=40, size=9, seed=0)[0])
+        >>> recording.noise, recording.side, recording.spectrum.shape
+        ('none', 0.0, (18, 18))
+        """
+        maps = zero_surround(cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+        usable = np.isfinite(maps).all((1, 2)) & maps.any((1, 2))
+        if not usable.any():
+            raise InputError("expected a recording with a map that is not flat, got none; look at its status")
+        maps = maps[usable]
+        energy = (maps**2).sum((1, 2))
+        shape, grid = maps.shape[1:], tuple(2 * size for size in maps.shape[1:])
+        scaled = maps / np.sqrt(energy)[:, None, None]
+        power = (np.abs(np.fft.fft2(scaled, grid)) ** 2).mean(0)
+        window = (scaled**2).mean(0)
+        variance, ratios, gain = noise_variance(cortex), np.zeros(0), None
+        noise = "known" if variance is not None and np.nanmax(variance) > 0 else "none"
+        if variance is None and str(cortex.attrs["kind"]) in RECORDED:
+            noise = "unknown"
+        if variance is not None and noise == "known":
+            ratios = _signal_to_noise(cortex)
+            share = float(np.nanmean(variance[usable] / energy))  # a pixel's noise variance, of a map of energy 1
+            pairs = np.multiply.outer(*(_overlaps(size) for size in shape))
+            noisy = share * np.fft.fft2(pairs * _noise_acf(cortex, grid)).real.clip(0)
+            power = np.maximum(power - noisy, 0.0)
+            window = np.maximum(window - share, 0.0)
+            gain = power / (power + noisy + np.finfo(float).tiny)
+        stated = _stated_element(cortex)
+        side = min(stated, float(np.ptp(cortex.x.values))) if stated else 0.0
+        amplitude = _noise_amplitude(cortex, shape)
+        return cls(Grid.of(cortex), side, noise, ratios, amplitude, np.sqrt(window), power, gain)
+
+    def see(
+        self,
+        maps: Floats,
+        source: Grid,
+        scale: float,
+        generator: np.random.Generator,
+        *,
+        draws: int = 1,
+        sharp: bool = False,
+    ) -> tuple[Floats, Floats]:
+        """Show maps to the recording.
+
+        Parameters
+        ----------
+        maps : (n, y, x) array
+            On the pixels of `source`, zero beyond them.
+        source : Grid
+            Their own.
+        scale : float
+            Units of the recording that one of theirs is.
+        generator : Generator
+            Of the noise; every map is given the signal-to-noise ratio of a cell drawn at random.
+        draws : int
+            Of the noise, per map.
+        sharp : bool
+            Whether the maps have been through the stimulus element already.
+
+        Returns
+        -------
+        maps : (n · draws, y, x) array
+            As recorded, the draws of a map side by side.
+        noise_sd : (n · draws,) array
+        """
+        rows, columns = operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
+        seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
+        if not self.ratios.size:
+            return seen, np.zeros(len(seen))
+        ratio = np.repeat(generator.choice(self.ratios, len(maps)), draws)
+        noise_sd = np.sqrt(seen.var((1, 2)) / ratio)
+        white = generator.standard_normal(seen.shape)
+        if not (self.amplitude == 1).all():
+            white = scipy.fft.ifft2(scipy.fft.fft2(white) * self.amplitude).real
+        return seen + noise_sd[:, None, None] * white, noise_sd
+
+    def clean(self, maps: Floats) -> Floats:
+        """Recorded maps (n, y, x) through Wiener's filter, which only a recording with noise has."""
+        if self.gain is None:
+            return maps
+        height, width = maps.shape[1:]
+        spectrum = scipy.fft.rfft2(maps, self.gain.shape) * self.gain[:, : self.gain.shape[1] // 2 + 1]
+        return np.asarray(scipy.fft.irfft2(spectrum, self.gain.shape)[:, :height, :width])
+
+
+def _overlaps(size: int) -> Floats:
+    """How many pairs of a line's pixels lie at each lag, on a circle of twice its length."""
+    lag = np.arange(2 * size)
+    return np.asarray(np.maximum(size - np.minimum(lag, 2 * size - lag), 0), dtype=np.float64)
+
+
+def _stated_element(cortex: xr.Dataset) -> float | None:
+    """Side of the stimulus element in degrees, where the recording states one and is in degrees."""
     try:
         stated = json.loads(str(cortex.attrs.get("stimulus", ""))).get("element_deg")
     except (ValueError, AttributeError):
-        stated = None
-    return stated if stated is not None and cortex.attrs["units"] == "degree" else max(pitch(cortex))
+        return None
+    return stated if cortex.attrs["units"] == "degree" else None
 
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0 <= float(value) < 1
-
-
-def _as_ratio(snr: Any) -> float:
-    if not isinstance(snr, Real):
-        raise InputError(f"expected snr to be a number, got {snr!r}; it is a ratio of variances")
-    return float(snr)
 
 
 def _checked_side(side: Any, cortex: xr.Dataset) -> float:
@@ -174,38 +307,51 @@ def _checked_side(side: Any, cortex: xr.Dataset) -> float:
     return float(side)
 
 
+def operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Floats, Floats]:
+    """Matrices (rows, columns) that put a map on another grid, averaged over a square of `side` about each pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid = Grid.regular((5, 5), pitch=1.0, units="px")
+    >>> rows, columns = operators(grid, grid, (1.0, 1.0), side=3.0)
+    >>> (rows @ np.ones((5, 5)) @ columns.T).round(2)[2]
+    array([0.68, 0.99, 1.02, 0.99, 0.68])
+    """
+    matrices = []
+    for name, ratio, step in zip("yx", scale[::-1], target.pitch[::-1], strict=True):
+        centers, own = getattr(target, name), getattr(source, name) * ratio
+        if side == 0:
+            matrices.append(interpolation(centers, own))
+            continue
+        fine_step = step / OVERSAMPLING
+        size = OVERSAMPLING * (centers.size + 2 * int(np.ceil(side / step)))
+        positions = fine_step * (np.arange(size) - (size - 1) / 2)
+        # The share of each fine pixel that the element covers.
+        reach = (side + fine_step) / 2 - np.abs(positions[None, :] - centers[:, None])
+        cover = np.clip(reach / fine_step, 0, 1)
+        matrices.append(cover / cover.sum(1, keepdims=True) @ interpolation(positions, own))
+    return matrices[0], matrices[1]
+
+
 def _through_element(
     kernels: xr.Dataset, cortex: xr.Dataset, side: float, *, by: By, deg_per_px: float | None
 ) -> xr.Dataset:
     """Kernels on the recording's grid, averaged over a square of `side` about each of its pixels."""
     scale = scale_between(kernels, cortex, by=by, deg_per_px=deg_per_px)
     target = Grid.of(cortex)
+    seen = resample(kernels, target, scale=scale, outside="zero")
     if side == 0:
-        return resample(kernels, target, scale=scale, outside="zero")
-    fine, means = [], []
-    for centers, step in zip((target.x, target.y), target.pitch, strict=True):
-        fine_step = step / OVERSAMPLING
-        margin = OVERSAMPLING * int(np.ceil(side / step))
-        size = OVERSAMPLING * centers.size + 2 * margin
-        positions = np.asarray(fine_step * (np.arange(size) - (size - 1) / 2), dtype=np.float64)
-        # The share of each fine pixel that the element covers.
-        reach = (side + fine_step) / 2 - np.abs(positions[None, :] - centers[:, None])
-        cover = np.clip(reach / fine_step, 0, 1)
-        fine.append(positions)
-        means.append(cover / cover.sum(1, keepdims=True))
-    seen = resample(kernels, Grid(fine[0], fine[1], target.units), scale=scale, outside="zero")
-    values = seen.rf.transpose("unit", "channel", "y", "x").values.astype(float)
+        return seen
+    rows, columns = operators(Grid.of(kernels), target, scale, side)
+    values = kernels.rf.transpose("unit", "channel", "y", "x").values.astype(float)
     known = ~np.isnan(values)
     # The mean over what the kernel has under the element: one missing pixel must not spread over the whole map.
-    share = means[1] @ known.astype(float) @ means[0].T
-    total = means[1] @ np.where(known, values, 0.0) @ means[0].T
+    share = 1 - rows @ (~known).astype(float) @ columns.T
+    total = rows @ np.where(known, values, 0.0) @ columns.T
     maps = np.divide(total, share, out=np.full(total.shape, np.nan), where=share > LEAST_KNOWN)
-    maps[np.isnan(kernels.rf.transpose("unit", "channel", "y", "x").values).all((1, 2, 3))] = np.nan
-    return (
-        seen.drop_vars(["rf", "x", "y", "energy_kept"])
-        .assign_coords(y=("y", target.y, {"units": target.units}), x=("x", target.x, {"units": target.units}))
-        .assign(rf=(("unit", "channel", "y", "x"), maps))
-    )
+    maps[~known.any((1, 2, 3))] = np.nan
+    return seen.drop_vars("energy_kept").assign(rf=(("unit", "channel", "y", "x"), maps))
 
 
 def _variance(maps: Floats) -> Floats:
@@ -216,29 +362,41 @@ def _variance(maps: Floats) -> Floats:
     return np.asarray((np.where(known, maps - mean, 0.0) ** 2).sum(axis=(1, 2, 3)) / count.ravel())
 
 
+def _noise_acf(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
+    """The noise's mean autocorrelation at wrapped lags of a grid; that of white noise where none is given."""
+    plane = np.zeros(shape)
+    plane[0, 0] = 1.0
+    if "noise_acf" in cortex:
+        acf = cortex.noise_acf.mean(("unit", "channel")).transpose("lag_y", "lag_x").values
+        plane[0, 0] = 0.0
+        for i, dy in enumerate(cortex.lag_y.values.astype(int)):
+            for j, dx in enumerate(cortex.lag_x.values.astype(int)):
+                plane[dy % shape[0], dx % shape[1]] += acf[i, j]
+    return plane
+
+
 def _noise_amplitude(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
     """Filter of unit power whose noise has the recording's mean autocorrelation."""
-    if "noise_acf" not in cortex:
-        return np.ones(shape)
-    acf = cortex.noise_acf.mean(("unit", "channel")).transpose("lag_y", "lag_x").values
-    plane = np.zeros(shape)
-    for i, dy in enumerate(cortex.lag_y.values.astype(int)):
-        for j, dx in enumerate(cortex.lag_x.values.astype(int)):
-            plane[dy % shape[0], dx % shape[1]] += acf[i, j]
-    power = np.fft.fft2(plane).real.clip(0)
+    power = np.fft.fft2(_noise_acf(cortex, shape)).real.clip(0)
     return np.asarray(np.sqrt(power / power.mean()))
+
+
+def noise_variance(cortex: xr.Dataset) -> Floats | None:
+    """Variance (unit,) of a pixel's noise, from ``noise_sd`` or the halves; None where neither is given."""
+    if "noise_sd" in cortex:
+        return np.asarray(cortex.noise_sd.values.astype(float) ** 2)
+    if "rf_half" in cortex:
+        halves = cortex.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        return np.asarray(np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2)) / 4)
+    return None
 
 
 def _signal_to_noise(cortex: xr.Dataset) -> Floats:
     """Variance of each usable cell's noiseless map over the variance of its noise."""
-    maps = cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
-    if "noise_sd" in cortex:
-        noise = cortex.noise_sd.values.astype(float) ** 2
-    elif "rf_half" in cortex:
-        halves = cortex.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
-        noise = np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2)) / 4
-    else:
+    noise = noise_variance(cortex)
+    if noise is None:
         raise InputError("expected a recording with noise_sd or halves, got neither; give snr")
+    maps = cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
     signal = np.nanvar(maps, axis=(1, 2)) - noise
     usable = (noise > 0) & (signal > 0)
     if not usable.any():

@@ -213,36 +213,49 @@ def _untrained(kernels: Array, colors: int, initializer: str) -> Draw:
 
 
 def _spectrum_noise(kernels: Array, colors: int, initializer: str) -> Draw:
-    window, amplitude = _window_and_amplitude(kernels)
-    n, height, width = kernels.shape
-
-    def draw(generator: np.random.Generator) -> Array:
-        white = generator.standard_normal((n, *amplitude.shape))
-        noise = np.fft.ifft2(np.fft.fft2(white) * amplitude).real[:, :height, :width]
-        return np.asarray(noise * window)
-
-    return draw
-
-
-def _window_and_amplitude(kernels: Array) -> tuple[Array, Array]:
-    """The window, and the filter of the stationary noise in it, that together give the kernels' mean spectrum.
-
-    A window smears a spectrum by its own, so the noise needs the kernels' mean spectrum deconvolved: non-negative, by
-    the multiplicative steps of Richardson (1972) and Lucy (1974). The grid is twice the map's, where nothing wraps.
-    """
-    height, width = kernels.shape[1:]
-    grid = (2 * height, 2 * width)
     window = np.sqrt((kernels**2).mean(axis=0))
-    target = (np.abs(np.fft.fft2(kernels, grid)) ** 2).mean(axis=0)
+    grid = tuple(2 * size for size in window.shape)
+    spectrum = (np.abs(np.fft.fft2(kernels, grid)) ** 2).mean(axis=0)
+    amplitude = stationary_amplitude(window, spectrum)
+    return lambda generator: windowed_noise(window, amplitude, len(kernels), generator)
+
+
+def windowed_noise(window: Array, amplitude: Array, n: int, generator: np.random.Generator) -> Array:
+    """Maps (n, y, x) of stationary noise of a given amplitude spectrum, on twice the grid, seen through a window.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> windowed_noise(np.eye(3), np.ones((6, 6)), 2, np.random.default_rng(0)).shape
+    (2, 3, 3)
+    """
+    height, width = window.shape
+    white = np.fft.fft2(generator.standard_normal((n, *amplitude.shape)))
+    return np.asarray(np.fft.ifft2(white * amplitude).real[:, :height, :width] * window)
+
+
+def stationary_amplitude(window: Array, spectrum: Array) -> Array:
+    """The filter of the stationary noise that, seen through a window, has a given mean power spectrum.
+
+    A window smears a spectrum by its own, so the noise needs the wanted spectrum deconvolved: non-negative, by the
+    multiplicative steps of Richardson (1972) and Lucy (1974). The grid is twice the map's, where nothing wraps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stationary_amplitude(np.ones((2, 2)), np.ones((4, 4))).shape
+    (4, 4)
+    """
+    grid = spectrum.shape
     smear = np.abs(np.fft.fft2(window, grid)) ** 2
     smear /= smear.sum()
     transfer = np.fft.fft2(smear)
-    floor = 1e-12 * target.mean()
-    density = np.full(grid, target.mean())
+    floor = 1e-12 * spectrum.mean()
+    density = np.full(grid, spectrum.mean())
     for _ in range(DECONVOLUTION_STEPS):
         smeared = np.maximum(np.fft.ifft2(np.fft.fft2(density) * transfer).real, floor)
-        density = density * np.maximum(np.fft.ifft2(np.fft.fft2(target / smeared) * np.conj(transfer)).real, 0.0)
-    return window, np.asarray(np.sqrt(density / density.mean()))
+        density = density * np.maximum(np.fft.ifft2(np.fft.fft2(spectrum / smeared) * np.conj(transfer)).real, 0.0)
+    return np.asarray(np.sqrt(density / density.mean()))
 
 
 def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> Draw:

@@ -1,0 +1,298 @@
+"""One recording and everything that is held against it: populations seen through it, and how far each lies from it.
+
+D is the squared energy distance in the space of `rfcompare.quantities.LIKENESS_AXES`, between a population seen through
+the recording (its grid, window, stimulus element and noise) and the cells of an animal, averaged over animals. The zero
+of the likeness is noise with the cells' own spectrum and window; one is another animal. How many of the recording's
+units a kernel's pixel is nobody knows, so every population is placed at the scale that brings it nearest, within an
+octave either way of equal field radii; where its own window then cuts it off, the cells and the zero are cut off alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from rfcompare.alignment import Grid
+from rfcompare.comparison.energy import (
+    Codes,
+    between_means,
+    different_subjects_mean,
+    group_means,
+    subject_matrix,
+    within_means,
+)
+from rfcompare.descriptors import describe_arrays
+from rfcompare.errors import InputError
+from rfcompare.estimation import Recording
+from rfcompare.quantities import LIKENESS_AXES, QUANTITIES
+from rfcompare.simulation.nulls import stationary_amplitude, windowed_noise
+
+Array = NDArray[np.float64]
+
+SCALES = tuple(2.0 ** (step / 4) for step in range(-4, 5))
+"""Scales of kernels, relative to the one that makes the median field radii equal: an octave either way."""
+
+REFERENCE_SCALES = SCALES[::2]
+"""Scales of the references, relative to the recording's own."""
+
+DRAWS = 3
+"""Draws of the recording's noise per kernel: their spread is a part of every interval."""
+
+N_ZERO = 240
+"""Maps of noise with the cells' spectrum; the distance to them is good to about a thirtieth of itself."""
+
+N_REFERENCE = 150
+"""Maps of every other reference."""
+
+LEAST_WINDOW = 5
+"""Pixels of the recording that a kernel's window must cover along each axis."""
+
+COVERED = 0.98
+"""Share of the recording's window that a kernel's covers whole, for all that can be seen."""
+
+
+def axes_of(maps: Array, recording: Recording, *, folded: bool, window: NDArray[np.bool_] | None = None) -> Array:
+    """Recorded maps (n, y, x) as points (n, axis) in units of the axes' spreads; NaN for maps that are flat.
+
+    Parameters
+    ----------
+    maps : (n, y, x) array
+        As the recording gave them, noise included.
+    recording : Recording
+        Whose filter they are looked at through.
+    folded : bool
+        Whether some map's sign is not known, so that the ON/OFF balance counts without its sign.
+    window : (y, x) bool array, optional
+        What is not cut off.
+    """
+    seen = recording.clean(maps)
+    if window is not None:
+        seen = seen * window
+    alive = np.isfinite(seen).all((1, 2)) & (np.ptp(seen, axis=(1, 2)) > 0)
+    points = np.full((len(maps), len(LIKENESS_AXES)), np.nan)
+    dx, dy = recording.grid.pitch
+    table = describe_arrays(seen[alive], dx=dx, dy=dy)
+    for column, name in enumerate(LIKENESS_AXES):
+        values = np.abs(table[name]) if folded and name == "on_off_balance" else table[name]
+        points[alive, column] = (np.log2(values) if QUANTITIES[name].log else values) / QUANTITIES[name].spread
+    return points
+
+
+class Sample(NamedTuple):
+    """A population of maps that a recording can be shown."""
+
+    maps: Array
+    """(n, y, x), of equal worth whatever their amplitude."""
+    source: Grid
+    """Their pixels."""
+    base: float
+    """Units of the recording that one of theirs is where its scale is 1."""
+    sharp: bool
+    """Whether they have been through the stimulus element already."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A population at one scale beside the cells.
+
+    Attributes
+    ----------
+    to_animals : (n, S) array
+        Mean distance from every map, over the draws of its noise, to the cells of every animal.
+    within : (n, n) array
+        Mean distance between the draws of two maps; on the diagonal between different draws of one.
+    points : (n, axis) array
+        The first draw of every map.
+    """
+
+    to_animals: Array
+    within: Array
+    points: Array
+
+    @property
+    def term(self) -> float:
+        """2E|X − R| − E|R − R'|: what the distance to the cells depends on."""
+        n = len(self.within)
+        pairs = (self.within.sum() - np.trace(self.within)) / (n * (n - 1))
+        return float(2 * self.to_animals.mean() - pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of a recording, seen through one window.
+
+    Attributes
+    ----------
+    points : (n, axis) array
+    code : (n,) int array
+        The animal of each; one for all where animals are not known.
+    between : (S, S) array
+        Mean distances between animals; on the diagonal between different cells of one.
+    """
+
+    points: Array
+    code: Codes
+    between: Array
+
+    @classmethod
+    def of(cls, points: Array, code: Codes) -> Cells:
+        """Reduce points to distances between animals."""
+        return cls(points, code, subject_matrix(points, code))
+
+    @property
+    def within(self) -> float:
+        """Mean distance between cells of one animal."""
+        return float(np.nanmean(np.diag(self.between)))
+
+    @property
+    def apart(self) -> float:
+        """Mean distance between cells of different animals, or of the one group there is."""
+        return different_subjects_mean(self.between)
+
+    def place(self, points: Array, draws: int) -> Placed:
+        """Put a population of points (n · draws, axis) beside the cells; maps that are flat are left out."""
+        grouped = points.reshape(-1, draws, points.shape[1])
+        alive = np.isfinite(grouped).all((1, 2))
+        if alive.sum() < 2:
+            raise InputError(f"expected at least two maps that are not flat, got {alive.sum()}; look at their status")
+        grouped = grouped[alive]
+        n = len(grouped)
+        flat, number = grouped.reshape(n * draws, -1), np.repeat(np.arange(n), draws)
+        to_animals = between_means(flat, number, self.points, self.code)
+        within = group_means(group_means(cdist(flat, flat), number).T, number)
+        if draws > 1:
+            np.fill_diagonal(within, within_means(flat, number))
+        return Placed(to_animals, within, grouped[:, 0])
+
+
+@dataclass(eq=False)
+class Ladder:
+    """A recording, its cells, and the zero of its scale.
+
+    Attributes
+    ----------
+    recording : Recording
+    maps : (n, y, x) array
+        The cells' maps, those that are not flat.
+    code : (n,) int array
+        Their animals.
+    folded : bool
+        See `axes_of`.
+    free : bool
+        Whether a population's scale is unknown.
+    generator : Generator
+        Of noise and references.
+    """
+
+    recording: Recording
+    maps: Array
+    code: Codes
+    folded: bool
+    free: bool
+    generator: np.random.Generator
+    _cells: dict[bytes, Cells] = field(default_factory=dict)
+    _zero: dict[bytes, tuple[float, float, list[Placed]]] = field(default_factory=dict)
+    _noise: Array | None = None
+
+    def window(self, sample: Sample, scale: float) -> NDArray[np.bool_] | None:
+        """What a population's own window leaves of the recording's at a scale; None where that is all of it."""
+        axes = []
+        for name, step in zip("yx", self.recording.grid.pitch[::-1], strict=True):
+            own, target = getattr(sample.source, name), getattr(self.recording.grid, name)
+            half = (own[-1] - own[0]) / (own.size - 1) * own.size / 2 * sample.base * scale
+            axes.append(np.abs(target) <= half + 1e-9 if half < COVERED * target.size * step / 2 else target == target)
+        if all(axis.all() for axis in axes):
+            return None
+        return np.asarray(np.logical_and.outer(*axes), dtype=np.bool_)
+
+    def cells(self, window: NDArray[np.bool_] | None = None) -> Cells:
+        """The cells through a window."""
+        key = b"" if window is None else window.tobytes()
+        if key not in self._cells:
+            points = axes_of(self.maps, self.recording, folded=self.folded, window=window)
+            alive = np.isfinite(points).all(1)
+            names, code = np.unique(self.code[alive], return_inverse=True)
+            if alive.sum() < 2 or (names.size > 1 and np.bincount(code).min() < 2):
+                raise InputError(
+                    "expected at least two cells of every animal whose maps are not flat, got fewer; leave the rest out"
+                )
+            self._cells[key] = Cells.of(points[alive], code.astype(np.intp))
+        return self._cells[key]
+
+    def place(self, sample: Sample, scale: float, window: NDArray[np.bool_] | None, draws: int = 1) -> Placed:
+        """A population at one scale of its own, beside the cells through a window."""
+        seen, _ = self.recording.see(
+            sample.maps, sample.source, sample.base * scale, self.generator, draws=draws, sharp=sample.sharp
+        )
+        points = axes_of(seen, self.recording, folded=self.folded, window=window)
+        return self.cells(window).place(points, draws)
+
+    def zero(self, window: NDArray[np.bool_] | None) -> tuple[float, float, list[Placed]]:
+        """Noise with the cells' own spectrum and window: its nearest term, the scale of that, and all its places."""
+        key = b"" if window is None else window.tobytes()
+        if key not in self._zero:
+            sample = self.noise(N_ZERO)
+            placed = [self.place(sample, scale, window) for scale in self.reference_scales]
+            terms = [each.term for each in placed]
+            best = int(np.argmin(terms))
+            self._zero[key] = terms[best], self.reference_scales[best], placed
+        return self._zero[key]
+
+    def noise(self, n: int) -> Sample:
+        """Maps of noise with the cells' own spectrum and window, on the recording's pixels, before its noise."""
+        if self._noise is None:
+            self._noise = stationary_amplitude(self.recording.window, self.recording.spectrum)
+        return self.own(windowed_noise(self.recording.window, self._noise, n, self.generator))
+
+    def own(self, maps: Array) -> Sample:
+        """Maps that stand on the recording's pixels as it would have measured them without noise."""
+        return Sample(maps, self.recording.grid, 1.0, True)
+
+    @property
+    def reference_scales(self) -> tuple[float, ...]:
+        """Scales that references are tried at."""
+        return REFERENCE_SCALES if self.free else (1.0,)
+
+    def nearest(self, sample: Sample, window: NDArray[np.bool_] | None, draws: int = 1) -> tuple[Placed, float]:
+        """A reference at the scale that brings it nearest, and that scale."""
+        placed = [(self.place(sample, scale, window, draws), scale) for scale in self.reference_scales]
+        return min(placed, key=lambda each: each[0].term)
+
+    def curve(self, sample: Sample, *, progress: Callable[[], object] = lambda: None) -> list[Step]:
+        """A network over the scales that are tried, each with the likeness there."""
+        steps = []
+        for scale in SCALES if self.free else (1.0,):
+            window = self.window(sample, scale)
+            progress()
+            if window is not None and min(window.any(0).sum(), window.any(1).sum()) < LEAST_WINDOW:
+                continue
+            placed = self.place(sample, scale, window, DRAWS)
+            cells, (zero, _, _) = self.cells(window), self.zero(window)
+            steps.append(Step(scale, window, placed, (zero - placed.term) / (zero - cells.apart)))
+        if not steps:
+            raise InputError("expected kernels that cover five pixels of the recording, got none; check their scale")
+        return steps
+
+
+class Step(NamedTuple):
+    """A network at one scale."""
+
+    scale: float
+    window: NDArray[np.bool_] | None
+    placed: Placed
+    likeness: float
+
+
+def signed_maps(bank: xr.Dataset) -> tuple[Array, NDArray[np.bool_]]:
+    """Maps (n, y, x) of a signed bank, 0 where nothing was measured, and which units' sign is known."""
+    maps = bank["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(np.float64)
+    known = (
+        bank["polarity_known"].values.astype(bool) if "polarity_known" in bank else np.ones(len(maps), dtype=np.bool_)
+    )
+    return np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), known

@@ -1,0 +1,208 @@
+"""The likeness: what must be near 1, what below 0, what every p and interval promises, and what is said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import ttest_ind
+
+import rfcompare as rfc
+from rfcompare.comparison import sampling
+from rfcompare.comparison.ladder import Cells
+from rfcompare.comparison.likeness import coverage, noise_corrected, placed_best
+from rfcompare.errors import InputError
+from rfcompare.estimation import Recording
+from tests.sample_populations import cortex_of, gabor_maps, kernels_of, population
+
+ALIKE = (0.85, 1.15)
+"""Likeness of 60 kernels from the cells' population to 150 cells: its SD over such studies is 0.04; 3.5 of them."""
+
+STUDIES = 300
+LEVEL_BAND = (0.015, 0.105)
+"""99.9 % binomial interval of 5 % over 300 studies, with 1 % for the approximation in its upper end."""
+
+
+@pytest.fixture(scope="module")
+def cortex() -> xr.Dataset:
+    rng = np.random.default_rng(5)
+    return cortex_of(*gabor_maps(150, 15, rng, subjects=5), 3.0, rng)
+
+
+@pytest.fixture(scope="module")
+def result(cortex: xr.Dataset) -> xr.Dataset:
+    return rfc.likeness(cortex, kernels_of(gabor_maps(60, 11, np.random.default_rng(6))[0]), seed=0)
+
+
+def test_kernels_of_the_cells_own_population_are_as_near_as_another_animal(result: xr.Dataset) -> None:
+    row = result.sel(quantity="likeness")
+    assert ALIKE[0] < float(row.effect) < ALIKE[1]
+    assert row.ci_low < row.effect < row.ci_high
+    assert float(row.p_noise) == pytest.approx(1 / 1000)  # nearer than all 999 populations of noise
+    assert result.attrs["verdict"].startswith("Demonstration: the simulated kernels cannot be told from another animal")
+    assert len(result.attrs["verdict"].split()) <= 30
+
+
+def test_the_ladder_places_what_is_no_cortex_below_noise(result: xr.Dataset) -> None:
+    rung = result["reference_likeness"].to_series()
+    assert rung["another_animal"] == pytest.approx(1) and rung["spectrum_noise"] == pytest.approx(0)
+    assert rung["network"] > rung["plaids"] > rung["spectrum_noise"]
+    for name in ("gratings", "blobs", "textures", "checkerboards", "untrained"):
+        assert rung[name] < 0, name
+    assert (np.diff(result["distance"].values) >= 0).all()  # nearest first
+    assert set(result["reference_kind"].sel(reference=["blobs", "untrained"]).values) == {"simulated", "untrained"}
+
+
+def test_the_zero_and_one_of_a_recording_do_not_depend_on_the_network(cortex: xr.Dataset, result: xr.Dataset) -> None:
+    other = rfc.likeness(
+        cortex, kernels_of(population("blobs", 40, 11, np.random.default_rng(7))), seed=0, references=False
+    )
+    for name in ("another_animal", "spectrum_noise"):
+        # Another draw of the noise that is the zero: good to a thirtieth.
+        assert float(other.distance.sel(reference=name)) == pytest.approx(
+            float(result.distance.sel(reference=name)), rel=0.1, abs=0.02
+        )
+    assert float(other.effect.sel(quantity="likeness")) < 0
+    assert "no nearer to the simulated fields than noise" in other.attrs["verdict"]
+
+
+def test_kernels_of_more_cycles_are_told_apart_and_lie_between(cortex: xr.Dataset) -> None:
+    maps = gabor_maps(96, 11, np.random.default_rng(8), cycles=1.6)[0]
+    found = rfc.likeness(cortex, kernels_of(maps), seed=0, references=False)
+    nx = found.sel(quantity="nx")
+    assert nx.ci_low < 1.6 < nx.ci_high and nx.p < 0.05
+    assert float(found.effect.sel(quantity="likeness")) < 0.85
+    assert float(found.p.sel(quantity="likeness")) < 0.05
+
+
+def test_gabor_structure_comes_first_with_what_lies_on_a_bound(result: xr.Dataset) -> None:
+    names = [str(name) for name in result.quantity.values]
+    assert names[:3] == ["gabor_share", "carrier_share", "nx"] and names[-3:] == ["likeness", "distance", "auc"]
+    share = result.sel(quantity="gabor_share")
+    assert float(share.estimate_b) == pytest.approx(1, abs=0.05) and float(share.null) < 0.9
+    assert np.isfinite(result.on_bound_b.sel(quantity="nx"))
+    adjusted = result.p_adjusted.values
+    assert np.nanmin(adjusted) >= np.nanmin(result.p.values)
+
+
+def test_a_recording_whose_noise_nobody_knows_gets_no_verdict_for_the_species(cortex: xr.Dataset) -> None:
+    unknown = cortex.drop_vars("noise_sd").assign_attrs(kind="measured", stimulus=json.dumps({"class": "sparse noise"}))
+    found = rfc.likeness(unknown, kernels_of(gabor_maps(30, 11, np.random.default_rng(6))[0]), references=False)
+    assert found.attrs["verdict"].startswith("No verdict") and "noise_sd or two halves" in found.attrs["verdict"]
+    assert found["interval"].sel(quantity="nx").item() == "these cells and kernels only"
+
+
+def test_dead_units_are_counted_and_never_compared(cortex: xr.Dataset) -> None:
+    maps = gabor_maps(30, 11, np.random.default_rng(6))[0]
+    maps[:3] = 0
+    found = rfc.likeness(cortex, kernels_of(maps), references=False)
+    assert int(found.n_units_b[0]) == 27 and int(found.n_total_b[0]) == 30
+
+
+def test_scaled_maps_give_the_same_answer(cortex: xr.Dataset) -> None:
+    kernels = kernels_of(gabor_maps(30, 11, np.random.default_rng(6))[0])
+    assert placed_best(cortex, kernels, seed=1) == pytest.approx(
+        placed_best(cortex, kernels.assign(rf=kernels.rf * 1e6), seed=1), rel=1e-6
+    )
+
+
+def test_what_is_no_bank_is_refused(cortex: xr.Dataset) -> None:
+    with pytest.raises(InputError, match="expected the kernels as a bank or a population"):
+        rfc.likeness(cortex, np.zeros((3, 9, 9)))
+    with pytest.raises(InputError, match="at least one usable unit"):
+        rfc.likeness(cortex, kernels_of(np.zeros((3, 9, 9))))
+
+
+# The recording -------------------------------------------------------------------------------------------------------
+
+
+def test_the_recording_takes_its_own_noise_out_of_spectrum_and_window() -> None:
+    rng = np.random.default_rng(0)
+    maps, subject = gabor_maps(600, 15, rng)
+    clean = Recording.of(cortex_of(maps, subject, np.inf, rng))
+    noisy = Recording.of(cortex_of(maps, subject, 1.0, rng))
+    assert clean.gain is None and noisy.gain is not None and noisy.noise == "known"
+    strong = clean.spectrum > 0.3 * clean.spectrum.max()
+    # At SNR 1 half of a map's energy is noise, so its spectrum is half as high in shares of the energy.
+    assert np.median(noisy.spectrum[strong] / clean.spectrum[strong]) == pytest.approx(0.5, abs=0.08)
+    assert np.median(noisy.ratios) == pytest.approx(1, abs=0.1)
+
+
+def test_colored_noise_of_a_recording_is_in_what_kernels_are_shown_to() -> None:
+    rng = np.random.default_rng(1)
+    bank = cortex_of(*gabor_maps(50, 15, rng), 2.0, rng)
+    acf = np.zeros((50, 1, 3, 3))
+    acf[:, :, 1, 1], acf[:, :, 1, 0], acf[:, :, 1, 2] = 1, 0.4, 0.4
+    bank = bank.assign(noise_acf=(("unit", "channel", "lag_y", "lag_x"), acf)).assign_coords(
+        lag_y=[-1.0, 0.0, 1.0], lag_x=[-1.0, 0.0, 1.0]
+    )
+    recording = Recording.of(bank)
+    white = rng.normal(size=(400, 15, 15))
+    seen, noise_sd = recording.see(white, recording.grid, 1.0, rng)
+    assert seen.shape == (400, 15, 15) and noise_sd.shape == (400,)
+    shown = seen / seen.std((1, 2), keepdims=True)
+    # At SNR 2 a fifth of the variance is noise, which correlates by 0.4 with its neighbor in a row.
+    assert (shown[:, :, 1:] * shown[:, :, :-1]).mean() == pytest.approx(0.4 / 5, abs=0.015)
+    assert (shown[:, 1:] * shown[:, :-1]).mean() == pytest.approx(0, abs=0.015)
+
+
+# Tests and intervals -------------------------------------------------------------------------------------------------
+
+
+def test_one_axis_is_welchs_test() -> None:
+    """With one cell an animal and one axis the trace is the variance: T/tr = t² on (1, Welch's degrees of freedom)."""
+    rng = np.random.default_rng(3)
+    animals, kernels = rng.normal(size=6), 0.4 + rng.normal(size=9)
+    found = sampling.difference(animals, kernels.mean(), kernels.var(ddof=1) / 9, 9)
+    assert found.p == pytest.approx(float(ttest_ind(animals, kernels, equal_var=False).pvalue))
+
+
+@pytest.mark.parametrize(("subjects", "icc"), [(5, 0.0), (7, 0.1), (7, 0.3)])
+def test_p_is_uniform_and_intervals_cover_where_kernels_are_from_the_species(subjects: int, icc: float) -> None:
+    rng = np.random.default_rng(11)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0] * np.sqrt([3, 2, 1, 1, 0.5, 0.3])
+    zero = np.exp(0.3 * rng.normal(size=(200, 6))) @ turn.T + turn[:, 0] * 0.8
+    low, covered = 0, 0
+    for study in range(STUDIES):
+        code = np.arange(140) % subjects
+        shared = rng.normal(size=(subjects, 6))[code]
+        cells = np.exp(0.3 * (np.sqrt(icc) * shared + np.sqrt(1 - icc) * rng.normal(size=(140, 6)))) @ turn.T
+        group = Cells.of(cells, code)
+        placed = group.place(np.exp(0.3 * rng.normal(size=(60, 6))) @ turn.T, 1)
+        sizes = np.bincount(code)
+        low += sampling.told_apart(group.between, sizes, placed.to_animals, placed.within, 1) < 0.05
+        if study % 3 == 0:
+            far = group.place(zero, 1)
+            drawn = sampling.weighted_draws(
+                group.between,
+                sizes,
+                placed.to_animals,
+                placed.within,
+                1,
+                (2 * far.to_animals.mean() - far.term, far.to_animals.mean(0)),
+                rng,
+            )
+            ends = np.percentile(1 - drawn.excess / drawn.reach, [2.5, 97.5])
+            covered += ends[0] <= 1 <= ends[1]
+    assert LEVEL_BAND[0] < low / STUDIES < LEVEL_BAND[1]
+    assert covered / (STUDIES / 3) >= 0.9
+
+
+def test_coverage_by_hand() -> None:
+    line = np.arange(12.0)[:, None]
+    # The fifth neighbor of a unit within the line is 3 away, at its ends up to 5; the other side lies 0.5 beside it.
+    assert coverage(line, line + 0.5) == 1
+    # A unit 4 before the first: within its reach of 5, and 5 from the second, whose reach is 4.
+    assert coverage(line, line[:1] - 4.0) == pytest.approx(1 / 12)
+
+
+def test_noise_is_taken_out_of_what_a_gabor_explains() -> None:
+    rng = np.random.default_rng(2)
+    bank = cortex_of(*gabor_maps(60, 15, rng), 1.0, rng)
+    fits = rfc.fit(bank, "gabor", seed=0)
+    left, energy = noise_corrected(fits, bank.noise_sd.values)
+    # Half of the energy is noise; what a Gabor leaves of the rest is none.
+    assert float(energy.mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(left.sum() / energy.sum()) == pytest.approx(0, abs=0.05)
