@@ -422,5 +422,5 @@ def test_matlab_v73_struct_arrays_by_reference(truth: xr.Dataset, images: Any, t
     lazy = rfc.open_fields(path, layout=layout(maps="/cells/map"), chunks=1)
     assert lazy.rf.chunks is not None
     same(lazy.compute(), truth)
-    with pytest.raises(InputError, match="MATLAB table"):
+    with pytest.raises(InputError, match="MATLAB object of the class table"):
         rfc.open_fields(path, layout=layout(maps="/t"))

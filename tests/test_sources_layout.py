@@ -322,7 +322,7 @@ def test_the_documentation_says_how_far_each_reader_was_tried() -> None:
     ],
 )
 def test_axes_are_guessed_from_their_sizes(shape: tuple[int, ...], dims: str) -> None:
-    from rfcompare.sources.inspection import guess_dims
+    from rfcompare.sources.candidates import guess_dims
 
     assert " ".join(guess_dims(shape)) == dims
 
@@ -341,3 +341,20 @@ def test_the_command_line_inspects_and_fetches(images: Any, tmp_path: Path) -> N
     fetched = CliRunner().invoke(main, ["fetch"])
     assert fetched.exit_code == 0
     assert "reference:alexnet" in fetched.output
+
+
+@pytest.mark.parametrize(
+    ("arrays", "offered"),
+    [
+        ({"stimulus": (1500, 20, 15), "response": (19, 1500)}, ""),
+        ({"stim_frames": (600, 9, 9), "spikes": (600,), "sta": (7, 9, 9)}, "/sta"),
+        ({"curves": (3, 7, 2)}, ""),  # a table a unit
+        ({"trials": (5, 200, 9)}, ""),  # a strip is no map
+        ({"maps": (5, 9, 7)}, "/maps"),
+    ],
+)
+def test_inspect_offers_only_what_can_be_maps(arrays: dict[str, tuple[int, ...]], offered: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "file.h5", **{name: np.zeros(shape, "f4") for name, shape in arrays.items()})
+    text = sources.inspect(path)
+    assert (f'maps = "{offered}"' in text) == bool(offered)
+    assert ("rfcompare estimate file.h5" in text) == ("response" in arrays)

@@ -9,7 +9,7 @@ import scipy.io
 
 import rfcompare as rfc
 from rfcompare import InputError, sources
-from rfcompare.sources import hdf5
+from rfcompare.sources import hdf5, matlab
 from tests.sample_maps import FORMULA_TOLERANCE, sentence
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -180,3 +180,51 @@ def test_the_photographs_are_fifty_of_one_size(shared_data: Path) -> None:
         with Image.open(path) as image:
             sizes.append(sorted(image.size))
     assert sizes == [[321, 481]] * 50
+
+
+CLASSES = ("dynamic", "enum", "maps", "string", "tables", "time", "type_systems", "user_defined")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+    "name", ["dynamic", "enum", "maps", "string", "tables", "time", "type_systems", "user_defined"]
+)
+def test_files_of_matlab_classes_are_listed(shared_data: Path, name: str) -> None:
+    path = shared_data / "fields" / "matlab_classes" / f"test_{name}_v7.mat"
+    text = sources.inspect(path)
+    assert "MATLAB object (" in text and "), not read" in text
+    named = next(line.split()[0] for line in text.splitlines() if "MATLAB object" in line)
+    with pytest.raises(InputError, match="which only MATLAB reads") as error:
+        rfc.open_fields(path, layout={"maps": f"/{named}", "dims": "unit y x"})
+    sentence(error)
+
+
+def test_plain_arrays_beside_matlab_objects_open(shared_data: Path) -> None:
+    path = shared_data / "fields" / "matlab_classes" / "treeshrew_tsData.mat"
+    assert "theMosaic  MATLAB object (coneMosaicHex), not read" in sources.inspect(path)
+    store = matlab.V5Store(path)
+    assert store.locate("/PSF", (), None).size == 1
+
+
+@pytest.mark.parametrize(("name", "n", "size"), [("apricot_sbc", 27, 13), ("RPE_onSBC", 44, 17)])
+def test_maps_deep_in_structs_are_found_and_open(shared_data: Path, name: str, n: int, size: int) -> None:
+    path = shared_data / "fields" / "macaque_rgc" / f"mosaicGLM_{name}-1-mat.mat"
+    place = "/mosaicGLM/linearfilters/Stimulus/space_rk1"
+    text = sources.inspect(path)
+    assert f'maps = "{place}"' in text and f"of shape {(n, size, size)}" in text
+    bank = rfc.open_fields(path, layout={"maps": place, "dims": "unit y x", "polarity": "unknown"}, kind="measured")
+    assert bank.rf.shape == (n, 1, size, size)
+    stored = scipy.io.loadmat(path)["mosaicGLM"][0, 3]["linearfilters"][0, 0]["Stimulus"][0, 0]["space_rk1"][0, 0]
+    np.testing.assert_array_equal(bank.rf.values[3, 0, ::-1], stored)
+
+
+def test_recordings_and_tables_are_not_offered_as_maps(shared_data: Path) -> None:
+    for path, says in (
+        ("other/RGC_dendrite.h5", "rfcompare estimate RGC_dendrite.h5"),
+        ("fields/macaque_v1_rust/544l029.p21_stc.mat", "rfcompare estimate 544l029.p21_stc.mat"),
+        ("nwb/496908818s.nwb", "format: NWB 1"),
+        ("nwb/mock_ttl.nwb", "No array here"),
+        ("treeshrew/csfData_Casagrande1984.mat", "No array here"),
+        ("kernels/squeezenet11_keras_tf_notop.h5", "The first layer is (3, 3, 3, 64), entry /conv1/uniform1"),
+    ):
+        text = sources.inspect(shared_data / path)
+        assert says in text and "maps =" not in text

@@ -31,7 +31,8 @@ from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
 from rfcompare.quantities import kind_words, kinds
-from rfcompare.sources import holds_weights, load_kernels, open_fields
+from rfcompare.sources import load_kernels, open_fields
+from rfcompare.sources.checkpoints import holds_weights
 from rfcompare.sources.hdf5 import Reader, signature_offset
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.remote import fetch_address, is_address, kept_in

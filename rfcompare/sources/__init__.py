@@ -180,7 +180,7 @@ def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any
     from rfcompare.sources.layout import read_layout
 
     if layout is None:
-        from rfcompare.sources.inspection import candidates
+        from rfcompare.sources.candidates import candidates
 
         listed = candidates(path, found)
         if not listed:
@@ -517,7 +517,7 @@ def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | Non
     if not path.exists() and not torchvision_models.looks_like_path(text):
         return torchvision_models.read_model(text, weights, seed, key, layer)
     path = existing_file(path)
-    if holds_weights(path):
+    if checkpoints.holds_weights(path):
         found = checkpoints.read_weights(path, key, layer)
         found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
         return found
@@ -530,13 +530,3 @@ def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | Non
             f"rfcompare, got {path.name}; open maps in other HDF5, NWB or MATLAB files with open_fields and a layout"
         )
     return path
-
-
-def holds_weights(path: Path) -> bool:
-    """Whether a file's weights are for `load_kernels` to read: known by its suffix or its content."""
-    from rfcompare.sources import checkpoints, keras
-    from rfcompare.sources.hdf5 import signature_offset
-
-    if signature_offset(path) is not None:
-        return keras.is_keras(path)
-    return path.suffix.lower() in checkpoints.SUFFIXES

@@ -125,6 +125,16 @@ class Weights:
     rivals: tuple[str, ...] = ()
 
 
+def holds_weights(path: Path) -> bool:
+    """Whether a file's weights are for `load_kernels` to read: known by its suffix or its content."""
+    from rfcompare.sources import keras
+    from rfcompare.sources.hdf5 import signature_offset
+
+    if signature_offset(path) is not None:
+        return keras.is_keras(path)
+    return path.suffix.lower() in SUFFIXES
+
+
 def read_weights(path: Path, key: str | None = None, layer: str | None = None) -> Weights:
     """Read one array of weights from a file.
 

@@ -34,13 +34,14 @@ SAVED = Format("a Dataset saved by rfcompare", False, "its own files")
 BY_HAND = Format("rfcompare's HDF5 written by hand", False, "its own files")
 ALLEN = Format("Allen two-photon analysis (HDF5)", False, "")
 NWB = Format("NWB 2", True, "")
+NWB_1 = Format("NWB 1, before NWB 2 and its tables", True, "an Allen Institute session (NWB 1.0.5)")
 MATLAB_73 = Format(
     "MATLAB v7.3 (HDF5)", True, "a recording without maps: macaque V1 bars and spikes (Rust et al. 2005)"
 )
 MATLAB_5 = Format("MATLAB v5", True, "macaque V1 (De & Horwitz 2021) and macaque ganglion cells (Field et al. 2010)")
 HDF5 = Format("HDF5", True, "")
 
-FORMATS = (SAVED, BY_HAND, HDF5, NWB, ALLEN, MATLAB_73, MATLAB_5)
+FORMATS = (SAVED, BY_HAND, HDF5, NWB, NWB_1, ALLEN, MATLAB_73, MATLAB_5)
 """All of them, as the documentation's table of formats lists them."""
 
 
@@ -70,6 +71,8 @@ def identify(path: Path) -> Format:
             return ALLEN
         if nwb.is_nwb(reader):
             return NWB
+        if nwb.is_nwb_1(reader):
+            return NWB_1
     return HDF5
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
-from rfcompare.sources import allen, checkpoints, formats, matlab, nwb, reference
+from rfcompare.sources import allen, checkpoints, formats, matlab, reference
+from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates, recording
 from rfcompare.sources.hdf5 import (
     Reader,
     damage_reported,
@@ -28,49 +25,12 @@ from rfcompare.sources.hdf5 import (
     stored_name,
     text_name,
 )
+from rfcompare.sources.matlab_structure import list_variables
 
 MAX_LINES = 300
 MAX_DEPTH = 12
 MAX_CHILDREN = 14
 """A group with more children than this shows the first few and counts the rest."""
-
-MAX_VISITED = 20_000
-"""Objects of a file that are looked at for maps; what lies behind them is not drafted."""
-
-MAX_PREVIEW_BYTES = 2**26
-"""MATLAB v5 variables larger than this are listed by their headers alone."""
-
-_WORDS = ("rf", "sta", "strf", "receptive", "map", "maps", "field", "fields", "kernel", "filter", "spatial", "fits")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An array that could hold maps.
-
-    Attributes
-    ----------
-    path : str
-        Where it is.
-    shape : tuple of int
-        Its shape, behind a cell's own axes.
-    select : str
-        Index that leaves one map per unit, or "".
-    description : str
-        What the file says about it.
-    by_unit : bool
-        Whether the format itself has a row, a cell or a dataset for every unit: the first axis is then the unit.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    select: str = ""
-    description: str = ""
-    by_unit: bool = False
-
-    @property
-    def dims(self) -> list[str]:
-        """Names for its axes, guessed."""
-        return guess_dims(self.shape, by_unit=self.by_unit)
 
 
 def describe_file(path: Path) -> str:
@@ -81,7 +41,7 @@ def describe_file(path: Path) -> str:
     InputError
         The file is damaged or of none of the known formats.
     """
-    if path.suffix.lower() in checkpoints.SUFFIXES:
+    if checkpoints.holds_weights(path):
         return _describe_weights(path)
     with damage_reported(path):
         return _describe_maps(path)
@@ -113,21 +73,30 @@ def describe_reference(name: str) -> str:
 
 
 def _describe_weights(path: Path) -> str:
-    weights = checkpoints.read_weights(path, None)
-    key = f", entry {weights.key}" if weights.key else ""
-    size = _bytes(path.stat().st_size)
-    lines = [f"{path.name}  ({size})", "format: weights", f"{weights.array.shape} {weights.array.dtype}{key}"]
-    if weights.rivals:
-        more = "…" if len(weights.rivals) > 6 else ""
-        lines.append(f"others that could be a first layer, to be named as key: {', '.join(weights.rivals[:6])}{more}")
-    opening = _kernel_dims(weights.array.shape)
+    """The entries of a file of weights, which of them the first layer is, and how the others open."""
+    with checkpoints.entries_of(path) as entries:
+        first = checkpoints.first_layers(entries) or list(entries)[: checkpoints.is_alone(entries)]
+        lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", "format: weights", ""]
+        shown = [name for name in entries if len(entries[name].shape) > 1][:MAX_LINES]
+        lines += [f"  {name}  {entries[name].shape}".replace("    (", "  (") for name in shown]
+    if not first:
+        return "\n".join([*lines, "", "No convolution here sees three colors or one; name a layer: layer=NAME."])
+    said = f", entry {first[0]}" if first[0] else ""
+    lines += ["", f"The first layer is {entries[first[0]].shape}{said}."]
+    if first[1:]:
+        more = "…" if len(first) > 7 else ""
+        lines.append(f"Others that could be a first layer, to be named as key: {', '.join(first[1:7])}{more}")
+    opening = "" if "y x channel unit" in entries[first[0]].dims else _kernel_dims(entries[first[0]].shape)
     if opening is not None:
         dims = f", dims={opening!r}" if opening else ""
-        lines += ["", f'It opens as kernels: rfc.load_kernels("{path.name}"{dims}).']
-        if 3 in weights.array.shape:
+        lines.append(f'It opens as kernels: rfc.load_kernels("{path.name}"{dims}).')
+        if 3 in entries[first[0]].shape:
             lines.append(
                 "The file does not say how its colors are ordered: networks from Caffe need channel_order='bgr'."
             )
+    others = [name for name in shown if name not in first and entries[name].dims]
+    if others:
+        lines.append(f'Any other layer opens with its key, as in rfc.load_kernels("{path.name}", key="{others[0]}").')
     return "\n".join(lines)
 
 
@@ -203,6 +172,8 @@ def _matlab_shape(item: h5py.Dataset) -> str:
     kind = read_attributes(item).get("MATLAB_class")
     if kind is None or item.shape is None:
         return ""
+    if kind in matlab.OPAQUE:
+        return f"  MATLAB object ({kind}), not read"
     return f"  {kind} of size {' × '.join(str(size) for size in item.shape[::-1])} in MATLAB"
 
 
@@ -231,11 +202,17 @@ def _short(value: Any, limit: int = 70) -> str:
 def _tree_v5(path: Path) -> list[str]:
     store = matlab.V5Store(path)
     lines = []
-    for name, shape, kind in matlab.list_variables(path):
-        lines.append(f"  {name}  {shape} {kind}")
+    for name, shape, kind in list_variables(path):
+        lines.append(f"  {name}  {_matlab_kind(kind, shape)}")
         if kind in ("cell", "struct") and path.stat().st_size <= MAX_PREVIEW_BYTES:
             lines += [f"    {line}" for line in _first_inside(store.variable(name))]
     return lines
+
+
+def _matlab_kind(kind: str, shape: tuple[int, ...]) -> str:
+    """What a variable is, for a list: objects are named and said not to be read."""
+    name, _, own = kind.partition(" ")
+    return f"MATLAB object ({own}), not read" if name == "opaque" else f"{shape} {kind}"
 
 
 def _first_inside(node: Any, depth: int = 0) -> list[str]:
@@ -263,159 +240,6 @@ def _first_inside(node: Any, depth: int = 0) -> list[str]:
 # Drafting --------------------------------------------------------------------------------------------------------
 
 
-def candidates(path: Path, found: formats.Format) -> list[Candidate]:
-    """Arrays of a file that could hold maps, the likeliest first."""
-    if found is formats.MATLAB_5:
-        listed = _candidates_v5(path)
-    else:
-        with Reader(path) as reader:
-            if found is formats.NWB:
-                columns = nwb.map_columns(reader)
-                listed = [Candidate(name, shape, description=text, by_unit=True) for name, shape, text in columns]
-            else:
-                listed = _candidates_hdf5(reader, transposed=found is formats.MATLAB_73)
-    return sorted(listed, key=lambda item: -_likeness(item))
-
-
-def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
-    listed: list[Candidate] = []
-
-    visited = count()
-
-    def visit(raw: str | bytes, item: Any) -> bool | None:
-        name = text_name(raw)
-        if next(visited) >= MAX_VISITED or len(listed) >= 50:
-            return True  # ends the visit
-        if name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
-            return None
-        shape = tuple(int(size) for size in item.shape)
-        shape = shape[::-1] if transposed else shape
-        if item.dtype.kind in "fiu" and 3 <= item.ndim <= 6 and "MATLAB_empty" not in item.attrs:
-            listed.append(Candidate(f"/{name}", shape, description=str(read_attributes(item).get("description", ""))))
-        elif h5py.check_ref_dtype(item.dtype) is h5py.Reference and item.size:
-            inside = _first_referred(reader, item, transposed)
-            if inside is not None:
-                listed.append(_cell_candidate(f"/{name}", shape, inside))
-        return None
-
-    reader.file.visititems(visit)
-    if not listed:
-        listed = _one_per_cell(reader)
-    return listed
-
-
-def _first_referred(reader: Reader, item: h5py.Dataset, transposed: bool) -> tuple[int, ...] | None:
-    try:
-        inside = reader.follow(reader.read(item, (0,) * item.ndim), item.name)
-    except InputError:
-        return None
-    if (
-        not isinstance(inside, h5py.Dataset)
-        or inside.shape is None
-        or inside.dtype.kind not in "fiu"
-        or inside.ndim < 2
-    ):
-        return None
-    shape = tuple(int(size) for size in inside.shape)
-    return (shape[::-1] if transposed else shape) if min(shape[-2:]) > 1 else None
-
-
-def _one_per_cell(reader: Reader) -> list[Candidate]:
-    """Files with one 2-D dataset per cell: the same relative path under many sibling groups."""
-    counts: dict[str, tuple[int, tuple[int, ...]]] = {}
-
-    visited = count()
-
-    def visit(raw: str | bytes, item: Any) -> bool | None:
-        name = text_name(raw)
-        if next(visited) >= MAX_VISITED:
-            return True
-        if isinstance(item, h5py.Dataset) and item.shape is not None and item.ndim in (2, 3) and min(item.shape) > 2:
-            parts = name.split("/")
-            for index in range(len(parts)):
-                pattern = "/" + "/".join([*parts[:index], "*", *parts[index + 1 :]])
-                seen, shape = counts.get(pattern, (0, tuple(int(size) for size in item.shape)))
-                if tuple(item.shape) == shape:
-                    counts[pattern] = (seen + 1, shape)
-        return None
-
-    reader.file.visititems(visit)
-    return [
-        Candidate(pattern, (found, *shape), by_unit=True) for pattern, (found, shape) in counts.items() if found >= 3
-    ]
-
-
-def _candidates_v5(path: Path) -> list[Candidate]:
-    listed = []
-    store = matlab.V5Store(path)
-    for name, shape, kind in matlab.list_variables(path):
-        if kind == "cell" and path.stat().st_size <= MAX_PREVIEW_BYTES:
-            inside = next((item for item in store.variable(name).ravel() if getattr(item, "size", 0)), np.empty(0))
-            if getattr(inside, "dtype", np.dtype("O")).kind in "fiu" and min(inside.shape) > 1:
-                listed.append(_cell_candidate(f"/{name}", shape, tuple(inside.shape)))
-        elif 3 <= len(shape) <= 6 and kind not in ("cell", "struct", "char", "object", "opaque", "function"):
-            listed.append(Candidate(f"/{name}", tuple(shape)))
-    return listed
-
-
-def _cell_candidate(path: str, cell: tuple[int, ...], inside: tuple[int, ...]) -> Candidate:
-    """A cell N × 1 of maps needs no index; of a cell N × k the first column is drafted."""
-    if len(cell) == 2 and min(cell) > 1:
-        what = f"a cell of {cell[0]} × {cell[1]} arrays"
-        return Candidate(path, (cell[0], *inside), select=":,0", description=what, by_unit=True)
-    return Candidate(path, (int(np.prod(cell)), *inside), description="a cell of arrays", by_unit=True)
-
-
-def _likeness(candidate: Candidate) -> float:
-    words = candidate.path.lower().replace("/", "_").split("_")
-    named = sum(word in _WORDS or "receptive" in word for word in words)
-    dims = candidate.dims
-    square = max(
-        (min(a, b) / max(a, b) for a, b in pairwise(candidate.shape) if min(a, b) > 2),
-        default=0.0,
-    )
-    return 3.0 * named + square + (1.0 if dims else 0.0) - 0.1 * len(candidate.shape)
-
-
-def guess_dims(shape: tuple[int, ...], *, by_unit: bool = False) -> list[str]:
-    """A guess at which axis is which, from the sizes alone; a person checks it.
-
-    The pair of neighbors that is most nearly square is y, x; an axis of 2 or 3 is the channel; of the others the
-    longest is the unit and the next the lag. Where the format says that the first axis is the unit, it is.
-
-    Examples
-    --------
-    >>> guess_dims((94, 2, 13, 13)), guess_dims((13, 13, 94))
-    (['unit', 'channel', 'y', 'x'], ['y', 'x', 'unit'])
-    >>> guess_dims((13, 13, 20), by_unit=True)
-    ['unit', 'y', 'x']
-    """
-    if not 3 <= len(shape) <= 5:
-        return []
-    sizes = [math.inf, *shape[1:]] if by_unit else list(shape)
-    pairs = [
-        (min(a, b) / max(a, b), index)
-        for index, (a, b) in enumerate(pairwise(sizes))
-        if min(a, b) > 3 and max(a, b) < math.inf
-    ]
-    if not pairs:
-        return []
-    # With the same ratio the last pair wins: maps usually vary fastest.
-    _, first = max(pairs)
-    names: list[str] = [""] * len(shape)
-    names[first], names[first + 1] = "y", "x"
-    rest = [index for index in range(len(shape)) if not names[index]]
-    if len(rest) > 1:
-        channel = next((index for index in rest if sizes[index] in (2, 3)), None)
-        if channel is not None:
-            names[channel] = "channel"
-            rest.remove(channel)
-    rest.sort(key=lambda index: -sizes[index])
-    for index, name in zip(rest, ("unit", "lag", "half"), strict=False):
-        names[index] = name
-    return names
-
-
 def _how_to_open(path: Path, found: formats.Format) -> list[str]:
     if not found.needs_layout:
         if found is formats.ALLEN:
@@ -434,6 +258,12 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         return [f'It opens as it is: rfc.open_fields("{path.name}").']
     listed = candidates(path, found)
     if not listed:
+        made = recording(path, found)
+        if made is not None:
+            return [
+                f"No maps here, but a stimulus, {made[0]}, and responses to it, {made[1]}: maps can be made from them "
+                f"with rfcompare estimate {path.name} (or rfc.estimate)."
+            ]
         return [
             "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table of "
             "Gabor parameters can be rendered by a layout with `parameters`."

@@ -560,6 +560,8 @@ def _stacked(cell: Cell, where: str) -> tuple[Any, int]:
 
 
 def _content(item: Any) -> str:
+    if isinstance(item, str) and item.startswith(("a MATLAB object", "a struct")):
+        return item
     return f"an array of {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
 
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, Reader, array_of, indexed, read_attributes
-from rfcompare.sources.matlab_structure import check_variable
+from rfcompare.sources.matlab_structure import check_variable, list_variables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HEADER = b"MATLAB"
-_OPAQUE = ("table", "string", "datetime", "categorical", "containers.Map", "timetable", "duration")
+OPAQUE = ("table", "string", "datetime", "categorical", "containers.Map", "timetable", "duration")
 
 
 def is_v73(path: Path, offset: int) -> bool:
@@ -91,11 +91,8 @@ class V73Store(HDF5Store):
         kind = str(attrs.get("MATLAB_class", ""))
         if attrs.get("MATLAB_empty"):
             return np.empty((0, 0))
-        if kind in _OPAQUE or ("MATLAB_object_decode" in attrs and kind not in ("double", "single", "logical", "char")):
-            raise InputError(
-                f"{dataset.name} in {self.name} is a MATLAB {kind}, which only MATLAB reads; save it as a numeric "
-                "array, a cell or a struct"
-            )
+        if kind in OPAQUE or ("MATLAB_object_decode" in attrs and kind not in ("double", "single", "logical", "char")):
+            raise InputError(not_read(f"{dataset.name} in {self.name}", kind))
         if kind == "char":
             codes = np.atleast_2d(self.reader.values(dataset.name).T)
             text = array_of(["".join(chr(int(code)) for code in row).rstrip("\0 ") for row in codes])
@@ -122,7 +119,9 @@ class V5Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.shapes = {name: tuple(shape) for name, shape, _ in list_variables(path)}
+        self.shapes = {name: shape for name, shape, _ in list_variables(path)}
+        kinds = {name: kind.partition(" ") for name, _, kind in list_variables(path)}
+        self.objects = {name: own for name, (kind, _, own) in kinds.items() if kind == "opaque"}
         self._read: dict[str, Any] = {}
 
     def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
@@ -139,6 +138,8 @@ class V5Store:
 
     def variable(self, name: str) -> Any:
         """One variable, read when first asked for."""
+        if name in self.objects:
+            raise InputError(not_read(f"{name} in {self.name}", self.objects[name]))
         if name not in self._read:
             elements = np.prod([float(size) for size in self.shapes[name]])
             if elements > MAX_ELEMENTS:
@@ -159,6 +160,8 @@ class V5Store:
         return node
 
     def _field(self, node: Any, field: str, trail: str) -> Any:
+        if is_object(node):
+            raise InputError(not_read(f"what holds {trail} in {self.name}", ""))
         names = getattr(getattr(node, "dtype", None), "names", None)
         if names is not None:
             if field not in names:
@@ -172,8 +175,23 @@ class V5Store:
         raise InputError(f"there is no {trail} in {self.name}: what is above it has no fields")
 
 
+def is_object(node: Any) -> bool:
+    """Whether SciPy read a MATLAB object, whose numbers only MATLAB can find."""
+    from scipy.io.matlab import MatlabOpaque
+
+    return isinstance(node, MatlabOpaque)
+
+
+def not_read(what: str, kind: str) -> str:
+    """One sentence for an object that is named as maps or labels."""
+    own = f" of the class {kind}" if kind else ""
+    return f"{what} is a MATLAB object{own}, which only MATLAB reads; save it as a numeric array, a cell or a struct"
+
+
 def _as_cell(node: Any) -> Any:
     """Nested object arrays as nested cells; numbers and texts as they are."""
+    if is_object(node):
+        return Cell(array_of(["a MATLAB object, which is not read"]))
     if isinstance(node, np.ndarray) and node.dtype == object:
         return Cell(array_of([_as_cell(item) for item in node.ravel()]).reshape(node.shape))
     if getattr(getattr(node, "dtype", None), "names", None):
@@ -196,16 +214,6 @@ def flat_values(node: Any, where: str) -> NDArray[Any]:
     if all(isinstance(item, str) for item in items):
         return array_of(items)
     return np.asarray(items)
-
-
-def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Names, shapes and classes of a v5 file's variables, from their headers alone."""
-    from scipy.io import whosmat
-
-    try:
-        return [(str(name), tuple(shape), str(kind)) for name, shape, kind in whosmat(str(path), appendmat=False)]
-    except Exception as error:  # SciPy reports damaged files by whatever its parser stumbles over
-        raise InputError(_damaged(path, error)) from None
 
 
 def _scipy_read(path: Path, name: str) -> Any:

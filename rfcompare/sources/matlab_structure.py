@@ -20,8 +20,13 @@ _MATRIX, _COMPRESSED, _UTF8 = 14, 15, 16
 _NUMERIC = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}
 _CHARACTER = {1, 2, 3, 4, 16, 17, 18}
 _CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = range(1, 6)
+_FUNCTION, _OPAQUE = 16, 17
 _NUMBERS = range(6, 16)
-_COMPLEX = 0x0800
+_COMPLEX, _LOGICAL = 0x0800, 0x0200
+_CLASSES = (
+    "", "cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8", "int16", "uint16", "int32",
+    "uint32", "int64", "uint64", "function", "opaque",
+)  # fmt: skip
 
 _HEADER = 128
 _NAME_BYTES = 2**14
@@ -59,6 +64,49 @@ def check_variable(path: Path, name: str) -> None:
         ) from None
 
 
+def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Names, shapes and classes of a file's variables, from their headers alone.
+
+    The class of an object that only MATLAB reads is "opaque NAME", such as "opaque string"; it has no shape.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    with path.open("rb") as file:
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    order = "<" if bytes(content[126:128]) == b"IM" else ">"
+    try:
+        found = [
+            _header(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order)
+            for kind, data in _elements(content[_HEADER:], order)
+            if kind in (_MATRIX, _COMPRESSED)
+        ]
+    except (_Damaged, struct.error, zlib.error) as error:
+        raise InputError(
+            f"cannot read {path} as a MATLAB file ({error}); it is truncated or damaged: copy or download it again"
+        ) from None
+    return [each for each in found if each[0] and not each[0].startswith("__")]
+
+
+def _header(matrix: memoryview, order: str) -> tuple[str, tuple[int, ...], str]:
+    """Name, shape and class of a variable."""
+    elements = _elements(matrix, order, cut=True)
+    _, flags = _next(elements)
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    kind = _CLASSES[word & 0xFF] if word & 0xFF < len(_CLASSES) else ""
+    if word & 0xFF == _OPAQUE:  # an object has no sizes: its name, its system and its class follow
+        name, _, own = (bytes(_next(elements)[1]).decode("latin-1") for _ in range(3))
+        return name, (), f"opaque {own}"
+    _, sizes = _next(elements)
+    shape = struct.unpack_from(f"{order}{len(sizes) // 4}i", sizes)
+    name = bytes(_next(elements)[1]).decode("latin-1")
+    if word & _LOGICAL and not kind.startswith(("cell", "struct", "char")):
+        kind = "logical"
+    return name, shape, kind
+
+
 def _unpacked(data: memoryview, order: str, limit: int) -> memoryview:
     """The content of the matrix inside a compressed element, at most `limit` bytes of it."""
     packed = zlib.decompressobj().decompress(data, limit) if limit == _NAME_BYTES else expand(data, "a variable")
@@ -82,11 +130,13 @@ def _tag(data: memoryview, at: int, order: str) -> tuple[int, int, int, int]:
     return first, second, at + 8, at + 8 + second + padding
 
 
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+def _elements(data: memoryview, order: str, *, cut: bool = False) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at + 8 <= len(data):
         kind, size, start, following = _tag(data, at, order)
         if start + size > len(data):
+            if cut:  # only the beginning was unpacked
+                return
             raise _Damaged("an element that reaches beyond its parent")
         yield kind, data[start : start + size]
         at = following
@@ -110,6 +160,8 @@ def _check_matrix(matrix: memoryview, order: str, depth: int) -> None:
         raise _Damaged(f"cells nested more than {_MAX_DEPTH} deep")
     elements = _elements(matrix, order)
     flags_kind, flags = _next(elements)
+    if flags_kind == _UINT32 and len(flags) == 8 and struct.unpack_from(f"{order}I", flags)[0] & 0xFF == _OPAQUE:
+        return  # an object is not read
     dims_kind, dims = _next(elements)
     name_kind, _ = _next(elements)
     if (

@@ -31,6 +31,13 @@ def is_nwb(reader: Reader) -> bool:
     return str(reader.attrs("/").get("nwb_version", "")).startswith("2")
 
 
+def is_nwb_1(reader: Reader) -> bool:
+    """Whether a file says that it is NWB 1, which keeps the version in a dataset."""
+    if not reader.is_dataset("/nwb_version") or reader.shape("/nwb_version") not in ((), (1,)):
+        return False
+    return "NWB-1" in str(reader.values("/nwb_version").ravel()[0])
+
+
 class NWBStore(HDF5Store):
     """An NWB file as a layout sees it: columns by path, ragged ones put back together."""
 
