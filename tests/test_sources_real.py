@@ -186,8 +186,6 @@ CLASSES = ("dynamic", "enum", "maps", "string", "tables", "time", "type_systems"
 
 
 @pytest.mark.parametrize("name", CLASSES)
-    "name", ["dynamic", "enum", "maps", "string", "tables", "time", "type_systems", "user_defined"]
-)
 def test_files_of_matlab_classes_are_listed(shared_data: Path, name: str) -> None:
     path = shared_data / "fields" / "matlab_classes" / f"test_{name}_v7.mat"
     text = sources.inspect(path)
