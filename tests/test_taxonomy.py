@@ -482,6 +482,14 @@ def test_a_contour_turns_by_what_its_zero_line_does() -> None:
     assert abs(straight.bend) < 1 and "its contour turns by less than" in straight.sentence
 
 
+def test_an_edge_has_the_direction_of_the_line_between_its_sides() -> None:
+    # Light above a diagonal, dark below, and wider than the window: the axis of a fitted form may lie anywhere.
+    axis = np.arange(SIZE) - 5.0
+    row = one_row(np.tanh((axis[None, :] + axis[:, None]) / 4))
+    assert row["profile"] == "first derivative"
+    assert row.orientation == pytest.approx(135, abs=3) and "An edge at 135°" in row.sentence
+
+
 def test_a_field_at_the_border_is_said_to_be_cut_off_and_its_ground_explains_its_band() -> None:
     axis = np.arange(SIZE) - 5.0
     corner = gaussian(axis[None, :] - 5, axis[:, None] - 5, 1.5, 1.5)

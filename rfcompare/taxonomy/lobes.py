@@ -110,8 +110,8 @@ def crossed_share(image: Map, orientation: float, smallest: float) -> float:
     return float(size[0] ** 2 / np.square(size).sum())
 
 
-def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float]:
-    """How far the clearest line between two lobes turns inside the window.
+def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
+    """Where the clearest line between two lobes goes inside the window, and how far it turns.
 
     Parameters
     ----------
@@ -123,17 +123,18 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Degrees by which the line turns, and its length in pixels, over the stretch where the contrast across it stays
-        above 61 % of its largest (± 1 SD of a Gaussian envelope). NaN where no line can be followed.
+        Degrees by which the line turns, its length in pixels and its mean direction (degrees in [0°, 180°)), over the
+        stretch where the contrast across it stays above 61 % of its largest (± 1 SD of a Gaussian envelope). NaN where
+        no line can be followed.
 
     Examples
     --------
     >>> import numpy as np
     >>> x = np.arange(-5, 6.0)
     >>> arc = np.hypot(x, x[:, None] + 12.0) - 12.0  # a circle of radius 12 px about a point 12 px below
-    >>> turn, length = zero_line(arc * np.exp(-(x**2 + x[:, None] ** 2) / 18))
-    >>> round(abs(turn) - np.degrees(length / 12.0)), 5.0 < length < 7.0
-    (0, True)
+    >>> turn, length, direction = zero_line(arc * np.exp(-(x**2 + x[:, None] ** 2) / 18))
+    >>> round(abs(turn) - np.degrees(length / 12.0)), 5.0 < length < 7.0, min(direction, 180 - direction) < 1
+    (0, True, True)
     """
     if per_pixel == 1:
         image, per_pixel = _finer(image), FINER
@@ -146,7 +147,7 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float]:
         if best is None or weight > best[0]:
             best = weight, points / per_pixel, slope
     if best is None:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     _, points, slope = best
     seen = slope >= ONE_SD * slope.max()
     middle = int(slope.argmax())
@@ -156,13 +157,14 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float]:
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))]) if len(points) > 1 else np.zeros(1)
     length = float(along[-1])
     if length < 1.0:
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     # Steps of equal length, and a straight line through their directions: single pixels bend nothing.
     places = np.linspace(0, length, max(8, round(4 * length)))
     steps = np.diff(np.column_stack([np.interp(places, along, points[:, i]) for i in (0, 1)]), axis=0)
     direction = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
     rate = np.polyfit((places[1:] + places[:-1]) / 2, direction, 1)[0]
-    return float(np.degrees(rate * length)), length
+    mean = float(np.degrees(direction.mean())) % 180
+    return float(np.degrees(rate * length)), length, mean
 
 
 def _finer(image: Map) -> Map:

@@ -254,7 +254,6 @@ def measure_profiles(
             "aspect": fitted("sigma_y") / fitted("sigma_x"),
             "nx": fitted("nx", "gabor"),
             "ny": fitted("ny", "gabor"),
-            # Where stripes bend, the direction at the center of their arc says little about the whole.
             "fit_orientation": np.where(
                 selected == "gabor_curved", fitted("orientation", "gabor"), fitted("orientation")
             ),
@@ -288,6 +287,9 @@ def measure_profiles(
         named.append(stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
     numbers["form"], numbers["named"] = np.array(forms, dtype=object), np.array(named, dtype=object)
     numbers["named_r2"] = np.array([r2[name][u] for u, name in enumerate(named)])
+    # An edge's direction is that of the line between its sides; the axis of a form that the window cuts may be another.
+    edges = (numbers["form"] == "first derivative") & np.isfinite(numbers["contour"])
+    numbers["fit_orientation"] = np.where(edges, numbers["contour"], numbers["fit_orientation"])
     numbers["lobes"] = lobes[:, 0, 0]
     for words, counts in (
         (("first derivative",), 2),
@@ -342,25 +344,27 @@ def _against_noise(
 def _bends(
     signed: xr.Dataset, table: xr.Dataset, error: NDArray[np.float64], own: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """How far the curved Gabor's clearest zero line turns, with its 95 % interval.
+    """How far the curved Gabor's clearest zero line turns, with its 95 % interval, and its direction.
 
     The interval reaches to what the kernel's own zero line does where that turns less, or the other way; between many
     stripes, where that line cannot be followed, to none where curving them explains little more.
     """
     if "gabor_curved" not in table.model.values:
-        return dict.fromkeys(("bend", "own_bend", "bend_low", "bend_high"), np.full(table.sizes["unit"], np.nan))
-    bend, length = np.array(list(_traced(signed, table))).reshape(-1, 2).T
+        names = ("bend", "own_bend", "bend_low", "bend_high", "contour")
+        return dict.fromkeys(names, np.full(table.sizes["unit"], np.nan))
+    bend, length, direction = np.array(list(_traced(signed, table))).reshape(-1, 3).T
     spread = 1.96 * np.degrees(error * length * pitch(signed)[0])
     low, high = bend - spread, bend + spread
     return {
         "bend": bend,
         "own_bend": own,
+        "contour": direction,
         "bend_low": np.where(bend > 0, np.fmin(low, own), low),
         "bend_high": np.where(bend < 0, np.fmax(high, own), high),
     }
 
 
-def _traced(signed: xr.Dataset, table: xr.Dataset) -> Iterator[tuple[float, float]]:
+def _traced(signed: xr.Dataset, table: xr.Dataset) -> Iterator[tuple[float, float, float]]:
     """The clearest zero line of each unit's curved Gabor, drawn finely: at its pixels thin stripes are broken."""
     y, x = (np.linspace(float(axis[0]), float(axis[-1]), (axis.size - 1) * FINER + 1) for axis in (signed.y, signed.x))
     for start in range(0, table.sizes["unit"], TRACED_AT_ONCE):
