@@ -79,6 +79,9 @@ GLOSSARY: Mapping[str, str] = MappingProxyType(
         "lobe": "A region of one sign that both the map and its model show at a visible height.",
         "null": "Maps that share some statistics of the data, named with it, but not its structure: what chance gives.",
         "ceiling": "How alike two measurements of the same kind are, so that no network can be expected to be nearer.",
+        "ladder": "What is held against one recording, seen through it and in order of distance: another animal, the "
+        "network, its zero, and references of every kind.",
+        "likeness": "Where a network stands between the ladder's zero (0) and another animal (1).",
         "subject": "The animal a cell was recorded from; a network is one subject. Cells nest in subjects.",
         "stimulus confounded": "Said where recordings differ in stimulus class: a difference may be the stimulus's.",
         "fixed by construction": "A quantity that rendering a bank from parameters decides: it is not computed.",
