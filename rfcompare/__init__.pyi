@@ -34,6 +34,7 @@ from .simulation import simulate_treeshrew as simulate_treeshrew
 from .sources import fetch as fetch
 from .sources import load_kernels as load_kernels
 from .sources import open_fields as open_fields
+from .sources.combining import combine as combine
 from .taxonomy import classify as classify
 from .taxonomy import survey as survey
 from .training import code_patches as code_patches

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 
 import rfcompare as rfc
@@ -189,7 +190,7 @@ def test_a_table_of_gabor_parameters_is_rendered(tmp_path: Path) -> None:
         ({"maps": "/*/none"}, "no dataset"),
         ({"maps": None}, "either maps or parameters"),
         ({"dims": "unit y x"}, "the shape"),
-        ({"dims": "y x"}, "to name unit, y and x"),
+        ({"dims": "unit y"}, "to name unit, y and x"),
         ({"dims": "unit unit y x"}, "to name unit, y and x"),
         ({"dims": "unit channel row column"}, "to name unit, y and x"),
         ({"dims": "y unit channel x"}, "expected 2 channels"),
@@ -358,3 +359,71 @@ def test_inspect_offers_only_what_can_be_maps(arrays: dict[str, tuple[int, ...]]
     text = sources.inspect(path)
     assert (f'maps = "{offered}"' in text) == bool(offered)
     assert ("rfcompare estimate file.h5" in text) == ("response" in arrays)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_flat_pixels_are_spread_out(truth: xr.Dataset, images: Any, order: str, tmp_path: Path) -> None:
+    rows, columns = images.shape[-2:]
+    flat = images.reshape(*images.shape[:2], -1, order="C")
+    if order == "F":
+        flat = images.transpose(0, 1, 3, 2).reshape(*images.shape[:2], -1)
+    np.save(tmp_path / "flat.npy", flat)
+    np.savez(tmp_path / "flat.npz", maps=flat, animal=np.array(list("AABBC")))
+    write(tmp_path / "flat.h5", maps=flat)
+    scipy.io.savemat(tmp_path / "flat.mat", {"maps": flat})
+    given = {"dims": "unit channel pixel", "shape": [rows, columns], "order": order}
+    for name in ("flat.npy", "flat.npz", "flat.h5", "flat.mat"):
+        same(rfc.open_fields(tmp_path / name, layout=layout(maps="/maps", **given)), truth)
+    named = rfc.open_fields(tmp_path / "flat.npz", layout=layout(maps="/maps", subject="/animal", **given))
+    assert list(named.subject.values) == list("AABBC")
+    for wrong, says in (
+        ({"shape": [rows, columns + 1]}, f"whose product is the {rows * columns} values"),
+        ({"shape": None}, "in shape"),
+        ({"dims": "unit channel y x"}, "pixel in dims beside shape"),
+        ({"order": "A"}, "'C' or 'F'"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            rfc.open_fields(tmp_path / "flat.npy", layout=layout(**{**given, **wrong}))
+        sentence(error)
+
+
+def test_the_smallest_flat_map(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.arange(6.0))
+    bank = rfc.open_fields(tmp_path / "one.npy", layout={"dims": "pixel", "shape": [2, 3], "y": "up"})
+    np.testing.assert_array_equal(bank.rf.values, np.arange(6.0).reshape(1, 1, 2, 3))
+    by_columns = rfc.open_fields(
+        tmp_path / "one.npy", layout={"dims": "pixel", "shape": [2, 3], "order": "F", "y": "up"}
+    )
+    np.testing.assert_array_equal(by_columns.rf.values[0, 0], [[0, 2, 4], [1, 3, 5]])
+
+
+def test_one_file_a_cell(truth: xr.Dataset, images: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for cell in range(UNITS):
+        np.save(tmp_path / f"cell{cell + 7}.npy", images[cell])  # cell 10 comes after cell 9
+    bank = rfc.open_fields(str(tmp_path / "cell*.npy"), layout=layout(maps="/", dims="channel y x"))
+    same(bank, truth)
+    assert list(bank.unit.values) == [f"cell{number}" for number in range(7, 7 + UNITS)]
+    assert capsys.readouterr().err.count("read cell") == 1
+    assert "combine: 5 banks" in bank.attrs["history"]
+    with pytest.raises(InputError, match="found none") as error:
+        rfc.open_fields(str(tmp_path / "unit*.npy"), layout=layout(maps="/", dims="channel y x"))
+    sentence(error)
+
+
+def test_images_that_a_model_prefers(images: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "meis.npz", meis=images[:, :1], score=np.ones(UNITS))
+    assert 'maps = "/meis"' in sources.inspect(tmp_path / "meis.npz")
+    bank = rfc.open_fields(
+        tmp_path / "meis.npz",
+        layout={"maps": "/meis", "dims": "unit channel y x", "channel": "luminance", "kind": "model-derived"},
+    )
+    assert (bank.attrs["kind"], tuple(bank.channel.values)) == ("model-derived", ("luminance",))
+    rfc.classify(bank, progress=False)
+
+
+def test_lags_of_halves_peak_together(images: Any, tmp_path: Path) -> None:
+    halves = np.stack([np.stack([0.1 * images, images, 0.2 * images], axis=2)] * 2)
+    path = write(tmp_path / "lags.h5", maps=halves)
+    bank = rfc.open_fields(path, layout=layout(maps="/maps", dims="half unit channel lag y x", lag="peak"))
+    np.testing.assert_array_equal(bank.rf.values[..., ::-1, :], images)
+    np.testing.assert_array_equal(bank.rf_half.values[1, ..., ::-1, :], images)

@@ -58,8 +58,9 @@ def open_fields(
     Parameters
     ----------
     source : str or pathlib.Path
-        A file (rfcompare's own HDF5, Allen two-photon analysis, or, with a layout, any HDF5, NWB or MATLAB file), a
-        shipped population such as "reference:treeshrew-simulated", or an https address of a file.
+        A file (rfcompare's own HDF5, Allen two-photon analysis, or, with a layout, any HDF5, NWB, MATLAB or NumPy
+        file), a pattern such as "cells/*.npy" whose files are read alike and joined, a shipped population such as
+        "reference:treeshrew-simulated", or an https address of a file.
     layout : str, pathlib.Path or mapping, optional
         What the file does not say about itself, in TOML or as a mapping; `inspect` drafts one and
         `rfcompare.sources.layout` lists its keys. What is read off the file is recorded in ``attrs["history"]``.
@@ -110,6 +111,8 @@ def open_fields(
         if layout is not None:
             raise InputError(f"{text} needs no layout; leave it out")
         bank = reference.open_reference(text)
+    elif is_pattern(text):
+        bank = _open_several(text, layout, chunks)
     else:
         from rfcompare.bank import existing_file
         from rfcompare.sources.kernels import sha256_of
@@ -127,6 +130,38 @@ def open_fields(
     return bank if chunks is None else _chunked(bank, chunks)
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a name stands for several files."""
+    return any(sign in text for sign in "*?") and "://" not in text and not Path(text).exists()
+
+
+def _open_several(pattern: str, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
+    """One bank of all files that a pattern stands for, one cell each or several, in their natural order."""
+    import contextlib
+    import glob
+    import io
+    import sys
+
+    from tqdm import tqdm
+
+    from rfcompare.sources.combining import combine
+    from rfcompare.sources.hdf5 import natural
+
+    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 - patterns may be absolute
+    paths = [Path(name) for name in sorted(found, key=natural)]
+    if not paths:
+        raise InputError(f"expected files like {pattern}, found none; check the folder and the pattern")
+    banks: list[xr.Dataset] = []
+    for path in tqdm(paths, desc="reading", unit="file", disable=None):
+        with contextlib.redirect_stderr(io.StringIO() if banks else sys.stderr):  # the first says how all are read
+            banks.append(_open(path, layout, chunks))
+    single = all(bank.sizes["unit"] == 1 for bank in banks)
+    if single:
+        banks = [bank.assign_coords(unit=[path.stem]) for bank, path in zip(banks, paths, strict=True)]
+    joined = combine(banks, names=None if single else [path.stem for path in paths])
+    return joined.assign_attrs(file=Path(pattern).name)
+
+
 def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     """A file's bank by its format; the one place where formats and readers meet."""
     from rfcompare.sources.hdf5 import damage_reported
@@ -136,7 +171,7 @@ def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any
 
 
 def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
-    from rfcompare.sources import allen, formats, hdf5, matlab, native, nwb
+    from rfcompare.sources import allen, formats, hdf5, matlab, native, numpy_files, nwb
     from rfcompare.sources import layout as layouts
 
     found = formats.identify(path)
@@ -145,8 +180,10 @@ def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunk
         if layout is not None:
             raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
         return native.open_saved(path, chunks)
-    if found is formats.MATLAB_5:
-        store = matlab.V5Store(path)
+    if found in (formats.MATLAB_5, formats.NUMPY):
+        if found is formats.NUMPY and layout is not None and not {"maps", "parameters"} & set(given):
+            layout = {**given, "maps": "/"}  # one array needs no name
+        store = matlab.V5Store(path) if found is formats.MATLAB_5 else numpy_files.NumPyStore(path)
         return _said(layouts.apply(store, _given(layout, path, found), chunks))
     with hdf5.Reader(path) as reader:
         if found is formats.BY_HAND and layout is None:

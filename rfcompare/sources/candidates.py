@@ -16,6 +16,7 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources import formats, matlab, nwb
+from rfcompare.sources.checkpoints import entries_of
 from rfcompare.sources.hdf5 import Reader, read_attributes, text_name
 from rfcompare.sources.matlab_structure import list_variables
 
@@ -89,7 +90,10 @@ class Candidate:
 
 def candidates(path: Path, found: formats.Format) -> list[Candidate]:
     """Arrays of a file that could hold maps, the likeliest first."""
-    if found is formats.MATLAB_5:
+    if found is formats.NUMPY:
+        with entries_of(path) as entries:
+            listed = [Candidate(f"/{name}", entry.shape) for name, entry in entries.items()]
+    elif found is formats.MATLAB_5:
         listed = _candidates_v5(path)
     else:
         with Reader(path) as reader:
@@ -124,7 +128,10 @@ def recording(path: Path, found: formats.Format) -> tuple[str, str] | None:
 
     Both are told by their names and by a length that they share: that of the frames.
     """
-    if found is formats.MATLAB_5:
+    if found is formats.NUMPY:
+        with entries_of(path) as entries:
+            arrays = {f"/{name}": entry.shape for name, entry in entries.items()}
+    elif found is formats.MATLAB_5:
         arrays = {f"/{name}": shape for name, shape, kind in list_variables(path) if " " not in kind}
     else:
         arrays = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
-from rfcompare.sources import allen, matlab, native, nwb
+from rfcompare.sources import allen, matlab, native, numpy_files, nwb
 from rfcompare.sources.hdf5 import Reader, signature_offset
 
 
@@ -40,8 +40,9 @@ MATLAB_73 = Format(
 )
 MATLAB_5 = Format("MATLAB v5", True, "macaque V1 (De & Horwitz 2021) and macaque ganglion cells (Field et al. 2010)")
 HDF5 = Format("HDF5", True, "")
+NUMPY = Format("NumPy, npy or npz", True, "")
 
-FORMATS = (SAVED, BY_HAND, HDF5, NWB, NWB_1, ALLEN, MATLAB_73, MATLAB_5)
+FORMATS = (SAVED, BY_HAND, HDF5, NWB, NWB_1, ALLEN, MATLAB_73, MATLAB_5, NUMPY)
 """All of them, as the documentation's table of formats lists them."""
 
 
@@ -57,6 +58,8 @@ def identify(path: Path) -> Format:
     if offset is None:
         if matlab.is_v5(path):
             return MATLAB_5
+        if numpy_files.is_numpy(path):
+            return NUMPY
         raise InputError(not_recognized(path))
     # MATLAB first: a variable called rf would otherwise pass for rfcompare's own, with its axes reversed.
     if matlab.is_v73(path, offset):

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from rfcompare.quantities import SCHEMAS
-from rfcompare.sources import allen, checkpoints, formats, matlab, reference
+from rfcompare.sources import allen, checkpoints, formats, matlab, numpy_files, reference
 from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates, recording
 from rfcompare.sources.hdf5 import (
     Reader,
@@ -79,6 +79,8 @@ def _describe_weights(path: Path) -> str:
         lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", "format: weights", ""]
         shown = [name for name in entries if len(entries[name].shape) > 1][:MAX_LINES]
         lines += [f"  {name}  {entries[name].shape}".replace("    (", "  (") for name in shown]
+    if numpy_files.is_numpy(path) and not any(3 in entries[name].shape for name in first):
+        return "\n".join([*lines, "", *_how_to_open(path, formats.NUMPY)])
     if not first:
         return "\n".join([*lines, "", "No convolution here sees three colors or one; name a layer: layer=NAME."])
     said = f", entry {first[0]}" if first[0] else ""

@@ -6,7 +6,10 @@ key                                meaning
 ``maps``                           path of the maps; a ``*`` gathers one dataset per unit and names the units; a list
                                    holds one path per channel
 ``dims``                           order of the array's axes, such as ``"unit channel y x"`` (also ``lag``, ``half``); a
-                                   missing channel means one channel. MATLAB arrays count as MATLAB's ``size`` does
+                                   missing channel means one channel, a missing unit one cell. MATLAB arrays count as
+                                   MATLAB's ``size`` does
+``shape``, ``order``               of flat maps (``"unit pixel"``) rows and columns, as in ``[52, 52]``, and ``"C"``
+                                   (default) or ``"F"``: whether columns or rows lie next to each other
 ``select``                         index into the raw array or cell before its axes are named, such as ``":,1"``
 ``channel``                        ``["on", "off"]``, ``["r", "g", "b"]``, ``"luminance"`` or ``"signed"`` (default)
 ``y``, ``x``                       ``"down"`` (rows from the top; default), ``"up"``; ``"right"`` (default), ``"left"``
@@ -41,9 +44,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rfcompare.bank import CHANNELS, add_history, check, existing_file, make_bank
+from rfcompare.bank import CHANNELS, add_history, at_lag, check, existing_file, make_bank
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED
+from rfcompare.sources.axes import axis_names, flat_names, spread
 from rfcompare.sources.hdf5 import Cell, settled, stack
 from rfcompare.sources.native import RESERVED, channel_order, texts
 from rfcompare.sources.rendering import evaluate, render_gabors
@@ -86,6 +90,8 @@ class Layout:
 
     maps: tuple[str, ...] = ()
     dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    order: str = "C"
     select: tuple[Any, ...] = ()
     channel: tuple[str, ...] = ("signed",)
     y: str = "down"
@@ -159,13 +165,13 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
     for key in ("maps", "half", "channel"):
         if isinstance(given.get(key), str):
             given[key] = given[key].replace(",", " ").split() if key == "channel" else [given[key]]
-    if isinstance(given.get("dims"), str):
-        given["dims"] = given["dims"].replace(",", " ").split()
-    for key in ("maps", "half", "channel", "dims", "exclude", "size"):
+    if "dims" in given:
+        given["dims"] = axis_names(tuple(given["dims"]) if isinstance(given["dims"], list) else given["dims"])
+    for key in ("maps", "half", "channel", "dims", "exclude", "size", "shape"):
         if key in given:
             given[key] = tuple(given[key])
     # NumPy's whole numbers count as Python's.
-    for key in ("exclude", "size"):
+    for key in ("exclude", "size", "shape"):
         if key in given:
             given[key] = tuple(int(item) for item in given[key])
     if isinstance(given.get("lag"), Integral):
@@ -185,7 +191,7 @@ def _wrong_type(key: str, value: Any) -> str:
     if key in ("maps", "dims", "channel", "half"):
         fits = isinstance(value, str) or (several is not None and all(isinstance(item, str) for item in several))
         return "" if fits else "a text or a list of texts"
-    if key in ("exclude", "size"):
+    if key in ("exclude", "size", "shape"):
         fits = several is not None and all(isinstance(item, Integral) for item in several)
         return "" if fits else "a list of whole numbers"
     if key in ("um_per_px", "um_per_deg", "deg_per_px"):
@@ -214,16 +220,15 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         faults.append(f"expected {where} to name either maps or parameters, the path of what to read")
     if layout.maps and not layout.dims:
         faults.append(f"expected {where} to give dims, the order of the axes of the maps, such as 'unit channel y x'")
-    if layout.dims and (
-        not set(layout.dims) <= set(_DIMS)
-        or len(set(layout.dims)) < len(layout.dims)
-        or not {"unit", "y", "x"} <= set(layout.dims)
-    ):
+    flat = flat_names(layout.dims)
+    if flat and (not set(flat) <= set(_DIMS) or len(set(flat)) < len(flat) or not {"y", "x"} <= set(flat)):
         faults.append(
-            f"expected dims in {where} to name unit, y and x, with channel, lag and half where the array has them, got "
-            f"{' '.join(layout.dims)!r}"
+            f"expected dims in {where} to name unit, y and x (or pixel), with channel, lag, half where the array has "
+            f"them, got {' '.join(layout.dims)!r}"
         )
-    if "channel" in layout.dims and (len(layout.maps) > 1 or "channel" not in given):
+    if layout.shape and len(flat) == len(layout.dims):
+        faults.append(f"expected pixel in dims beside shape in {where}, got {' '.join(layout.dims)!r}")
+    if "channel" in flat and (len(layout.maps) > 1 or "channel" not in given):
         faults.append(
             f"expected {where} to name the channels along the axis channel, as in channel = ['on', 'off'], and all in "
             "one array"
@@ -232,7 +237,13 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         faults.append(f"expected channel in {where} to be one of {'; '.join(_CHANNEL_SETS)}, got {layout.channel}")
     if len(layout.maps) > 1 and len(layout.maps) != len(layout.channel):
         faults.append(f"expected one path in maps of {where} for each channel {layout.channel}, got {len(layout.maps)}")
-    words = {"y": ("down", "up"), "x": ("right", "left"), "polarity": ("known", "unknown"), "normalize": (None, "l2")}
+    words = {
+        "y": ("down", "up"),
+        "x": ("right", "left"),
+        "polarity": ("known", "unknown"),
+        "normalize": (None, "l2"),
+        "order": ("C", "F"),
+    }
     for key, allowed in words.items():
         value = getattr(layout, key)
         if value not in allowed:
@@ -242,7 +253,7 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
         faults.append(f"expected um_per_px beside um_per_deg in {where}: how many µm a pixel has on the retina")
     if layout.deg_per_px is not None and layout.um_per_deg is not None:
         faults.append(f"expected either deg_per_px or um_per_px with um_per_deg in {where}, got both")
-    if layout.lag is not None and "lag" not in layout.dims:
+    if layout.lag is not None and "lag" not in flat:
         faults.append(f"{where} chooses lag = {layout.lag!r}, but its dims {' '.join(layout.dims)!r} have no lag")
     if isinstance(layout.lag, str) and layout.lag != "peak":
         faults.append(f"expected lag in {where} to be an index or 'peak', got {layout.lag!r}")
@@ -308,11 +319,9 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
             f"expected the layout to say with what stimulus the maps of {store.name} were measured, such as stimulus = "
             "{class = 'sparse noise', element_deg = 2.0}; stimulus = 'unknown' is an answer"
         )
-    (array, dims), names = _maps(store, layout, layout.maps, layout.dims, chunks)
+    array, names = _maps(store, layout, layout.maps, layout.dims, chunks)
     halves = _halves(store, layout, chunks)
-    if layout.lag is not None:
-        array, halves, dims = _choose_lag(array, halves, dims, layout)
-    if "half" in layout.dims:
+    if "half" in flat_names(layout.dims):
         halves, array = array, array.mean(axis=0)
     array, halves = settled(array, chunks), settled(halves, chunks)
     chosen = f"[{_index_text(layout.select)}]" if layout.select else ""
@@ -441,7 +450,8 @@ def _finish(
     if layout.polarity == "unknown":
         bank["polarity_known"] = ("unit", np.zeros(n, bool))
     bank = add_history(bank, f"open_fields: {store.name}, {read}, {(rows and 'rendered') or f'y {layout.y}'}")
-    return check(_without(bank, layout.exclude))
+    bank = _without(bank, layout.exclude)
+    return check(bank if layout.lag is None else at_lag(bank, layout.lag))
 
 
 def _without(bank: xr.Dataset, exclude: tuple[int, ...]) -> xr.Dataset:
@@ -494,7 +504,7 @@ def _numbers_or_text(values: Any, name: str) -> Any:
 
 def _maps(
     store: Store, layout: Layout, paths: tuple[str, ...], dims: tuple[str, ...], chunks: Any
-) -> tuple[tuple[Any, tuple[str, ...]], list[str]]:
+) -> tuple[Any, list[str]]:
     """The array at one path, or one per channel, with its axes in the bank's order and a channel axis."""
     arrays: list[Any] = []
     labels: list[list[str]] = []
@@ -509,12 +519,12 @@ def _maps(
         labels.append([name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in own])
         # Maps "y x unit" of a single cell are one image where the format drops trailing axes of size 1.
         missing = dims[getattr(located, "ndim", 0) :] if store.drops_trailing_axes else ()
-        if not cell_axes and missing and not {"y", "x"} & set(missing):
+        if not cell_axes and missing and not {"y", "x"} & set(flat_names(missing)):
             located = located.reshape((*located.shape, *[1] * len(missing)))
-        arrays.append(_in_order(located, dims, cell_axes, path, store.name))
+        arrays.append(_in_order(located, dims, cell_axes, f"{path} in {store.name}", layout))
     if any(own != labels[0] for own in labels):
         raise InputError(f"expected the same units at {', '.join(paths)} in {store.name}, their names differ")
-    present = tuple(name for name in _DIMS if name in dims)
+    present = tuple(name for name in _DIMS if name in (*flat_names(dims), "unit"))
     shapes = {tuple(array.shape) for array in arrays}
     if len(shapes) > 1:
         raise InputError(f"expected maps of one shape at {', '.join(paths)} in {store.name}, got {sorted(shapes)}")
@@ -535,7 +545,7 @@ def _maps(
             f"expected at most {MAX_UNITS} units of {MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do the "
             f"dims {' '.join(dims)!r} name the axes in the file's order?"
         )
-    return (array, named), labels[0] if len(labels[0]) == sizes["unit"] else []
+    return array, labels[0] if len(labels[0]) == sizes["unit"] else []
 
 
 def _stacked(cell: Cell, where: str) -> tuple[Any, int]:
@@ -565,29 +575,34 @@ def _content(item: Any) -> str:
     return f"an array of {item.dtype}" if hasattr(item, "dtype") else type(item).__name__
 
 
-def _in_order(array: Any, dims: tuple[str, ...], cell_axes: int, path: str, name: str) -> Any:
+def _in_order(array: Any, dims: tuple[str, ...], cell_axes: int, where: str, layout: Layout) -> Any:
+    """The array with its axes in the bank's order: flat ones spread out, a single cell with an axis of its own."""
     if array.dtype.kind not in "fiub":
-        raise InputError(f"expected maps of numbers at {path} in {name}, got {array.dtype}")
+        raise InputError(f"expected maps of numbers at {where}, got {array.dtype}")
+    names = flat_names(dims)
     shape = tuple(array.shape)
     if array.ndim > len(dims):
         # MATLAB knows no vectors: a cell of N maps is N × 1. Only such axes are dropped, and only when that settles it.
-        candidates = range(cell_axes) if cell_axes else range(array.ndim)
+        candidates = range(cell_axes) if cell_axes and len(names) == len(dims) else range(array.ndim)
         single = [axis for axis in candidates if shape[axis] == 1]
         if array.ndim - len(single) == len(dims):
             array = array.reshape([size for axis, size in enumerate(shape) if axis not in single])
     if array.ndim != len(dims):
         raise InputError(
-            f"expected {len(dims)} dims {' '.join(dims)!r} at {path} in {name}, got the shape {shape}; name its axes "
-            "in dims or index some away with select"
+            f"expected {len(dims)} dims {' '.join(dims)!r} at {where}, got the shape {shape}; name its axes in dims or "
+            "index some away with select"
         )
-    return array.transpose([dims.index(dim) for dim in _DIMS if dim in dims])
+    array = spread(array, dims, where, shape=layout.shape, order=layout.order)
+    if "unit" not in names:
+        array, names = array[None], ["unit", *names]
+    return array.transpose([names.index(dim) for dim in _DIMS if dim in names])
 
 
 def _halves(store: Store, layout: Layout, chunks: Any) -> Any:
     if not layout.half:
         return None
     if len(layout.half) == 1:
-        (array, _), _ = _maps(store, layout, layout.half, ("half", *layout.dims), chunks)
+        array, _ = _maps(store, layout, layout.half, ("half", *layout.dims), chunks)
     else:
         per_half = len(layout.maps)
         if len(layout.half) != 2 * per_half:
@@ -595,28 +610,7 @@ def _halves(store: Store, layout: Layout, chunks: Any) -> Any:
                 f"expected {2 * per_half} paths in half, {per_half} for each of two halves, got {len(layout.half)}"
             )
         parts = [layout.half[:per_half], layout.half[per_half:]]
-        array = stack([_maps(store, layout, tuple(part), layout.dims, chunks)[0][0] for part in parts])
+        array = stack([_maps(store, layout, tuple(part), layout.dims, chunks)[0] for part in parts])
     if array.shape[0] != 2:
         raise InputError(f"expected two halves at {layout.half} in {store.name}, got {array.shape[0]}")
     return array
-
-
-def _choose_lag(array: Any, halves: Any, dims: tuple[str, ...], layout: Layout) -> tuple[Any, Any, tuple[str, ...]]:
-    axis = dims.index("lag")
-    kept = tuple(name for name in dims if name != "lag")
-    size = array.shape[axis]
-    if isinstance(layout.lag, int):
-        if not -size <= layout.lag < size:
-            raise InputError(f"expected lag to be an index from 0 to {size - 1}, got {layout.lag}")
-        index: Any = (slice(None),) * axis + (layout.lag,)
-        halves = None if halves is None else halves[(slice(None), *index)]
-        return array[index], halves, kept
-    if "half" in dims:
-        raise InputError("expected lag to be an index where dims name half, got 'peak'; the halves' peaks could differ")
-    # (unit, channel, lag, y, x): one lag a unit, the same for its channels, so that ON and OFF stay simultaneous.
-    energy = np.asarray(np.nansum(array.astype(float) ** 2, axis=(1, 3, 4)))
-    peak = energy.argmax(1)
-    chosen = stack([array[unit][:, lag] for unit, lag in enumerate(peak)])
-    if halves is not None:
-        halves = stack([halves[:, unit][:, :, lag] for unit, lag in enumerate(peak)], axis=1)
-    return chosen, halves, kept

@@ -1,0 +1,55 @@
+"""Maps in ``.npy`` and ``.npz`` files, which say nothing but shapes: a layout says the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rfcompare.errors import InputError
+from rfcompare.sources.checkpoints import entries_of, some
+from rfcompare.sources.hdf5 import indexed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def is_numpy(path: Path) -> bool:
+    """Whether a file is NumPy's, by its beginning and its name."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    begins = {".npy": b"\x93NUMPY", ".npz": b"PK"}.get(path.suffix.lower())
+    return begins is not None and start.startswith(begins)
+
+
+class NumPyStore:
+    """A NumPy file as a layout sees it: its one array at any path, or the arrays of an archive by name.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        An existing file.
+    """
+
+    drops_trailing_axes = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+
+    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
+        """The array called `path`, indexed by `select`."""
+        return indexed(self.column(path), select, f"{path} in {self.name}")
+
+    def column(self, path: str) -> NDArray[Any]:
+        """The array called `path`; of a single array every path leads to it."""
+        with entries_of(self.path) as entries:
+            name = path.strip("/") if list(entries) != [""] else ""
+            if name not in entries:
+                raise InputError(f"there is no {name or '/'} in {self.name}; it holds {some(list(entries))}")
+            return np.asarray(entries[name].read())
+
+    def facts(self, path: str) -> dict[str, Any]:
+        """NumPy's files say nothing about what they hold."""
+        return {}
