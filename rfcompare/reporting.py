@@ -59,15 +59,18 @@ _FAMILIES = {"score": -2, "joint": -1}
 
 _SCORE = "(mean D null − mean D network)/(mean D null − mean D other animals), D the squared energy distance"
 
-_SHAPES = (
-    ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
-    ("square", "M2.5 2.5h9v9h-9z"),
-    ("triangle-up", "M7 2l6 10h-12z"),
-    ("diamond", "M7 1l5 6l-5 6l-5-6z"),
-    ("triangle-down", "M7 12l6-10h-12z"),
-    ("cross", "M5 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"),
-)
-"""Marker shapes of the plane: Vega's name, and the same as an SVG path for the legend."""
+_SHAPES = {
+    "o": ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
+    "s": ("square", "M2.5 2.5h9v9h-9z"),
+    "^": ("triangle-up", "M7 2l6 10h-12z"),
+    "D": ("diamond", "M7 1l5 6l-5 6l-5-6z"),
+    "v": ("triangle-down", "M7 12l6-10h-12z"),
+    "P": ("cross", "M5 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"),
+    "<": ("triangle-left", "M2 7l10-6v12z"),
+    ">": ("triangle-right", "M12 7l-10-6v12z"),
+    "d": ("M0-1l.5 1l-.5 1l-.5-1z", "M7 1l3 6l-3 6l-3-6z"),
+}
+"""The figures' markers in the plane: Vega's name, and the same as an SVG path for the legend."""
 
 
 @named_strictly
@@ -132,7 +135,7 @@ def write_report(
         title=" and ".join(population.name for population in styles),
         styles=styles,
         kinds=kinds,
-        shapes=[path for _, path in _SHAPES],
+        shapes={marker: path for marker, (_, path) in _SHAPES.items()},
         simulated=simulated,
         answer=answer or answer_sentence(result, styles),
         plane_summary=plane_summary(descriptors, styles),
@@ -590,9 +593,9 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
         return {
             "field": name,
             "type": "quantitative",
-            "scale": {"type": "log", "domain": list(PLANE)},
+            "scale": {"domain": list(PLANE)},
             "axis": {
-                "values": [0.01, 0.03, 0.1, 0.3, 1, 3],
+                "values": [0, 0.25, 0.5, 0.75, 1, 1.25],
                 "format": "~g",
                 "grid": False,
                 "title": [quantity.title, f"{name} = σ{name[1]}·f"],
@@ -626,7 +629,7 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
             "shape": {
                 "field": "population",
                 "type": "nominal",
-                "scale": {"domain": labels, "range": [_SHAPES[i % len(_SHAPES)][0] for i in range(len(styles))]},
+                "scale": {"domain": labels, "range": [_SHAPES[population.marker][0] for population in styles]},
                 "legend": None,
             },
             "size": {"condition": {"param": "pick", "empty": False, "value": 160}, "value": 38},
@@ -642,8 +645,8 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
     words = {
         "data": {
             "values": [
-                {"nx": KAPPA * 0.94, "ny": PLANE[1] * 0.9, "text": "< 1 cycle", "align": "right"},
-                {"nx": KAPPA * 1.06, "ny": PLANE[1] * 0.9, "text": "≥ 1 visible cycle", "align": "left"},
+                {"nx": KAPPA - 0.01, "ny": PLANE[1] * 0.98, "text": "< 1 cycle", "align": "right"},
+                {"nx": KAPPA + 0.01, "ny": PLANE[1] * 0.98, "text": "≥ 1 visible cycle", "align": "left"},
             ]
         },
         "mark": {"type": "text", "fontSize": 12, "align": {"expr": "datum.align"}, "baseline": "top"},
@@ -653,7 +656,7 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
     if any(population.kind == "simulated" for population in styles):
         layers.append(
             {
-                "data": {"values": [{"nx": PLANE[1] * 0.93, "ny": PLANE[0] * 1.1}]},
+                "data": {"values": [{"nx": PLANE[1] * 0.98, "ny": 0.02}]},
                 "mark": {
                     "type": "text", "text": "SIMULATED", "fontWeight": "bold", "fontSize": 14, "align": "right",
                     "baseline": "bottom", "color": "#0f6a9e",

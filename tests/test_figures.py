@@ -14,7 +14,9 @@ import pytest
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.colors import same_color
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.image import AxesImage
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
@@ -391,21 +393,26 @@ def test_parametric_r2_is_that_of_the_originals(fitted: tuple[xr.Dataset, xr.Dat
 
 def test_gabor_space_points_are_nx_and_ny(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     figure = figures.gabor_space(*fitted)
-    plane, top, right = figure.axes[:3]
-    clouds = [item for item in plane.collections if isinstance(item, PathCollection)]
-    assert len(clouds) == 2
-    for cloud, one in zip(clouds, fitted, strict=True):
+    plane, top = figure.axes[:2]
+    strip = next(axes for axes in figure.axes if axes.get_xlabel().startswith("no visible"))
+    clouds, rugs = ([item for item in axes.collections if isinstance(item, PathCollection)] for axes in (plane, strip))
+    assert len(clouds) == len(rugs) == 2
+    for cloud, rug, one in zip(clouds, rugs, fitted, strict=True):
         nx = (one.sigma_x * one.frequency).values
         ny = (one.sigma_y * one.frequency).values
-        expected = np.clip(np.stack([nx, ny], 1), *populations.PLANE)
-        np.testing.assert_allclose(np.asarray(cloud.get_offsets()), expected)
-    assert plane.get_xscale() == plane.get_yscale() == "log"
+        inside = np.clip(np.stack([nx, ny], 1), *populations.PLANE)
+        np.testing.assert_allclose(np.asarray(cloud.get_offsets()), inside[nx > KAPPA])
+        np.testing.assert_allclose(np.asarray(rug.get_offsets())[:, 1], inside[nx <= KAPPA, 1])
+    shares = [text.get_text() for text in strip.get_xticklabels()]
+    assert shares == [f"{((one.sigma_x * one.frequency).values <= KAPPA).mean():.0%}" for one in fitted]
+    assert plane.get_xscale() == plane.get_yscale() == "linear"
+    assert plane.get_xlim() == plane.get_ylim() == populations.PLANE
     assert plane.get_xlabel().endswith(r"$n_x = \sigma_x f$")
     line = next(line for line in plane.lines if line.get_linestyle() == ":")
     assert line.get_xdata()[0] == pytest.approx(KAPPA)
-    for margin in (top, right):  # each population's shares add to one
-        for patch in (patch for patch in margin.patches if isinstance(patch, StepPatch)):
-            assert patch.get_data().values.sum() == pytest.approx(1)
+    nx = np.clip((fitted[0].sigma_x * fitted[0].frequency).values, *populations.PLANE)
+    drawn = next(item for item in top.lines if same_color(item.get_color(), drawing.SIDE_COLORS["cortex"][0]))
+    assert np.max(drawn.get_ydata()) == pytest.approx(np.histogram(nx, np.linspace(0, 1.3, 14))[0].max() / nx.size)
     few = int(((fitted[0].sigma_x * fitted[0].frequency).values <= KAPPA).sum())
     assert f"{few} with less than one visible cycle" in figures.caption(figure)
 
@@ -651,10 +658,26 @@ def test_units_that_cannot_be_fitted_are_counted(fitted: tuple[xr.Dataset, xr.Da
     assert figures.tuning(broken)
 
 
-def test_colors_of_populations_differ(cortex: xr.Dataset) -> None:
-    styles = drawing.populations([cortex, cortex, cortex])
-    assert len({style.color for style in styles}) == 3
-    assert len({style.marker for style in styles}) == 3
+def test_hue_is_the_side_and_marker_the_kind(cortex: xr.Dataset, network: xr.Dataset) -> None:
+    styles = drawing.populations([cortex, network, cortex])
+    assert [style.side for style in styles] == ["cortex", "network", "cortex"]
+    assert [style.color for style in styles] == [
+        drawing.SIDE_COLORS["cortex"][0], drawing.SIDE_COLORS["network"][0], drawing.SIDE_COLORS["cortex"][1],
+    ]  # fmt: skip
+    assert [style.marker for style in styles] == [drawing.KIND_MARKERS[style.kind] for style in styles]
+    assert len(set(drawing.KIND_MARKERS.values())) == len(rfc.kinds)
+
+
+def test_the_order_of_the_sides_does_not_change_their_hue(cortex: xr.Dataset, network: xr.Dataset) -> None:
+    forth, back = drawing.populations([cortex, network]), drawing.populations([network, cortex])
+    assert [style.color for style in forth] == [style.color for style in back][::-1]
+
+
+def test_figures_are_set_in_the_bundled_font() -> None:
+    with figures.style():
+        found = Path(findfont(FontProperties(family=["sans-serif"])))
+    assert found.name == "LiberationSans-Regular.ttf"
+    assert (Path(rfc.__file__).parent / "fonts" / "LICENSE.txt").read_text(encoding="utf-8").count("Open Font License")
 
 
 def test_tree_order_puts_like_rows_together() -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
@@ -44,28 +46,34 @@ ON, OFF = "#b2182b", "#2166ac"
 DIVERGING = "RdBu_r"
 """ColorBrewer's red–blue map, safe for the color-blind, with white at zero."""
 
-KIND_COLORS = {
-    "measured": "#000000",
-    "simulated": "#56b4e9",
-    "learned": "#e69f00",
-    "parametric": "#009e73",
-    "untrained": "#8c8c8c",
-    "analytic": "#cc79a7",
-    "in-silico": "#785ef0",
-    "model-derived": "#44aa99",
-    "not stated": "#7f5f00",
+Side = Literal["cortex", "network", "reference"]
+
+SIDE_COLORS: dict[Side, tuple[str, ...]] = {
+    "cortex": ("#00876c", "#003f33", "#5fc0a5"),
+    "network": ("#e08a00", "#7a4b00", "#f4bf66"),
+    "reference": ("#7f7f7f", "#404040", "#b3b3b3"),
 }
-"""One color per kind of bank, from the palette of Okabe and Ito; red and blue stay with ON and OFF."""
+"""Hue is the side, its shade one of several on a side; red and blue stay with ON and OFF."""
+
+KIND_MARKERS = {
+    "measured": "o",
+    "simulated": "s",
+    "learned": "^",
+    "parametric": "D",
+    "untrained": "v",
+    "analytic": "P",
+    "in-silico": "<",
+    "model-derived": ">",
+    "not stated": "d",
+}
+"""One marker per kind of bank."""
 
 NULL_COLOR, CEILING_COLOR = "#8c8c8c", "#332288"
 """Of what stands beside a similarity: its chance level and its ceiling."""
 
-_SPARE_COLORS = ("#7f5f00", "#785ef0", "#44aa99", "#882255", "#4d4d4d")
-_MARKERS = "os^DvPX*"
-
 _SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
+    "font.sans-serif": ["Liberation Sans", "DejaVu Sans"],
     # Unlike "custom" this set is kept by the texts themselves, also where a figure is shown outside the context.
     "mathtext.fontset": "stixsans",
     "font.size": MEDIUM,
@@ -130,8 +138,16 @@ def style() -> Iterator[None]:
     >>> matplotlib.rcParams["pdf.fonttype"] == before
     True
     """
+    _bundled_fonts()
     with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]
         yield
+
+
+@cache
+def _bundled_fonts() -> None:
+    """Make the font that ships with the package known: figures are the same wherever they are drawn."""
+    for path in sorted((Path(__file__).parents[1] / "fonts").glob("*.ttf")):
+        fontManager.addfont(path)
 
 
 def new_figure(*, width: Width | float = "double", height: float, axes: Axes | SubFigure | None = None) -> Any:
@@ -408,8 +424,10 @@ class Population:
         Its name alone.
     kind : str
         One of `rfcompare.kinds`.
+    side : str
+        "cortex", "network" or "reference".
     color, marker : str
-        For points and lines.
+        For points and lines: the hue says the side, the marker the kind.
     n_units, n_subjects : int
         ``n_subjects`` is 0 where subjects are unknown.
     units : str
@@ -419,6 +437,7 @@ class Population:
     label: str
     name: str
     kind: str
+    side: Side
     color: str
     marker: str
     n_units: int
@@ -427,7 +446,7 @@ class Population:
 
 
 def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
-    """Give every Dataset its name, its color (by kind) and its marker.
+    """Give every Dataset its name, its color (by side) and its marker (by kind).
 
     Parameters
     ----------
@@ -437,7 +456,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
     Returns
     -------
     list of Population
-        Colors and markers differ even where kinds are equal.
+        Several on one side differ in shade.
 
     Examples
     --------
@@ -447,12 +466,11 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
     'ramp (analytic, n = 2)'
     """
     result: list[Population] = []
-    spare = iter(_SPARE_COLORS * (1 + len(datasets)))
+    chosen = sides(datasets)
     for index, dataset in enumerate(datasets):
         kind = str(dataset.attrs["kind"])
-        color = KIND_COLORS.get(kind, _SPARE_COLORS[0])
-        if any(other.color == color for other in result):
-            color = next(spare)
+        shades = SIDE_COLORS[chosen[index]]
+        color = shades[chosen[:index].count(chosen[index]) % len(shades)]
         name = population_name(dataset)
         n_units = dataset.sizes["unit"]
         n_subjects = subject_count(dataset)
@@ -464,14 +482,50 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
                 label=f"{name} ({kind_words(kind)}, {count})",
                 name=name,
                 kind=kind,
+                side=chosen[index],
                 color=color,
-                marker=_MARKERS[index % len(_MARKERS)],
+                marker=KIND_MARKERS.get(kind, KIND_MARKERS["not stated"]),
                 n_units=n_units,
                 n_subjects=n_subjects,
                 units=str(dataset.attrs.get("units", "px")),
             )
         )
     return result
+
+
+_NETWORK_MARKS = {"color_direction", "color_direction_original", "rank_one_share"}
+_CORTEX_MARKS = {"noise_sd", "rf_half", "cortex_x", "field_of_view"}
+
+
+def sides(datasets: Sequence[xr.Dataset]) -> list[Side]:
+    """Say of every Dataset whether it is of a cortex, a network or a reference.
+
+    Nulls and analytic maps are references; learned and untrained kernels, and whatever has colors, networks; whatever
+    has a stimulus, animals or degrees, and is no network, a cortex. What shows neither is the side that the others leave.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> maps = np.stack([[np.eye(3)]] * 2)
+    >>> sides([rfc.make_bank(maps, channel=("signed",), kind=kind) for kind in ("parametric", "learned")])
+    ['cortex', 'network']
+    """
+    known = [_own_side(dataset) for dataset in datasets]
+    rest: Side = "network" if "cortex" in known and "network" not in known else "cortex"
+    return [side or rest for side in known]
+
+
+def _own_side(dataset: xr.Dataset) -> Side | None:
+    kind, attrs = str(dataset.attrs["kind"]), dataset.attrs
+    if "null" in attrs or kind == "analytic":
+        return "reference"
+    names = set(map(str, dataset.variables))
+    colored = "channel" in dataset.coords and set(map(str, dataset["channel"].values)) == {"r", "g", "b"}
+    if kind in ("learned", "untrained") or "network" in attrs or colored or names & _NETWORK_MARKS:
+        return "network"
+    if kind == "measured" or "stimulus" in attrs or names & _CORTEX_MARKS or attrs.get("units") == "degree":
+        return "cortex"
+    return "cortex" if subject_count(dataset) > 1 else None
 
 
 def population_name(dataset: xr.Dataset) -> str:

@@ -20,7 +20,7 @@ from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     DIVERGING,
-    KIND_COLORS,
+    SIDE_COLORS,
     NULL_COLOR,
     SMALL,
     Population,
@@ -364,7 +364,7 @@ def _draw_snapshots(
 
 
 def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
-    color = KIND_COLORS["learned"]
+    color = SIDE_COLORS["network"][0]
     for _, line in rows.groupby("seed") if "seed" in rows else [("", rows)]:
         ordered = line.sort_values("step")
         axes.plot(ordered["step"], ordered["median"], color=color, linewidth=1.0, marker="o", markersize=2.2, gid=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator, NullLocator
 from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
-from scipy.stats import gaussian_kde
 
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
@@ -34,8 +33,11 @@ from rfcompare.figures.drawing import (
 from rfcompare.figures.maps import source_text, unit_status
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
 
-PLANE = (0.01, 4.0)
+PLANE = (0.0, 1.3)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
+
+_BINS = np.linspace(*PLANE, 14)
+"""Of the margins: a tenth of a cycle wide, as the literature's own."""
 
 _DENSITY_SHARE = 0.5
 """The density contour holds this share of a population; where no points are drawn a second one holds `_MOST_SHARE`."""
@@ -44,9 +46,6 @@ _MOST_SHARE = 0.9
 
 _POINTS_MOST = 600
 """Of more units than this (null ensembles, large recordings) the contours are drawn, not the points."""
-
-_DENSITY_MOST = 2000
-"""Units a density is estimated from; of more, evenly spaced ones."""
 
 _DENSITY_LEAST = 30
 """Fewer units than this get no density contour: it would show the kernel's width, not the cells."""
@@ -106,7 +105,8 @@ def gabor_space(
     Returns
     -------
     matplotlib Figure
-        Logarithmic plane; the dotted line is nx = κ = 0.187, at or below which less than one cycle is visible.
+        Units with a visible cycle (nx > κ = 0.187) stand in the plane, those without in a strip of their own beside it,
+        with their share.
 
     Raises
     ------
@@ -131,29 +131,39 @@ def gabor_space(
     with style():
         legend_rows = len(datasets) + (published is not None)
         figure = new_figure(width=width, height=86 + 4 * legend_rows, axes=axes)
-        grid = figure.add_gridspec(2, 2, width_ratios=[4, 1], height_ratios=[1, 4.2])
-        plane = figure.add_subplot(grid[1, 0])
-        top = figure.add_subplot(grid[0, 0], sharex=plane)
-        right = figure.add_subplot(grid[1, 1], sharey=plane)
+        grid = figure.add_gridspec(2, 3, width_ratios=[0.22 * len(datasets), 4, 0.8], height_ratios=[0.8, 4])
+        plane = figure.add_subplot(grid[1, 1])
+        top = figure.add_subplot(grid[0, 1], sharex=plane)
+        right = figure.add_subplot(grid[1, 2], sharey=plane)
+        strip = figure.add_subplot(grid[1, 0], sharey=plane)
         handles: list[Any] = []
         if published is not None:
             handles.append(_draw_published(plane, top, right, published))
-        edges = np.geomspace(*PLANE, 21)
-        for dataset, population in zip(datasets, styles, strict=True):
-            tables.append(_draw_cloud(plane, top, right, dataset, population, edges))
+        for place, (dataset, population) in enumerate(zip(datasets, styles, strict=True)):
+            tables.append(_draw_cloud(plane, top, right, dataset, population))
+            _draw_strip(strip, place, tables[-1], population)
             handles.append(_handle(population))
         plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
-        plane.text(KAPPA * 0.95, PLANE[1] * 0.93, "< 1 visible cycle", ha="right", va="top", fontsize=SMALL)
-        plane.text(KAPPA * 1.05, PLANE[1] * 0.93, "≥ 1", ha="left", va="top", fontsize=SMALL)
         plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
-        _log_axes(plane)
+        plane.set(xlim=PLANE, ylim=PLANE)
+        for axis in (plane.xaxis, plane.yaxis):
+            axis.set_major_locator(MultipleLocator(0.25))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         plane.set_xlabel(QUANTITIES["nx"].label("px"), parse_math=True)
-        plane.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
-        mark_kind(plane, [population.kind for population in styles], corner="lower right")
+        plane.set_ylabel("")
+        plane.tick_params(labelleft=False)
+        strip.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
+        strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)))
+        strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
+        strip.set_xlabel("no visible\ncycle")
+        mark_kind(plane, [population.kind for population in styles])
         for marginal in (top, right):
             marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
-        top.set_ylabel("share")
-        right.set_xlabel("share")
+            marginal.yaxis.set_major_locator(MaxNLocator(2))
+        right.xaxis.set_major_locator(MaxNLocator(2))
+        right.yaxis.set_major_locator(MultipleLocator(0.25))
+        top.set(xlabel="", ylabel="share")
+        right.set(xlabel="share", ylabel="")
         figure.legend(handles=handles, loc="outside upper left", ncols=1)
         return record(
             figure, numbers=pd.concat(tables, ignore_index=True), caption=_plane_caption(datasets, styles, published)
@@ -170,29 +180,13 @@ def _handle(population: Population) -> Line2D:
     )  # fmt: skip
 
 
-def _log_axes(plane: Axes) -> None:
-    for axis, scale, limits in (
-        (plane.xaxis, plane.set_xscale, plane.set_xlim),
-        (plane.yaxis, plane.set_yscale, plane.set_ylim),
-    ):
-        scale("log")
-        limits(*PLANE)
-        axis.set_major_locator(FixedLocator([0.01, 0.03, 0.1, 0.3, 1, 3]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
+def _draw_cloud(plane: Axes, top: Axes, right: Axes, dataset: xr.Dataset, population: Population) -> pd.DataFrame:
+    import seaborn as sns
 
-
-def _draw_cloud(
-    plane: Axes,
-    top: Axes,
-    right: Axes,
-    dataset: xr.Dataset,
-    population: Population,
-    edges: NDArray[np.floating[Any]],
-) -> pd.DataFrame:
     nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
-    shown = np.isfinite(nx) & np.isfinite(ny) & (nx > 0) & (ny > 0)
     inside = np.clip(np.stack([nx, ny]), *PLANE)
+    fitted = np.isfinite(nx) & np.isfinite(ny)
+    shown = fitted & (nx > KAPPA)
     limit = on_bound(dataset)
     if population.n_units <= _POINTS_MOST:
         faces = np.where(limit[shown, None], to_rgba("white", 0.0), to_rgba(population.color, 0.45))
@@ -200,12 +194,19 @@ def _draw_cloud(
             inside[0, shown], inside[1, shown], s=7, marker=population.marker, linewidth=0.35, clip_on=False,
             facecolor=faces, edgecolor=population.color, gid=population.name, zorder=3,
         )  # fmt: skip
-    if shown.sum() >= _DENSITY_LEAST:
+    if shown.sum() >= _DENSITY_LEAST and np.linalg.matrix_rank(np.cov(inside[:, shown])) == 2:
         shares = (_DENSITY_SHARE,) if population.n_units <= _POINTS_MOST else (_DENSITY_SHARE, _MOST_SHARE)
-        _draw_density(plane, np.log2(inside[:, shown]), population.color, shares)
-    for axes, values, orientation in _margins(top, inside[0], right, inside[1]):
-        counts, _ = np.histogram(values[shown], edges)
-        axes.stairs(counts / max(shown.sum(), 1), edges, color=population.color, orientation=orientation, linewidth=1)
+        # A level is the share outside; half of Scott's width, so that two clouds stay two.
+        sns.kdeplot(
+            x=inside[0, shown], y=inside[1, shown], ax=plane, levels=sorted(1 - share for share in shares),
+            bw_adjust=0.5, clip=(PLANE, PLANE), color=population.color, linewidths=1.0, zorder=4,
+        )  # fmt: skip
+    for axes, name, values in ((top, "x", inside[0]), (right, "y", inside[1])):
+        if fitted.any():
+            sns.histplot(
+                **{name: values[fitted]}, bins=_BINS, stat="proportion", element="step", fill=False, ax=axes,
+                color=population.color, linewidth=1.0,
+            )  # fmt: skip
     return pd.DataFrame(
         {
             "population": population.name,
@@ -220,24 +221,20 @@ def _draw_cloud(
     )
 
 
-def _margins(
-    top: Axes, of_nx: NDArray[np.floating[Any]], right: Axes, of_ny: NDArray[np.floating[Any]]
-) -> tuple[tuple[Axes, NDArray[np.floating[Any]], Literal["vertical", "horizontal"]], ...]:
-    return (top, of_nx, "vertical"), (right, of_ny, "horizontal")
+def _draw_strip(strip: Axes, place: int, table: pd.DataFrame, population: Population) -> None:
+    """Draw ny of the units without a visible cycle."""
+    low = table.loc[table["nx"] <= KAPPA, "ny"].clip(*PLANE).to_numpy()
+    spread = np.random.default_rng(0).uniform(-0.3, 0.3, low.size)
+    strip.scatter(
+        place + spread, low, s=4, marker=population.marker, linewidth=0.3, clip_on=False, gid=population.name,
+        facecolor=to_rgba(population.color, 0.45), edgecolor=population.color,
+    )  # fmt: skip
 
 
-def _draw_density(plane: Axes, points: NDArray[np.floating[Any]], color: str, shares: Sequence[float]) -> None:
-    """Draw contours that hold shares of a population, of a Gaussian kernel density in (log2 nx, log2 ny)."""
-    if np.linalg.matrix_rank(np.cov(points)) < 2:
-        return
-    if points.shape[1] > _DENSITY_MOST:
-        points = points[:, np.linspace(0, points.shape[1] - 1, _DENSITY_MOST).round().astype(int)]
-    # Half of Scott's width: a cloud of blobs apart from the stripes stays apart.
-    density = gaussian_kde(points, lambda kde: 0.5 * kde.scotts_factor())
-    axis = np.linspace(np.log2(PLANE[0]), np.log2(PLANE[1]), 80)
-    values = density(np.stack([grid.ravel() for grid in np.meshgrid(axis, axis)])).reshape(80, 80)
-    levels = sorted(float(np.quantile(density(points), 1 - share)) for share in shares)
-    plane.contour(2**axis, 2**axis, values, levels=levels, colors=[color], linewidths=1.0, zorder=4)
+def _without_cycle(table: pd.DataFrame) -> str:
+    fitted = table["nx"].notna() & table["ny"].notna()
+    share = (table.loc[fitted, "nx"] <= KAPPA).mean() if fitted.any() else np.nan
+    return f"{share:.0%}" if np.isfinite(share) else "–"
 
 
 def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) -> Any:
@@ -245,11 +242,10 @@ def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) 
     nx_edge, ny_edge = (np.asarray(published[name].values, dtype=float) for name in ("nx_edge", "ny_edge"))
     shade = np.ma.masked_equal(count.T / count.sum(), 0)
     plane.pcolormesh(nx_edge, ny_edge, shade, cmap="Greys", vmin=0, vmax=shade.max() * 1.8, zorder=0, linewidth=0)
-    # A density over fewer, wider bins is drawn per unit of the other histograms' bin width.
-    scale = np.log(PLANE[1] / PLANE[0]) / 20
-    for (axes, edge, orientation), axis in zip(_margins(top, nx_edge, right, ny_edge), (1, 0), strict=True):
-        share = count.sum(axis) / count.sum() * scale / np.diff(np.log(edge))
-        axes.stairs(share, edge, fill=True, color="0.8", orientation=orientation, zorder=0)
+    width = np.diff(_BINS)[0]  # of the other histograms: a share of wider bins is drawn per width of theirs
+    top.stairs(count.sum(1) / count.sum() * width / np.diff(nx_edge), nx_edge, fill=True, color="0.8", zorder=0)
+    share = count.sum(0) / count.sum() * width / np.diff(ny_edge)
+    right.stairs(share, ny_edge, fill=True, color="0.8", orientation="horizontal", zorder=0)
     label = f"{_published_name(published)} (published, n = {int(count.sum())})"
     return Patch(facecolor="0.75", edgecolor="none", label=label)
 
@@ -264,7 +260,7 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
     for dataset, population in zip(datasets, styles, strict=True):
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
         finite = np.isfinite(nx) & np.isfinite(ny)
-        outside = int((((nx < PLANE[0]) | (nx > PLANE[1]) | (ny < PLANE[0]) | (ny > PLANE[1])) & finite).sum())
+        outside = int((((nx > PLANE[1]) | (ny > PLANE[1])) & finite).sum())
         text = f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
         if "status" in dataset:
             text += f", {on_bound(dataset).sum()} on a bound"
@@ -278,11 +274,12 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         shades = f" Gray: {_published_name(published)}, published histogram in its own bins{source_text(published)}"
         shades += f"; {str(published.attrs['note']).rstrip('.')}." if published.attrs.get("note") else "."
     return (
-        "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit (hollow: "
-        "on a bound of the fit, so a limit and no value), a "
-        f"contour holds half of a population of {_DENSITY_LEAST} or more; of more than {_POINTS_MOST} units no points "
+        "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit "
+        f"(hollow: on a bound of the fit, so a limit and no value); those with {LESS_THAN_ONE_CYCLE} (nx at most κ = "
+        f"{KAPPA:.3f}, dotted) stand in the strip on the left, with their share. A "
+        f"contour holds half of {_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} units no points "
         f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
-        f"of units. Dotted, nx = κ = {KAPPA:.3f}: at or below it {LESS_THAN_ONE_CYCLE}; diagonal, a round envelope. "
+        "of all units. Diagonal, a round envelope. "
         + "; ".join(parts)
         + "."
         + shades

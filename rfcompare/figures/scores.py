@@ -18,7 +18,7 @@ from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
-    KIND_COLORS,
+    SIDE_COLORS,
     NULL_COLOR,
     SMALL,
     Width,
@@ -152,7 +152,7 @@ def _draw_scores(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.axvline(0, color=NULL_COLOR, linewidth=1.2)
     axes.axvline(1, color=CEILING_COLOR, linewidth=1.2)
     for position, row in enumerate(rows):
-        color = KIND_COLORS.get(row["kind_b"], "black")
+        color = SIDE_COLORS["network"][0]
         shown = row["animal_score"][np.isfinite(row["animal_score"])]
         axes.plot(
             shown, np.full(shown.size, position + 0.2), linestyle="none", marker="o", markersize=2.6, alpha=0.7,
@@ -214,7 +214,7 @@ def _draw_distances(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         for step, (key, color, marker) in enumerate(
             (
                 ("null", NULL_COLOR, "s"),
-                ("network", KIND_COLORS.get(row["kind_b"], "black"), "D"),
+                ("network", SIDE_COLORS["network"][0], "D"),
                 ("others", CEILING_COLOR, "^"),
             )
         ):
