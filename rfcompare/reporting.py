@@ -137,6 +137,7 @@ def write_report(
         kinds=kinds,
         shapes={marker: path for marker, (_, path) in _SHAPES.items()},
         simulated=simulated,
+        verdict="" if result is None else str(result.attrs.get("verdict", "")),
         answer=answer or answer_sentence(result, styles),
         plane_summary=plane_summary(descriptors, styles),
         figures=[_embedded(name, figure) for name, figure in (figures or {}).items()],

@@ -218,6 +218,10 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+ROW_MOST = 40
+"""Pixels that a table's row of one line may be high; two lines take more."""
+
+
 class Opened:
     """A page with what it logged and asked for."""
 
@@ -324,6 +328,33 @@ def test_tables_sort_filter_and_download(opened: Opened) -> None:
     assert {row["kind"] for row in rows} == {"learned"}
     assert waiting.value.suggested_filename == "units.csv"
     tab.fill(f"{section} input", "")
+
+
+def test_a_filter_that_names_no_column_of_the_table_says_so(opened: Opened) -> None:
+    tab = opened.tab
+    tab.fill("[data-table=extra] input", "nx>0.5")
+    assert "no column “nx”" in tab.inner_text("[data-table=extra] [data-role=count]")
+    tab.fill("[data-table=extra] input", "")
+    assert "no column" not in tab.inner_text("[data-table=extra] [data-role=count]")
+
+
+def test_a_table_shows_eight_columns_until_asked_for_more(opened: Opened) -> None:
+    tab = opened.tab
+    count = "() => [...document.querySelectorAll('#table-units th')].filter((head) => head.offsetWidth).length"
+    assert tab.evaluate(count) == 8
+    tab.click("[data-table=units] [data-role=columns]")
+    assert tab.evaluate(count) == tab.locator("#table-units th").count() > 8
+    tab.click("[data-table=units] [data-role=columns]")
+    assert tab.evaluate(count) == 8
+
+
+def test_pictures_fit_the_screen_and_rows_are_one_line_high(opened: Opened) -> None:
+    tab = opened.tab
+    widths = tab.evaluate("[...document.querySelectorAll('.figure img')].map((image) => image.clientWidth)")
+    assert widths
+    assert max(widths) <= tab.viewport_size["width"]
+    heights = tab.evaluate("[...document.querySelectorAll('[data-table] tbody tr')].map((row) => row.clientHeight)")
+    assert max(heights) < ROW_MOST
 
 
 def test_downloaded_text_is_no_formula(opened: Opened) -> None:

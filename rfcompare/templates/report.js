@@ -97,11 +97,13 @@
         body.append(...sorted);
       });
     });
+    const condition = (word) => /^(.+?)(<=|>=|<|>|=)(-?[\d.]+(?:e-?\d+)?)$/.exec(word);
+    const column = (name) => heads.findIndex((head) => head.dataset.name.toLowerCase().split(" ")[0] === name);
     const meets = (row, word) => {
-      const match = /^(.+?)(<=|>=|<|>|=)(-?[\d.]+(?:e-?\d+)?)$/.exec(word);
+      const match = condition(word);
       if (!match) return row.textContent.toLowerCase().includes(word);
-      const index = heads.findIndex((head) => head.dataset.name.toLowerCase().split(" ")[0] === match[1]);
-      if (index < 0) return row.textContent.toLowerCase().includes(word);
+      const index = column(match[1]);
+      if (index < 0) return false;
       const [value, limit] = [number(row.cells[index]), Number(match[3])];
       return { "<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit, "=": value === limit }[match[2]];
     };
@@ -112,7 +114,14 @@
         row.hidden = !words.every((word) => meets(row, word));
         kept += row.hidden ? 0 : 1;
       });
-      count.textContent = `${kept} of ${rows.length} rows`;
+      const unknown = words.map(condition).filter((found) => found && column(found[1]) < 0).map((found) => found[1]);
+      const missing = unknown.length ? `; this table has no column “${unknown.join("”, “")}”` : "";
+      count.textContent = `${kept} of ${rows.length} rows${missing}`;
+    });
+    section.querySelector("[data-role=columns]")?.addEventListener("click", (event) => {
+      const short = table.classList.toggle("short");
+      event.target.setAttribute("aria-pressed", String(!short));
+      event.target.textContent = short ? `Show all ${heads.length} columns` : "Show the first 8 columns";
     });
     section.querySelector("[data-role=download]").addEventListener("click", () => {
       /* Text that a spreadsheet would run as a formula is kept text. */
