@@ -27,6 +27,10 @@ TOLERANCE = 1e-7
 ROUNDING = 1e-13
 """Share of a map's sum of squares that arithmetic in float64 does not resolve."""
 
+DEPENDENT = 1e-9
+"""Basis functions of which less than this share of a square is their own share one amplitude: on the pixels of a grid a
+carrier at the Nyquist frequency has an even part alone, and a bit beside it amplitudes without end."""
+
 JUDGED, ITERATIONS = (6, 12, 24), 100
 """Iterations after which starts are judged, and at most in all."""
 
@@ -95,13 +99,13 @@ class Equations:
 
 
 def _solve_scaled(matrix: Array, right: Array) -> Array:
-    """Solve a symmetric system scaled to a unit diagonal, with a ridge at rounding level against collinear terms."""
+    """Solve a symmetric system scaled to a unit diagonal, with a ridge against collinear terms."""
     xp = array_api_compat.array_namespace(matrix)
     n = matrix.shape[-1]
     diagonal = xp.linalg.diagonal(matrix)
     scale = 1 / xp.sqrt(xp.clip(diagonal, 1e-300, None))
     unit = matrix * scale[..., :, None] * scale[..., None, :]
-    unit = unit + 1e-13 * xp.eye(n, dtype=matrix.dtype, device=matrix.device)
+    unit = unit + DEPENDENT * xp.eye(n, dtype=matrix.dtype, device=matrix.device)
     return xp.linalg.solve(unit, right * scale[..., :, None]) * scale[..., :, None]
 
 

@@ -19,7 +19,7 @@ from scipy.stats import qmc
 
 from rfcompare.models import MODELS, Array, Model
 
-SIZE = 1000
+SIZE = 800
 """Members of a dictionary."""
 
 SIDE = 11

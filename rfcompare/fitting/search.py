@@ -29,8 +29,8 @@ FEW, MORE, MANY = 6, 14, 24
 """Starts of every map, where the first ones leave a doubt, and where another minimum is nearly as good; `Model.most`
 where the residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
 
-HASTY, PATIENT, ENDLESS = 0.1, 2.0, math.inf
-"""Patience with the first starts, with further ones, and with those of a map that is not of the model's kind."""
+HASTY, ENDLESS = 0.1, math.inf
+"""Patience with the first starts, and with further ones."""
 
 ODD, STRUCTURED = 2.0, 3.0
 """Standard errors of white noise from which a correlation of a residual's neighboring pixels leaves a doubt, and from
@@ -167,11 +167,11 @@ def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solut
         agree, _, near, _ = best.near()
         doubtful = (agree < 2) | np.isfinite(near) | (_structure(engine, best.described) > ODD)
         doubtful |= ((best.p <= engine.low) | (best.p >= engine.high)).any(axis=1)
-        best.try_more(np.flatnonzero(doubtful), MORE, PATIENT)
+        best.try_more(np.flatnonzero(doubtful), MORE, ENDLESS)
         best.describe()
         strange = _structure(engine, best.described) > STRUCTURED
         before = best.cost.copy()
-        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), min(MANY, model.most), PATIENT)
+        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), min(MANY, model.most), ENDLESS)
         best.try_more(np.flatnonzero(strange | (best.cost < (1 - SAME) * before)), model.most, ENDLESS)
     best.describe()
     found = best.described

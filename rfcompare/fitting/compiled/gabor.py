@@ -13,6 +13,7 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
+from rfcompare.fitting.batched import DEPENDENT
 from rfcompare.fitting.compiled.lanes import (
     add_powers,
     add_row,
@@ -33,8 +34,9 @@ LINKS = (0, 1, 2, 3, 4, 4)
 # Sums over pixels: `values[pixel]` holds one map per lane; x is the column, y the row, dx = x - x0, dy = y - y0.
 
 # Columns along which the envelope is continued by recurrence before the exponential is taken afresh: from where it is
-# negligible, ten steps still reach the top of the narrowest envelope (sigma 0.4), and the next step is not subnormal.
-_BLOCK = 11
+# negligible, nine steps and a half still reach the top of the narrowest envelope (sigma 0.4; a center may lie half a
+# pixel beyond the last column), also in rows where that top is small, and the next step is not subnormal.
+_BLOCK = 10
 _TILE = 22  # columns whose table of powers and waves fits into the fastest cache
 
 Room = namedtuple("Room", "height width channels values valid count columns rows sums moments factor step")
@@ -206,7 +208,7 @@ def project(room, linear):
     s0 = 1.0 / sqrt(maximum(0.5 * (flat + even), 1e-11 * flat))  # below, a difference of sums is mere rounding
     s1 = 1.0 / sqrt(maximum(0.5 * (flat - even), 1e-11 * flat))
     s2 = 1.0 / sqrt(load(room.count, 0))
-    least = 1e-13  # nearly dependent columns share one amplitude instead of failing
+    least = DEPENDENT
     l10 = cross * s0 * s1
     l11 = sqrt(maximum(1.0 - l10 * l10, least))
     l20 = load(m, 0) * s0 * s2

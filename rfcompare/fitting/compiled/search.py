@@ -35,7 +35,7 @@ from rfcompare.fitting.compiled.shapes import BlobRoom, DogRoom, HermiteRoom, Wa
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
 
 SIBLINGS = ("gabor.py", "lanes.py", "shapes.py", "vectors.py")
-SIBLINGS_SHA256 = "cb02f9a6240231bca528b58dcd5f86742e2cb94b0f46dc760b7d6012b6ee5ba5"
+SIBLINGS_SHA256 = "f0e0e0aa9231d2dc0ed722efc4cddc917c8f409600332a9fc843454a28e778fa"
 
 
 def kept(**options):
@@ -180,7 +180,8 @@ def _search(room, maps, weights, counts, low, high, links, starts, best, known, 
         explained = _equations(room, masked, trial, linear, trial_hessian, trial_gradient)
         old = load(cost, 0)
         new = channels * load(room.count, 0) - explained  # the maps are standardized
-        new = where(explained >= 0.0, maximum(new, 0.0), np.inf)  # also where it is not a number
+        # Rounding makes nonsense of an envelope that no pixel sees; nor is a cost that which is not a number.
+        new = where((explained >= 0.0) & (new > -1e-6), maximum(new, 0.0), np.inf)
         decrease = old - new
         better = decrease > 0.0
         store(gain, 0, decrease)
@@ -214,11 +215,14 @@ def _search(room, maps, weights, counts, low, high, links, starts, best, known, 
                 rests = abs(expected[lane]) < enough or damping[lane] > 1e8
             for i in range(q):
                 here[i] = p[i * WIDTH + lane]
-            if not rests and steps[lane] > 2 and lowest <= now < 1.05 * lowest and _same(here, known[index], links):
-                done, now = True, lowest
-                for i in range(q):
-                    here[i] = known[index, i]
-            elif not rests and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
+            if not rests and steps[lane] > 2:  # has it met a minimum that is known?
+                if lowest <= now < 1.05 * lowest and _same(here, known[index], links):
+                    done, now, here[:] = True, lowest, known[index]
+                for other in range(start[lane]):
+                    height, there = costs[index, other], ends[index, other]
+                    if settled[index, other] and height <= now < 1.05 * height and _same(here, there, links):
+                        done, now, here[:] = True, height, there
+            if not (rests or done) and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
                 done, now = True, np.inf
             if not (done or rests):
                 continue

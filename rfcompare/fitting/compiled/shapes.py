@@ -17,6 +17,7 @@ from collections import namedtuple
 from numba import njit
 from numba.extending import overload
 
+from rfcompare.fitting.batched import DEPENDENT
 from rfcompare.fitting.compiled.lanes import add_row, broadcast, load, maximum, sqrt, store, zeros_like
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, decay, exp
 
@@ -337,8 +338,7 @@ def _project(room, k, linear):
             value = value * load(factor, n + n * j + j)
             store(factor, n + n * i + j, value)
             pivot = pivot - value * value
-        # Nearly dependent columns share one amplitude instead of failing.
-        store(factor, n + n * i + i, 1.0 / sqrt(maximum(pivot, 1e-13)))
+        store(factor, n + n * i + i, 1.0 / sqrt(maximum(pivot, DEPENDENT)))
     explained = broadcast(0.0)
     for channel in range(room.channels):
         for i in range(n):
