@@ -5,7 +5,6 @@ committed table, which ``python tests/test_fitting_compiled.py`` writes.
 """
 
 import csv
-import hashlib
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import scipy.io
 
 import rfcompare as rfc
 from rfcompare.fitting.compiled import Compiled, is_warm, search
+from rfcompare.fitting.compiled.place import place_of_the_cache
 from rfcompare.fitting.engines import COMPILED_CHUNK
 from rfcompare.fitting.search import search as find
 from rfcompare.models import MODELS
@@ -119,12 +119,9 @@ def assert_same(a, b, rows=slice(None)):
         assert np.array_equal(getattr(a, name)[rows], getattr(b, name)[rows], equal_nan=True), name
 
 
-def test_the_cache_knows_the_files_beside_it():
-    """Numba recompiles when search.py changes; a change in what it calls must therefore change search.py."""
-    folder = Path(search.__file__).parent
-    assert {*search.SIBLINGS, "__init__.py", "engine.py", "search.py"} == {path.name for path in folder.glob("*.py")}
-    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in search.SIBLINGS)).hexdigest()
-    assert digest == search.SIBLINGS_SHA256, f"write SIBLINGS_SHA256 = {digest!r} into search.py"
+def test_the_cache_changes_with_the_files_and_lies_in_a_folder_of_its_own():
+    assert search.FOLDER.name.startswith("rfcompare-") and place_of_the_cache() == search.FOLDER
+    assert search.search.stats.cache_path is None or str(search.FOLDER) in str(search.search.stats.cache_path)
 
 
 # -- truth

@@ -23,10 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 ENGINES = ("auto", "batched", "compiled")
 
-LOAD_SECONDS = 1.5
+LOAD_SECONDS = 0.5
 """What loading the compiled engine costs, once per process."""
 
-PER_MAP = 8e-4
+PER_MAP = 2e-3
 """Seconds that the batched engine takes for a map on one core, on top of those for its pixels."""
 
 
@@ -41,8 +41,8 @@ GABOR, OTHERS = Cost(8e-6, 2.0), Cost(1.3e-5, 15.0)
 """A model is compiled once per machine when that saves what it costs; the Gabor sooner, since where one large job is
 fitted bootstraps, nulls and other banks follow."""
 
-SMALL = 2000
-"""Units up to which `engine_by_size` takes the engine that starts at once."""
+SMALL, LARGE = 200, 2000
+"""Units up to which `engine_by_size` takes the engine that starts at once, and from which it takes the compiled one."""
 
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
@@ -196,20 +196,21 @@ class Engine:
         """Whether the compiled engine takes this job, and if the choice is free, whether that saves time."""
         if not model.parameters or self.name == "batched" or self.device is not None:
             return False
-        if self.name == "compiled":
-            return True
         n, channels, height, width = maps.values.shape
         cost = GABOR if model.name == "gabor" else OTHERS
         seconds = n * self.times * (PER_MAP + cost.per_pixel * height * width * channels)
-        if seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
+        if self.name == "auto" and seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
-        from rfcompare.fitting.compiled import is_warm
+        from rfcompare.fitting.compiled import is_warm, knows
 
-        return is_warm(model.name, alone=maps.alone) or seconds > cost.compile_from
+        if not knows(model):
+            return False
+        return self.name == "compiled" or is_warm(model.name, alone=maps.alone) or seconds > cost.compile_from
 
 
 def engine_by_size(bank: xr.Dataset) -> str:
-    """The engine for a bank by its number of units alone, so that numbers repeat whatever was compiled before.
+    """The engine for a bank by its number of units: between the smallest and the largest, the compiled one where it is
+    ready. Both find the same minima; where the numbers of few units must repeat to the last digit, they do.
 
     Examples
     --------
@@ -218,7 +219,8 @@ def engine_by_size(bank: xr.Dataset) -> str:
     >>> engine_by_size(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="learned"))
     'batched'
     """
-    return "batched" if bank.sizes["unit"] <= SMALL else "compiled"
+    units = bank.sizes["unit"]
+    return "batched" if units <= SMALL else "compiled" if units > LARGE else "auto"
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
-from numba import types
 
 from rfcompare.fitting.batched import prepare, render
 from rfcompare.fitting.compiled.search import (
+    FOLDER,
     choose,
     fit_blobs,
     fit_dogs,
@@ -22,26 +22,10 @@ from rfcompare.fitting.dictionary import Likeness
 from rfcompare.fitting.search import Description, Ends
 from rfcompare.models import Link, Model
 
-CHUNK = 256  # maps in one call of the search: enough to keep the lanes busy, few enough to stay in the cache
 _TOLERANCE, _STEPS = 1e-7, 100
 """Relative fall of the cost at which a start has settled, and most steps."""
 COMPILE_SECONDS = 10.0  # measured on one core: 8 to 11 s by family of models
 
-_FLOATS1, _FLOATS2, _FLOATS3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
-_BOOLS2, _SIX = types.boolean[:, ::1], types.UniTuple(types.float64, 6)
-_RULES = types.Tuple((types.float64, types.int64, types.float64))
-_SEARCH = (_FLOATS3, _FLOATS1, _FLOATS2, _RULES, _FLOATS3, _FLOATS2, _BOOLS2)
-_CHOOSE = {
-    choose: (types.float32[:, ::1], types.Array(types.boolean, 2, "C", readonly=True), types.int64, types.int64[:, ::1])
-}
-_GABOR = {
-    search: (*(_FLOATS2,) * 2, _FLOATS1, *(types.int64,) * 2, *(_SIX,) * 2, *_SEARCH),
-    inspect: (*(_FLOATS2,) * 2, _FLOATS1, *(types.int64,) * 2, *(_FLOATS2,) * 2, _FLOATS1, _FLOATS3, _FLOATS2),
-}
-_FIT = (
-    *(_FLOATS2,) * 2, *(_FLOATS1,) * 3, *(types.int64,) * 2, *(_FLOATS1,) * 2, types.int64[::1], *_SEARCH, _FLOATS2,
-    _FLOATS1, _FLOATS3,
-)  # fmt: skip
 _ENTRIES = {
     "gaussian_isotropic": (fit_blobs, 0),
     "dog": (fit_dogs, 0),
@@ -54,21 +38,35 @@ _ENTRIES = {
 """The jitted function and variant of every model that has parameters."""
 
 
+def knows(model: Model) -> bool:
+    """Whether this engine has functions for a model."""
+    return model.name in _ENTRIES
+
+
+def _needed(model: str, alone: bool) -> tuple[Any, ...]:
+    """The jitted functions that fit a model; `alone` as for `is_warm`."""
+    return (choose, search, inspect) if model == "gabor" and alone else (choose, _ENTRIES[model][0])
+
+
 def is_warm(model: str = "gabor", *, alone: bool = True) -> bool:
     """Whether a model is fitted at once: compiled in this process or by an earlier one on this machine.
 
     `alone` says that a Gabor is fitted to one channel on square pixels, which has functions of its own.
     """
-    needed = _GABOR if model == "gabor" and alone else {_ENTRIES[model][0]: _FIT}
-    try:
-        return all(
-            function.signatures
-            or function._cache._index_key(signature, function.targetctx.codegen())
-            in function._cache._cache_file._load_index()
-            for function, signature in needed.items()
-        )
-    except (AttributeError, OSError):  # another Numba, or nowhere to keep a cache
-        return False
+    return all(
+        function.signatures or (FOLDER / f"{function.__name__}.ready").exists() for function in _needed(model, alone)
+    )
+
+
+def _note_what_is_ready(model: str, alone: bool) -> None:
+    """Leave a file beside the cache for every function that was compiled."""
+    for function in _needed(model, alone):
+        ready = FOLDER / f"{function.__name__}.ready"
+        if function.stats.cache_path and not ready.exists():
+            try:
+                ready.touch()
+            except OSError:  # the next process compiles again
+                return
 
 
 def _choose(explained, differ, count):
@@ -154,4 +152,5 @@ class Compiled:
             fitted = render(self.model, p, linear, self.x, self.y)
         scale = np.ones((n, size))
         scale[:, :q] = unit[:, None]
+        _note_what_is_ready(self.model.name, self.alone)
         return Description(linear, cost * unit**2, inner * scale[:, :, None] * scale[:, None, :], fitted)

@@ -4,8 +4,8 @@ Variable projection leaves the nonlinear parameters only; the amplitudes and the
 carries one map through its own starts and takes the next map when done, so no lane waits for another, and a map's
 result does not depend on its neighbors or on the number of workers.
 
-What is compiled and kept on disk is in this file. Numba's disk cache sees changes in this file only, so it names the
-digest of the files beside it that hold what these functions call.
+What is compiled and kept on disk is in this file. Numba's disk cache sees changes of this file only, so what it keeps
+lies in a folder that is named by the contents of all files here, by Numba's version and by the processor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numba.extending import overload
 
 from rfcompare.fitting.compiled import gabor, shapes
@@ -31,21 +31,25 @@ from rfcompare.fitting.compiled.lanes import (
     where,
     zeros,
 )
+from rfcompare.fitting.compiled.place import place_of_the_cache
 from rfcompare.fitting.compiled.shapes import BlobRoom, DogRoom, HermiteRoom, WaveRoom, amplitudes, describe, memory
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
 
-SIBLINGS = ("gabor.py", "lanes.py", "shapes.py", "vectors.py")
-SIBLINGS_SHA256 = "f0e0e0aa9231d2dc0ed722efc4cddc917c8f409600332a9fc843454a28e778fa"
+FOLDER = place_of_the_cache()
+"""Where compiled functions are kept, and beside them a file for each that is ready."""
 
 
 def kept(**options):
     """Jit a function that releases the interpreter and stays on disk where there is a place that can be written to."""
 
     def decorate(function):
+        before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
         try:
             return njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:
             return njit(nogil=True, **options)(function)
+        finally:
+            config.CACHE_DIR = before
 
     return decorate
 

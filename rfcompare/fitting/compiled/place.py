@@ -1,0 +1,21 @@
+"""Where compiled functions are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+
+from rfcompare.fitting import batched
+from rfcompare.sources.remote import cache_folder
+
+
+def place_of_the_cache() -> Path:
+    """A folder for these sources, this Numba and this processor, where Numba or rfcompare keeps its cache."""
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(batched.__file__)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    digest.update(f"{numba.__version__} {llvm.get_host_cpu_name()}".encode())
+    base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else cache_folder() / "compiled"
+    return base / f"rfcompare-{digest.hexdigest()[:16]}"
