@@ -325,7 +325,7 @@ def test_to_signed_passes_signed_banks_and_keeps_bad_units() -> None:
 
 def test_lags_are_chosen_by_the_caller() -> None:
     bank = rfc.make_bank(np.random.default_rng(0).normal(size=(2, 2, 3, 4, 4)), channel=("on", "off"), kind="simulated")
-    with pytest.raises(rfc.InputError, match="isel"):
+    with pytest.raises(rfc.InputError, match="at_lag"):
         rfc.to_signed(bank)
     assert rfc.to_signed(bank.isel(lag=1, drop=True)).sizes["channel"] == 1
 

@@ -304,3 +304,18 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
     (tmp_path / "a_file").touch()
     monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "a_file" / "cache"))
     assert "set RFCOMPARE_CACHE to another" in one_sentence(run(*words, "-o", tmp_path / "out"))
+
+
+def test_a_named_population_is_read_by_options_of_its_own(tmp_path: Path) -> None:
+    np.save(tmp_path / "maps.npy", np.random.default_rng(0).normal(size=(3, 3, 7 * 7)))
+    layout = tmp_path / "maps.toml"
+    layout.write_text('dims = "unit channel pixel"\nshape = [7, 7]\nchannel = ["r", "g", "b"]\n')
+    given = ("describe", f"Mine={tmp_path / 'maps.npy'}", "--layout", f"Mine={layout}", "--kind", "learned")
+    result = run(*given, "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output
+    assert "Mine: 3 units" in result.output and "learned" in result.output
+    for wrong, says in (
+        (("--layout", f"Other={layout}"), "--layout is for 'Other', which names no population"),
+        (("--channel-order", "bgr"), "expected no channel_order (--channel-order)"),
+    ):
+        assert says in one_sentence(run(*given, *wrong, "-o", tmp_path / "t.csv"))

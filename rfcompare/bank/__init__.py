@@ -6,7 +6,7 @@ units with a record of how many there were. The schema and the conventions are i
 """
 
 from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
-from rfcompare.bank.checking import CHANNELS, DEAD, bad_units, check, count_alive, dead_units, pitch
+from rfcompare.bank.checking import CHANNELS, DEAD, bad_units, check, count_alive, dead_units, pitch, without_lags
 from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
@@ -58,6 +58,7 @@ __all__ = [
     "sound_hdf5",
     "to_signed",
     "weights",
+    "without_lags",
     "write_beside",
     "write_bytes",
     "write_csv",

@@ -265,6 +265,21 @@ def _problems(data: npt.NDArray[Any]) -> list[str]:
     ]
 
 
+def without_lags(bank: xr.Dataset) -> None:
+    """Refuse a bank of which no lag was chosen yet.
+
+    Raises
+    ------
+    InputError
+        It has a lag dimension.
+    """
+    if "lag" in bank.dims:
+        raise InputError(
+            "expected a bank without lags, got a lag dimension; choose one first, as in rfc.bank.at_lag(bank, 'peak') "
+            "(--lag peak)"
+        )
+
+
 def pitch(dataset: xr.Dataset) -> tuple[float, float]:
     """Pixel size (dx, dy) in the Dataset's units.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from rfcompare.bank.attributes import plain_attributes
-from rfcompare.bank.checking import check
+from rfcompare.bank.checking import check, without_lags
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import SCHEMAS
 
@@ -252,8 +252,5 @@ def weights(bank: xr.Dataset) -> npt.NDArray[Any]:
     >>> np.array_equal(rfc.weights(bank), array)
     True
     """
-    if "lag" in bank.dims:
-        raise InputError(
-            "expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3, drop=True)"
-        )
+    without_lags(bank)
     return np.ascontiguousarray(check(bank).rf.transpose("unit", "channel", "y", "x").values[:, :, ::-1])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from rfcompare.bank.attributes import add_history
-from rfcompare.bank.checking import check
+from rfcompare.bank.checking import check, without_lags
 from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.quantities import POLARITY_SHARE, REC601
 
@@ -97,10 +97,7 @@ def to_signed(bank: xr.Dataset) -> xr.Dataset:
     (0.0, 0.0)
     """
     check(bank)
-    if "lag" in bank.dims:
-        raise InputError(
-            "expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3, drop=True)"
-        )
+    without_lags(bank)
     channel = tuple(str(name) for name in bank.channel.values)
     if channel in (("signed",), ("luminance",)):
         return bank

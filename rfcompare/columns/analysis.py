@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import check, make_rng, to_signed
+from rfcompare.bank import check, make_rng, to_signed, without_lags
 from rfcompare.columns.aggregates import aggregate, flank_test, growing_averages, growth_table, profiles
 from rfcompare.columns.cortical_maps import (
     Patch,
@@ -94,8 +94,7 @@ def analyze_columns(
     no cortical positions (cortex_x, cortex_y): topology, columns and cortical maps need them and were left out
     """
     check(bank)
-    if "lag" in bank.dims:
-        raise InputError("expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3)")
+    without_lags(bank)
     if not (radius > 0 and smoothing > 0):
         raise InputError(f"expected radius and smoothing above 0 µm, got {radius} and {smoothing}; change them")
     if n_permutations < 19 or n_seeds < 1:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.bank import bad_units, check, pitch
+from rfcompare.bank import bad_units, check, pitch, without_lags
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Batched
 from rfcompare.fitting.search import Solution, search
@@ -113,10 +113,7 @@ class Maps:
             For lags, and for several channels unless they are fitted jointly.
         """
         check(bank)
-        if "lag" in bank.dims:
-            raise InputError(
-                "expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3, drop=True)"
-            )
+        without_lags(bank)
         if bank.sizes["channel"] > 1 and not joint:
             names = ", ".join(map(str, bank.channel.values))
             raise InputError(f"expected one channel, got {names}; reduce it with to_signed or pass joint=True")

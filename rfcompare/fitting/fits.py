@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from rfcompare.bank import check, fingerprint, make_rng
+from rfcompare.bank import check, fingerprint, make_rng, without_lags
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.batched import render
 from rfcompare.fitting.engines import Engine, Maps, run
@@ -148,8 +148,7 @@ def predict(fits: xr.Dataset, bank: xr.Dataset) -> xr.DataArray:
         raise InputError(
             f"expected a bank in {fits.attrs['units']} like the fits, got {bank.attrs['units']}; fit this bank first"
         )
-    if "lag" in bank.dims:
-        raise InputError("expected a bank without lags, got a lag dimension; choose one first, as in bank.isel(lag=3)")
+    without_lags(bank)
     known = {str(name): row for row, name in enumerate(fits.unit.values)}
     missing = [str(name) for name in bank.unit.values if str(name) not in known]
     if missing:
