@@ -130,7 +130,7 @@ def run() -> None:
         quiet = status or isinstance(error, BrokenPipeError)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if not quiet:
-                why = getattr(error, "strerror", None) or error
+                why = getattr(error, "strerror", None) or "it is closed"
                 sys.stderr.write(f"rfcompare: standard output cannot be written ({why}); send it elsewhere\n")
                 sys.stderr.flush()
         os._exit(int(status or 1))  # Python's own end would try to print the rest once more
@@ -759,12 +759,14 @@ def train() -> None:
 
 def _trained(train_one: Callable[..., Any], output: Path, **options: Any) -> Any:
     """Train, keep what came of it, and say so; returns the kernels' classes."""
-    from rfcompare.pipeline.learning import keep_training
+    from rfcompare.pipeline.learning import keep_training, states_of
 
     try:
         kept = keep_training(train_one, output, **options)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from where it last kept its state", err=True)
+        stopped = any(state.exists() for state in states_of(output, **options))
+        how = "goes on from where it last kept its state" if stopped else "starts anew: no state was kept yet"
+        say(f"stopped; the same command {how}", err=True)
         raise
     for line in (*kept.sentences, *(f"wrote {path}" for path in kept.written)):
         say(line)

@@ -25,6 +25,9 @@ second is that far above the median, most are dead, and the level is the median 
 BLOCK = 1 << 22
 """Values of a bank that are looked at at a time."""
 
+LARGEST = 1e70
+"""Largest value of a usable map, and the inverse of the smallest: the fourth powers of both are still numbers."""
+
 MAX_FAULTS = 12
 """How many faults one message lists before it only counts the rest."""
 
@@ -137,11 +140,25 @@ def _bank_faults(bank: xr.Dataset) -> list[str]:
         if all(problems):
             words = sorted(set(problems))
             faults.append(f"expected at least one usable unit, got {len(problems)} that are {' or '.join(words)}")
+        faults += _range_faults(bank)
     if "noise_sd" in bank and bank.noise_sd.chunks is None:
         for name, value in zip(bank.unit.values, bank.noise_sd.values, strict=True):
             if value < 0:
                 faults.append(f"expected noise_sd of unit {str(name)!r} to be at least 0, got {value:g}")
     return faults
+
+
+def _range_faults(bank: xr.Dataset) -> list[str]:
+    """Faults of units whose squares of squares a computer cannot hold; what is 0 everywhere is flat, not small."""
+    if bank.rf.dtype == np.float32:  # holds none
+        return []
+    size = np.fmax.reduce(np.abs(bank.rf.values.reshape(bank.sizes["unit"], -1)), axis=1)
+    beyond = np.isfinite(size) & (size > 0) & ((size < 1 / LARGEST) | (size > LARGEST))
+    return [
+        f"expected values between {1 / LARGEST:.0e} and {LARGEST:.0e}, got {size[unit]:.3g} at most in unit "
+        f"{str(bank.unit.values[unit])!r} (give the maps in other units)"
+        for unit in np.flatnonzero(beyond)
+    ]
 
 
 def _grid_faults(name: str, grid: npt.NDArray[Any]) -> list[str]:

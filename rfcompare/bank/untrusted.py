@@ -52,8 +52,8 @@ def sound_hdf5(path: Path, *, saved: bool) -> None:
     fault = _fault(str(path.resolve()), about.st_mtime_ns, about.st_size, about.st_ino, saved)
     if fault:
         raise InputError(
-            f"expected a sound HDF5 file, got {str(path)!r} ({fault}), which is truncated or damaged, or leads outside "
-            "itself; copy or download it again"
+            f"expected a sound HDF5 file, got {str(path)!r}, which cannot be read ({fault}): it is truncated or damaged, "
+            "or leads outside itself; copy or download it again"
         )
 
 
@@ -156,11 +156,16 @@ def picture(path: str | os.PathLike[str], *, most_pixels: int) -> Image.Image:
             with Image.open(file) as opened:
                 columns, rows = opened.size
                 bounded(3.0 * columns * rows, file.stat().st_size, str(path))
-                turned = ImageOps.exif_transpose(opened.convert("RGB") if opened.mode == "P" else opened)
+                turned = ImageOps.exif_transpose(opened.convert("RGB"))
                 excess = math.ceil(math.sqrt(columns * rows / most_pixels))
-                return (turned.reduce(excess) if excess > 1 else turned).convert("RGB")
+                return turned.reduce(excess) if excess > 1 else turned
     except InputError:
         raise
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"expected an image of at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, got more in {str(path)!r}; "
+            "reduce it first"
+        ) from None
     except Exception as error:  # a damaged image stops Pillow's decoders in many ways
         raise InputError(
             f"expected an image file, got {str(path)!r} ({type(error).__name__}); give a JPEG, PNG or TIFF file"

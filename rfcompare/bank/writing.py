@@ -20,7 +20,7 @@ from rfcompare.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 """A text that begins so is a formula to a spreadsheet, which may then run it."""
 
 HOME = ".rfcompare"
@@ -242,7 +242,10 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike[str], *, digits: str 
 
 
 def _no_formula(value: object) -> object:
-    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS):
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # would end the row to some readers
+    if not value.startswith(FORMULA_STARTS):
         return value
     with contextlib.suppress(ValueError):
         float(value)  # a number is none
@@ -341,3 +344,7 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
     finally:
         _CLAIMS.remove(claim)
         lock.release()
+        if not claim.log.exists():  # nothing was written
+            Path(lock.lock_file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                claim.log.parent.rmdir()

@@ -282,7 +282,8 @@ def refine(
         fell = cost - there.cost
         accept = fell > 0
         resolved = tolerance * cost + ROUNDING * total
-        ratio = fell / xp.clip(predicted, 1e-300, None)
+        # The floor follows the maps' own scale, whatever units they are in.
+        ratio = fell / xp.where(predicted > 1e-20 * resolved, predicted, 1e-20 * resolved + 1e-300)
         easier = xp.clip(1 - (2 * xp.clip(ratio, -1.0, 2.0) - 1) ** 3, 0.1, None)
         damp = xp.where(accept, xp.clip(damp * easier, 1e-9, None), damp * growth)
         growth = xp.where(accept, 2.0, growth * 2)

@@ -83,12 +83,8 @@ def keep_training(
         if path is not None:
             output_folder(path.parent)
             output_file(path)
-    stems = checkpoint or default_checkpoint(output)
-    states = {
-        each: stems if runs == 1 else stems.with_name(f"{stems.stem}-{each}{stems.suffix}")
-        for each in range(seed, seed + runs)
-    }
-    results = [train_one(seed=each, checkpoint=state, **options) for each, state in states.items()]
+    states = states_of(output, seed=seed, runs=runs, checkpoint=checkpoint)
+    results = [train_one(seed=each, checkpoint=state, **options) for each, state in enumerate(states, start=seed)]
     first = results[0]
     bank.save(first.bank, output)
     written = [output]
@@ -105,7 +101,7 @@ def keep_training(
         write_table(table, history)
         written.append(history)
     if checkpoint is None:
-        for state in states.values():
+        for state in states:
             state.unlink(missing_ok=True)
     classes = classify(first.bank)
     task = f"{first.bank.attrs['task']}: accuracy {first.bank.attrs['accuracy']:.1%}"
@@ -121,6 +117,13 @@ def default_checkpoint(output: Path) -> Path:
     'kernels.nc.checkpoint'
     """
     return output.with_name(f"{output.name}.checkpoint")
+
+
+def states_of(output: Path, *, seed: int, runs: int, checkpoint: Path | None = None, **_: Any) -> list[Path]:
+    """Where the states of a training are kept along the way, a file a seed."""
+    stem = checkpoint or default_checkpoint(output)
+    several = [stem.with_name(f"{stem.stem}-{each}{stem.suffix}") for each in range(seed, seed + runs)]
+    return [stem] if runs == 1 else several
 
 
 def score_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:

@@ -169,7 +169,7 @@ def _open_named(text: str, given: dict[str, Any]) -> xr.Dataset:
     of_kernels = {name: value for name, value in given.items() if name not in ("layout", "deg_per_px", "kind")}
     path = fetch_address(text) if is_address(text) else Path(text)
     several = "layout" in given or text.startswith("reference:") or any(sign in text for sign in "*?")
-    is_file = bool(path.suffix) or os.sep in text or path.exists()
+    is_file = bool(path.suffix) or os.sep in text or os.path.exists(path)  # noqa: PTH110 - no error for a long name
     if not several and (not is_file or holds_weights(existing_file(path))):
         return load_kernels(text, **given)
     if not several and _is_fits(path):
