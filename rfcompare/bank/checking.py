@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,9 @@ BLOCK = 1 << 22
 
 LARGEST = 1e70
 """Largest value of a usable map, and the inverse of the smallest: the fourth powers of both are still numbers."""
+
+WRITTEN_AS_JSON = ("selection", "space", "score", "nulls", "common_scale")
+"""Attributes that rfcompare writes and reads as JSON, where a Dataset has them."""
 
 MAX_FAULTS = 12
 """How many faults one message lists before it only counts the rest."""
@@ -106,6 +110,8 @@ def _structure_faults(dataset: xr.Dataset, schema: Schema) -> list[str]:
     for name, value in dataset.attrs.items():
         if not isinstance(value, str | int | float):
             faults.append(f"expected attribute {name!r} to be text or a number, got {type(value).__name__}")
+        elif name in WRITTEN_AS_JSON and not _is_json(value):
+            faults.append(f"expected attribute {name!r} to be JSON, got {str(value)[:80]!r}")
     for dim in schema.dims:
         if dim in dataset.dims and dataset.sizes[dim] == 0 and dim != "quantity":
             faults.append(f"expected at least one {dim}, got none")
@@ -117,6 +123,14 @@ def _structure_faults(dataset: xr.Dataset, schema: Schema) -> list[str]:
             if count > 1
         ]
     return faults
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.loads(str(value) or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _bank_faults(bank: xr.Dataset) -> list[str]:

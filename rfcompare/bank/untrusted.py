@@ -52,8 +52,8 @@ def sound_hdf5(path: Path, *, saved: bool) -> None:
     fault = _fault(str(path.resolve()), about.st_mtime_ns, about.st_size, about.st_ino, saved)
     if fault:
         raise InputError(
-            f"expected a sound HDF5 file, got {str(path)!r}, which cannot be read ({fault}): it is truncated or damaged, "
-            "or leads outside itself; copy or download it again"
+            f"expected a sound HDF5 file, got {str(path)!r}, which cannot be read ({fault}): it is truncated or "
+            "damaged, or leads outside itself; copy or download it again"
         )
 
 
