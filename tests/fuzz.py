@@ -26,6 +26,7 @@ import numpy as np
 
 import rfcompare as rfc
 from rfcompare.errors import InputError
+from rfcompare.filtering import filter_image
 from rfcompare.pipeline import load_many, save_many
 
 IN_SUITE = 200
@@ -68,7 +69,7 @@ def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     Image.open(folder / "photo.png").save(folder / "photo.jpg")
     (folder / "layout.toml").write_text('maps = "/maps"\ndims = "unit y x"\nkind = "simulated"\ndeg_per_px = [1, 2]\n')
     plain = folder / "plain.h5"
-    filtered = lambda path: rfc.filtering.filter_image(path, maps, 0)  # noqa: E731
+    filtered = lambda path: filter_image(path, maps, 0)  # noqa: E731
     with_layout = lambda path: rfc.open_fields(path, layout=LAYOUT)  # noqa: E731
     doors: dict[str, Callable[[Path], Any]] = {
         "bank.nc": rfc.open_fields, "fits.nc": rfc.load, "descriptors.nc": rfc.load, "many.h5": load_many,
