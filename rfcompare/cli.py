@@ -7,6 +7,7 @@ an `InputError`, printed as one sentence with exit status 2; a traceback is a bu
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import sys
@@ -86,7 +87,8 @@ def _named(value: Any) -> list[str]:
     if isinstance(value, Path):
         return [os.path.expanduser(value)]  # noqa: PTH111 - leaves a home of nobody as it is
     texts = [value, value.partition("=")[2]] if isinstance(value, str) else []
-    return [text for text in map(os.path.expanduser, texts) if os.path.isfile(text)]  # noqa: PTH113
+    found = [path for text in texts for path in (text, *glob.glob(os.path.expanduser(text)))]  # noqa: PTH111, PTH207
+    return [path for path in found if os.path.isfile(path)]  # noqa: PTH113
 
 
 class _Group(click.Group):
