@@ -1,7 +1,7 @@
 """Mutated files of every format: each is opened or is one sentence, and nothing else of the machine is touched.
 
-The suite takes `IN_SUITE` of them. ``python -m tests.fuzz --n 10000 --minutes 20 -o tests/fuzz.csv`` takes many and writes
-how each format fared: what opened, what was refused, and every other end, which is a fault.
+The suite takes `IN_SUITE` of them; ``python -m tests.fuzz --n 10080 --minutes 60 -o tests/fuzz.csv`` takes many and
+writes how each format fared: what opened, what was refused, and every other end, which is a fault.
 """
 
 from __future__ import annotations
@@ -34,7 +34,16 @@ IN_SUITE = 200
 MESSAGE = 2000
 """Characters of the longest message."""
 
-ODD = (b"\x00" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"nan", b"../..", b"\xf0\x9f\x92\xa9", b"$_{")
+ODD = (
+    b"\x00" * 8,
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff",
+    b"\x80\x00\x00\x00",
+    b"nan",
+    b"../..",
+    b"\xf0\x9f\x92\xa9",
+    b"$_{",
+)
 LAYOUT = {"maps": "/maps", "dims": "unit y x", "kind": "simulated"}
 
 
