@@ -16,7 +16,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "describe": ("describe", "INPUT", "-o", "OUT/d.csv"),
     "compare": ("compare", "--fields", "INPUT", "-o", "OUT/r.csv"),
     "report": ("report", "--fields", "INPUT", "-o", "OUT/report"),
-    "figure": ("figure", "kernels", "--kernels", "INPUT", "-o", "OUT/figures"),
+    "figure": ("figure", "kernels", "--fields", "INPUT", "-o", "OUT/figures"),
     "inspect": ("inspect", "INPUT"),
     "fetch": ("fetch", "INPUT"),
     "match": ("match", "--fields", "INPUT", "-o", "OUT/m.nc"),

@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ from rfcompare.errors import InputError, printable
 
 HOSTILE = ("a$x_{$b", "=1+1", "<script>alert(1)</script>", "\x1b[31mred")
 """Mathematics to Matplotlib, a formula to a spreadsheet, a program to a browser, an order to a terminal."""
+
+N_KILLS = int(os.environ.get("RFCOMPARE_KILLS", "4"))
+"""Moments at which a writing process is killed; the variable asks for more."""
 
 LARGEST_ERROR = 2000
 """Characters: whatever a file holds, a message about it stays readable."""
@@ -359,3 +363,47 @@ def test_a_kept_part_of_a_killed_run_is_taken_away(tmp_path: Path) -> None:
     with bank.write_beside(tmp_path / "f.nc") as part:
         part.write_text("y")
     assert [path.name for path in tmp_path.iterdir()] == ["f.nc"]
+
+
+KILLS = """
+import signal, sys, pathlib, numpy as np, pandas as pd, rfcompare as rfc
+from rfcompare import bank
+from rfcompare.figures.drawing import new_figure, save_picture
+made, _ = rfc.simulation.simulate_population(n=40, size=15, seed=0)
+figure = new_figure(height=20)
+print("ready", flush=True)
+while True:
+    bank.save(made, "bank.nc")
+    bank.write_csv(pd.DataFrame({"n": np.arange(5000.0)}), "table.csv")
+    bank.write_text("page.html", "page " * 10**5)
+    save_picture(figure, "figure.png")
+    if sys.argv[1] == "once":
+        break
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the signal is POSIX's")
+def test_killed_while_writing_every_file_is_whole_and_the_next_run_makes_the_same(tmp_path: Path) -> None:
+    def start(how: str, place: Path) -> subprocess.Popen[str]:
+        place.mkdir(exist_ok=True)
+        words = [sys.executable, "-c", KILLS, how]
+        return subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, text=True)
+
+    def finish(place: Path) -> dict[str, bytes]:
+        with start("once", place) as done:
+            done.communicate()
+        assert done.returncode == 0
+        return {path.name: path.read_bytes() for path in place.iterdir()}
+
+    whole = finish(tmp_path / "whole")
+    assert len(whole) == 4
+    place, chance = tmp_path / "killed", np.random.default_rng(0)
+    for _ in range(N_KILLS):
+        with start("again", place) as child:
+            assert child.stdout is not None and child.stdout.readline() == "ready\n"
+            time.sleep(chance.uniform(0, 0.3))
+            child.kill()
+        for name, content in whole.items():
+            if (place / name).exists():
+                assert (place / name).read_bytes() == content, name
+    assert finish(place) == whole
