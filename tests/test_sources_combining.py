@@ -32,6 +32,9 @@ def test_every_map_is_there_under_a_name_of_its_own() -> None:
     assert plain.unit.values.tolist() == ["u000", "u001", "x", "y", "z"]
     assert rfc.combine([a, b]).unit.values.tolist() == ["1 u000", "1 u001", "2 u000", "2 u001", "2 u002"]
     assert rfc.combine([a]).equals(a)
+    named = [bank.assign_attrs(title="V1") for bank in (a, b)]
+    assert rfc.combine(named).attrs["title"] == "V1"
+    assert "title" not in rfc.combine([named[0], b]).attrs
 
 
 def test_lazy_banks_stay_lazy() -> None:

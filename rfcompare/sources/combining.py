@@ -66,7 +66,8 @@ def combine(banks: Sequence[xr.Dataset], *, names: Sequence[str] | None = None, 
     shared = [name for name in first.variables if all(name in bank.variables for bank in banks)]
     dropped = sorted({str(name) for bank in banks for name in bank.variables} - {str(name) for name in shared})
     attrs = {**first.attrs, **_joined_attributes(banks)}
-    attrs.pop("title", None)
+    if len({bank.attrs.get("title") for bank in banks}) > 1:
+        attrs.pop("title", None)
     dtype = np.result_type(*(bank.rf.dtype for bank in banks))
     parts = [_part(bank, first, shared, dtype) for bank in banks]
     joined = xr.concat(

@@ -266,6 +266,11 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
                 f"No maps here, but a stimulus, {made[0]}, and responses to it, {made[1]}: maps can be made from them "
                 f"with rfcompare estimate {path.name} (or rfc.estimate)."
             ]
+        if found is formats.NUMPY:
+            return [
+                'Without at least three axes it may be one map (a layout with dims = "y x"; a pattern such as "*.npy" '
+                'joins a file for each cell) or maps laid flat (dims = "unit pixel" and shape = [rows, columns]).'
+            ]
         return [
             "No array here could be receptive-field maps (at least three axes, or a cell of 2-D arrays); a table of "
             "Gabor parameters can be rendered by a layout with `parameters`."
