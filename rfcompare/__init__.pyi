@@ -1,6 +1,7 @@
 from . import bank as bank
 from . import estimation as estimation
 from . import figures as figures
+from . import recording as recording
 from . import simulation as simulation
 from . import sources as sources
 from . import taxonomy as taxonomy
@@ -29,6 +30,7 @@ from .matching import like_with_like as like_with_like
 from .matching import match as match
 from .matching import sweep_scale as sweep_scale
 from .quantities import kinds as kinds
+from .recording import record as record
 from .reporting import write_report as write_report
 from .simulation import simulate_treeshrew as simulate_treeshrew
 from .sources import fetch as fetch

@@ -475,6 +475,33 @@ def match(
     say(f"wrote {output}")
 
 
+@main.command()
+@click.argument("model")
+@click.option("--layer", required=True, help="Layer of the network, as in features.0.")
+@click.option("--weights", default="DEFAULT", show_default=True, help="Published weights by name, or none: untrained.")
+@click.option("--like", help="Population of receptive fields whose stimulus is shown.")
+@click.option("--stimulus", default="white noise", show_default=True, help="Without --like: also pink or sparse noise.")
+@click.option("--deg-per-px", type=float, help="Degrees that a pixel of the network's image stands for.")
+@click.option("--frames", type=click.IntRange(min=1), help="Frames; default: as the recording says, else 20,000.")
+@click.option("--units", type=click.IntRange(min=1), help="How many units to draw; default: all.")
+@click.option("--spikes", type=float, help="Mean spikes per frame; default: the responses themselves.")
+@click.option("--decay", type=float, help="Frames in which a calcium indicator falls to 1/e.")
+@seed_option
+@output_option("The bank of the units' maps, as BANK.h5.")
+def record(model: str, layer: str, weights: str, like: str | None, units: int | None, output: Path, **how: Any) -> None:
+    """Record MODEL, one of torchvision's, as an animal is recorded, and estimate its units' maps."""
+    from rfcompare import bank, pipeline, recording
+    from rfcompare.sources.torchvision_models import read_network
+
+    network = read_network(model, None if weights == "none" else weights, how["seed"])
+    fields = None if like is None else pipeline.open_population(like)
+    how["n_frames"] = how.pop("frames")
+    maps = recording.recorded_maps(recording.record(network, layer, like=fields, n_units=units, **how))
+    bank.save(maps, output)
+    say(f"{maps.sizes['unit']} units of {layer} of {model}, in silico; maps of {maps.sizes['y']} × {maps.sizes['x']}")
+    say(f"wrote {output}")
+
+
 @main.command(hidden=True)
 @click.option("--kernels", required=True, help="The weights that the table is fitted to.")
 @reading_options

@@ -20,7 +20,7 @@ ROOMS = (
     ("models",),
     ("simulation", "estimation", "alignment"),
     ("sources",),
-    ("training",),
+    ("training", "recording"),
     ("fitting",),
     ("descriptors",),
     ("taxonomy", "columns", "filtering"),

@@ -132,7 +132,22 @@ def _read_published(name: str, weights: str, key: str | None, layer: str | None)
     return replace(found, std=std, kind="learned", attrs=attrs)
 
 
-def _read_untrained(name: str, seed: int | None, key: str | None, layer: str | None) -> Weights:
+def read_network(name: str, weights: str | None = "DEFAULT", seed: int | None = 0) -> nn.Module:
+    """A whole torchvision model, as a module that runs; arguments and errors as of `read_model`."""
+    known = model_names()
+    if name.lower() not in known:
+        raise InputError(unknown_name(name, known))
+    name = name.lower()
+    if weights is None:
+        return _initialized(name, seed)[0]
+    state = _state(name, _published(name, weights))
+    module = _initialized(name, 0)[0]
+    module.load_state_dict(state)
+    return module
+
+
+def _initialized(name: str, seed: int | None) -> tuple[nn.Module, Any]:
+    """A model without training, and the seed that it was drawn with."""
     import torch
     from torchvision import models
 
@@ -142,7 +157,11 @@ def _read_untrained(name: str, seed: int | None, key: str | None, layer: str | N
         torch.manual_seed(int(generator.integers(2**63)))
         # Two models announce that their default initialization will change; rfcompare records the version.
         warnings.simplefilter("ignore", FutureWarning)
-        module = models.get_model(name, weights=None)
+        return models.get_model(name, weights=None), recorded
+
+
+def _read_untrained(name: str, seed: int | None, key: str | None, layer: str | None) -> Weights:
+    module, recorded = _initialized(name, seed)
     found = read_module(module, key, layer)
     found.name = name
     found.kind = "untrained"

@@ -1,0 +1,244 @@
+"""`record`: show a stimulus to a network's layer and keep what its central units answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from rfcompare.bank import add_history, make_rng
+from rfcompare.errors import InputError, named_strictly
+from rfcompare.estimation import estimate
+from rfcompare.recording.fields import central, corner, field_of
+from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH_VALUES = 2**22
+"""Input values shown at a time (16 MB)."""
+
+
+@named_strictly
+def record(
+    model: nn.Module | str,
+    layer: str,
+    stimulus: Stimulus | str = "white noise",
+    *,
+    like: xr.Dataset | None = None,
+    deg_per_px: float | None = None,
+    n_frames: int | None = None,
+    n_units: int | None = None,
+    unit: Sequence[int] | None = None,
+    spikes: float | None = None,
+    decay: float | None = None,
+    canvas: int | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Record a layer's central units as an experimenter records cells.
+
+    Parameters
+    ----------
+    model : nn.Module or str
+        A network, or the name of one of torchvision's with its published weights.
+    layer : str
+        Name of a module in it, as in "features.0".
+    stimulus : Stimulus or {"white noise", "pink noise", "sparse noise"}
+        What to show; a name covers the layer's theoretical field, a point a pixel.
+    like : xarray.Dataset, optional
+        Show the stimulus of this recording instead: its class, element, grid and number of frames.
+    deg_per_px : float, optional
+        Degrees that a network pixel stands for; required with `like` in degrees.
+    n_frames : int, optional
+        Frames; default: as the recording, else 20,000.
+    n_units, unit
+        How many channels to draw, or which; default: all.
+    spikes : float, optional
+        Mean spikes per frame: responses are rectified, scaled to it unit by unit, and Poisson counts drawn.
+    decay : float, optional
+        Frames in which an indicator's fluorescence falls to 1/e.
+    canvas : int, optional
+        Side of the image that the network wants; default: as small as suffices.
+    device : str, optional
+        Where torch computes; default: where the model is.
+    seed : int
+        Of the stimulus, the units drawn and the spikes.
+    progress : bool, optional
+        Show progress; default: on a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``response(frame, unit)`` and ``stimulus(frame, y, x)``, row 0 lowest; what was done is in the attributes.
+
+    Raises
+    ------
+    InputError
+        No such layer, a network that wants other images, a stimulus smaller than the field, or units that never answer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.ReLU())
+    >>> recording = record(model, "0", n_frames=2000, progress=False)
+    >>> dict(recording.sizes)
+    {'frame': 2000, 'unit': 4, 'y': 5, 'x': 5}
+    >>> float(np.corrcoef(recorded_maps(recording).rf[0].values.ravel(),
+    ...                   model[0].weight[0].sum(0).detach().numpy()[::-1].ravel())[0, 1]) > 0.98
+    True
+    """
+    from rfcompare.sources.torchvision_models import is_module, read_network
+
+    network: Any = model if is_module(model) else read_network(str(model))
+    for name, value in (("spikes", spikes), ("decay", decay)):
+        if value is not None and not _is_positive(value):
+            raise InputError(f"expected {name} to be positive, got {value!r}; leave it out for none")
+    if device is not None:
+        network = network.to(device)
+    training = network.training
+    network.eval()
+    try:
+        if like is not None:
+            stimulus = stimulus_like(like, deg_per_px=deg_per_px, n_frames=n_frames, seed=seed)
+        elif isinstance(stimulus, str):
+            size = field_of(network, layer, canvas=canvas).size
+            frames = 20_000 if n_frames is None else n_frames
+            stimulus = make_stimulus(stimulus, size=size, n_frames=frames, deg_per_px=deg_per_px, seed=seed)  # type: ignore[arg-type]
+        responses = _answers(network, layer, stimulus, canvas, progress)
+    finally:
+        network.train(training)
+    chosen = _chosen(responses.shape[1], n_units, unit, seed)
+    responses = responses[:, chosen]
+    dead = np.flatnonzero(np.ptp(responses, axis=0) == 0) if len(responses) > 1 else np.zeros(0, int)
+    if dead.size == chosen.size:
+        raise InputError(
+            f"expected units of {layer!r} that answer the {stimulus.name}, none does; show another stimulus"
+        )
+    if spikes is not None:
+        responses = _spiking(responses, float(spikes), seed)
+    if decay is not None:
+        from scipy.signal import lfilter
+
+        kept = float(np.exp(-1 / decay))
+        responses = lfilter([1 - kept], [1, -kept], responses, axis=0)
+    said = {"spikes": spikes, "decay": decay, "seed": seed, "dead": [int(chosen[at]) for at in dead]}
+    return xr.Dataset(
+        {"response": (("frame", "unit"), responses), "stimulus": (("frame", "y", "x"), stimulus.frames)},
+        coords={"unit": [f"{layer}:{at}" for at in chosen]},
+        attrs={
+            "network": str(model) if isinstance(model, str) else type(network).__name__,
+            "layer": layer,
+            "shown": stimulus.as_attribute,
+            "pitch": stimulus.pitch,
+            **({} if stimulus.deg_per_px is None else {"deg_per_px": stimulus.deg_per_px}),
+            "recorded": json.dumps(said, sort_keys=True),
+        },
+    )
+
+
+def _answers(network: Any, layer: str, stimulus: Stimulus, canvas: int | None, progress: bool | None) -> Any:
+    """Responses (frame, unit) to a stimulus centered on the field, on a canvas of background."""
+    import torch
+
+    field = field_of(network, layer, shown=stimulus.shape, canvas=canvas)
+    top, left = corner(field, stimulus.shape)
+    parameter = next(network.parameters(), torch.zeros(0))
+    where: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+    rows, columns = (torch.as_tensor(matrix, **where) for matrix in stimulus.painting())
+    height, width = stimulus.shape
+    step = max(1, BATCH_VALUES // (field.channels * field.canvas[0] * field.canvas[1]))
+    answers = []
+    with tqdm(
+        total=len(stimulus.frames), desc="record", unit="frame", disable=None if progress is None else not progress
+    ) as bar:
+        for begin in range(0, len(stimulus.frames), step):
+            frames = torch.as_tensor(stimulus.frames[begin : begin + step], **where)
+            painted = (rows @ frames @ columns.T).flip(1)  # images have row 0 on top
+            images = torch.zeros(len(frames), field.channels, *field.canvas, **where)
+            images[:, :, top : top + height, left : left + width] = painted[:, None]
+            answers.append(central(network, layer, images).double().cpu().numpy())
+            bar.update(len(frames))
+    return np.concatenate(answers)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < np.inf
+
+
+def _chosen(n: int, n_units: Any, unit: Sequence[int] | None, seed: int) -> Any:
+    if unit is not None:
+        chosen = np.atleast_1d(np.asarray(unit))
+        if chosen.size == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= n:
+            raise InputError(f"expected units from 0 to {n - 1}, got {unit!r}; name channels of the layer")
+        return chosen
+    if n_units is None:
+        return np.arange(n)
+    if not isinstance(n_units, Integral) or not 1 <= int(n_units) <= n:
+        raise InputError(f"expected n_units from 1 to the layer's {n}, got {n_units!r}; give a whole number")
+    return np.sort(make_rng(seed)[0].choice(n, int(n_units), replace=False))
+
+
+def _spiking(responses: Any, mean: float, seed: int) -> Any:
+    """Poisson counts of rectified responses, with the same mean count for every unit that answers."""
+    rates = responses.clip(0)
+    average = rates.mean(0)
+    rates = rates * np.divide(mean, average, out=np.zeros_like(average), where=average > 0)
+    return make_rng(seed + 1)[0].poisson(rates).astype(float)
+
+
+@named_strictly
+def recorded_maps(
+    recording: xr.Dataset,
+    *,
+    method: Literal["sta", "ridge", "smooth"] = "sta",
+    channel: Sequence[str] = ("signed",),
+) -> xr.Dataset:
+    """Estimate the maps of a recorded network: a bank of kind "in-silico".
+
+    Parameters
+    ----------
+    recording : xarray.Dataset
+        From `record`.
+    method, channel
+        As in `rfcompare.estimate`; correlated stimuli need a regression.
+
+    Returns
+    -------
+    xarray.Dataset
+        With halves, ``noise_sd`` and ``noise_acf`` like a recording's. Units that never answered have flat maps.
+
+    Raises
+    ------
+    InputError
+        As `rfcompare.estimate`.
+    """
+    attrs = recording.attrs
+    side = float(attrs["pitch"])
+    at = {
+        name: (np.arange(recording.sizes[name]) - (recording.sizes[name] - 1) / 2) * side * attrs.get("deg_per_px", 1.0)
+        for name in ("x", "y")
+    }
+    bank = estimate(
+        recording.stimulus.values,
+        recording.response.values,
+        kind="in-silico",
+        method=method,
+        channel=channel,
+        protocol=json.loads(attrs["shown"]),
+        unit=list(recording.unit.values),
+        x=at["x"],
+        y=at["y"],
+        units="degree" if "deg_per_px" in attrs else "px",
+        subject=attrs["network"],
+        source=f"{attrs['network']}:{attrs['layer']}",
+        attrs={name: attrs[name] for name in ("network", "layer", "recorded")},
+    )
+    return add_history(bank, f"record: {attrs['layer']} of {attrs['network']} shown {attrs['shown']}")

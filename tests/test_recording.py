@@ -1,0 +1,223 @@
+"""A network recorded like an animal gives back the kernels that it is made of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from click.testing import CliRunner
+from torch import nn
+
+import rfcompare as rfc
+from rfcompare.cli import main
+from rfcompare.errors import InputError
+from rfcompare.recording import field_of, make_stimulus, record, recorded_maps, stimulus_like
+
+CAFFENET = Path(__file__).parents[1] / "../shared/data/kernels/caffenet_conv1_96x3x11x11_bgr_f32.npy"
+LEAST_CORRELATION = 0.99
+"""A linear unit of P pixels seen in N frames has r² = N/(N + P) of its map: .994 for 121 pixels and 20,000 frames."""
+NOISE_TOLERANCE = 0.05
+
+
+def caffenet() -> nn.Sequential:
+    if not CAFFENET.exists():
+        pytest.skip("../shared/data holds no kernels of CaffeNet")
+    model = nn.Sequential(nn.Conv2d(3, 96, 11, 4))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.from_numpy(np.load(CAFFENET)))
+    return model
+
+
+def luminance(model: nn.Sequential) -> np.ndarray:
+    """Kernels (unit, y, x) as a gray stimulus sees them, row 0 lowest."""
+    return model[0].weight.sum(1).detach().numpy()[:, ::-1].astype(float)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = (each.reshape(len(each), -1) - each.reshape(len(each), -1).mean(1, keepdims=True) for each in (a, b))
+    return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+@pytest.fixture(scope="module")
+def small() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 6, 5, 2, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(6, 4, 3)).eval()
+
+
+@pytest.mark.parametrize("name", ["white noise", "sparse noise"])
+def test_noise_gives_a_first_layers_kernels_back_and_knows_its_own_noise(name: str) -> None:
+    model = caffenet()
+    truth = luminance(model)
+    bank = recorded_maps(record(model, "0", name, n_frames=20_000, seed=3, progress=False))
+    maps = bank.rf.values[:, 0]
+    assert bank.attrs["kind"] == "in-silico"
+    assert correlation(maps, truth).min() > LEAST_CORRELATION
+    error = np.sqrt(((maps - truth) ** 2).mean((1, 2)))
+    assert np.median(bank.noise_sd.values / error) == pytest.approx(1, abs=NOISE_TOLERANCE)
+
+
+def test_on_minus_off_of_sparse_noise_is_the_kernel() -> None:
+    model = caffenet()
+    maps = recorded_maps(record(model, "0", "sparse noise", unit=[0, 4, 9], progress=False), channel=("on", "off"))
+    signed = rfc.to_signed(maps)
+    assert correlation(signed.rf.values[:, 0], luminance(model)[[0, 4, 9]]).min() > 0.98
+
+
+def test_the_field_behind_pooling_is_what_arithmetic_says(small: nn.Sequential) -> None:
+    # 5, then (3 − 1)·2 more by pooling, then (3 − 1)·4 more by the last convolution
+    assert [field_of(small, layer).size for layer in ("0", "2", "3")] == [(5, 5), (9, 9), (17, 17)]
+
+
+def test_nothing_outside_the_field_matters(small: nn.Sequential) -> None:
+    field = field_of(small, "3")
+    outside = torch.zeros(2, 3, *field.canvas)
+    outside[1] = 7.0
+    rows, columns = (slice(at, at + size) for at, size in zip(field.start, field.size, strict=True))
+    outside[1, :, rows, columns] = 0.0
+    from rfcompare.recording.fields import central
+
+    first, second = central(small, "3", outside)
+    assert torch.equal(first, second)
+
+
+def test_a_recording_is_repeated_by_its_own_attributes(small: nn.Sequential) -> None:
+    cortex = rfc.make_bank(
+        np.random.default_rng(0).normal(size=(3, 1, 12, 12)),
+        channel=("signed",),
+        kind="simulated",
+        deg_per_px=2.0,
+        attrs={"stimulus": {"class": "sparse noise", "element_deg": 4.0, "density": 0.2}},
+    )
+    stimulus = stimulus_like(cortex, deg_per_px=1.0, n_frames=400)
+    # 11 steps of 2 px and an element of 4 px
+    assert (stimulus.element, stimulus.pitch, stimulus.shape) == (4.0, 2.0, (26, 26))
+    assert np.abs(stimulus.frames).mean() == pytest.approx(0.2, abs=0.01)
+    bank = recorded_maps(record(small, "3", like=cortex, deg_per_px=1.0, n_frames=400, progress=False))
+    xr.testing.assert_equal(bank.x, cortex.x)
+    xr.testing.assert_equal(bank.y, cortex.y)
+
+
+def test_a_wider_element_smears_the_map_as_a_square_does() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 7, bias=False))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[0, 0, 3, 2] = 1.0
+    stimulus = make_stimulus("white noise", size=9, n_frames=20_000, pitch=1.0, element=3.0)
+    maps = recorded_maps(record(model, "0", stimulus, progress=False)).rf.values[0, 0]
+    # the only weight lies one column left of the center; 3 × 3 points paint it
+    assert (maps[3:6, 2:5].min(), np.delete(maps.ravel(), [29, 30, 31, 38, 39, 40, 47, 48, 49]).max()) == pytest.approx(
+        (1, 0), abs=0.05
+    )
+
+
+def test_pink_noise_needs_a_regression_and_gets_it(small: nn.Sequential) -> None:
+    linear = nn.Sequential(small[0])
+    recording = record(linear, "0", "pink noise", n_frames=4000, progress=False)
+    truth = luminance(linear)
+    plain, ridge = (recorded_maps(recording, method=method).rf.values[:, 0] for method in ("sta", "ridge"))
+    assert correlation(ridge, truth).min() > 0.97 > correlation(plain, truth).max()
+
+
+def test_spikes_are_counts_at_the_mean_that_was_asked_for(small: nn.Sequential) -> None:
+    spiking = record(small, "1", n_frames=20_000, spikes=0.5, progress=False).response.values
+    assert (spiking == spiking.round()).all()
+    # mean of 20,000 counts whose variance is about 1: SE .007
+    assert spiking.mean(0) == pytest.approx(0.5, abs=0.035)
+
+
+def test_an_indicator_spreads_a_response_in_time(small: nn.Sequential) -> None:
+    slow = record(small, "0", n_frames=5000, decay=4.0, progress=False).response.values[100:, 0]
+    # of white noise, through an exponential, neighbors correlate by exp(−1/4)
+    assert np.corrcoef(slow[1:], slow[:-1])[0, 1] == pytest.approx(np.exp(-1 / 4), abs=0.05)
+
+
+def test_the_model_is_left_as_it_was(small: nn.Sequential) -> None:
+    small.train()
+    record(small, "0", n_frames=50, n_units=2, progress=False)
+    assert small.training and not any(part._forward_hooks for part in small.modules())
+    small.eval()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layer": "O"}, "has no layer 'O'"),
+        (
+            {"layer": "3", "stimulus": make_stimulus("white noise", size=9, n_frames=10)},
+            "at least as large as the field",
+        ),
+        ({"layer": "0", "n_units": 7}, "from 1 to the layer's 6"),
+        ({"layer": "0", "unit": [6]}, "units from 0 to 5"),
+        ({"layer": "0", "stimulus": "whit noise"}, "white noise, pink noise, sparse noise"),
+        ({"layer": "0", "spikes": -1.0}, "spikes to be positive"),
+        ({"layer": "0", "n_frames": 0}, "at least 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(small: nn.Sequential, options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        record(small, progress=False, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_was_meant_is_named() -> None:
+    model = nn.Sequential()
+    model.add_module("features", nn.Sequential(nn.Conv2d(3, 2, 3)))
+    with pytest.raises(InputError, match="did you mean features"):
+        record(model, "feature.0", progress=False)
+
+
+def test_a_network_of_another_size_says_what_it_got() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 3))
+    with pytest.raises(InputError, match="3 channels of 224 × 224 pixels"):
+        record(model, "2", progress=False)
+    assert record(model, "2", canvas=8, n_frames=20, progress=False).sizes["unit"] == 3
+
+
+def test_an_energy_unit_has_no_linear_map() -> None:
+    """An energy unit squares a quadrature pair: it answers, and no linear map drives it."""
+
+    class Energy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair = nn.Conv2d(1, 2, 11, bias=False)
+            x = torch.arange(-5, 6.0)
+            envelope = torch.exp(-(x[:, None] ** 2 + x**2) / 12.5)
+            wave = 2 * np.pi * 0.2 * x
+            with torch.no_grad():
+                self.pair.weight.copy_(torch.stack([envelope * wave.cos(), envelope * wave.sin()])[:, None])
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.pair(images).square().sum(1, keepdim=True)
+
+    energy = nn.Sequential(Energy(), nn.Identity())
+    bank = recorded_maps(record(energy, "1", n_frames=8000, progress=False))
+    first, second = bank.rf_half.values[:, 0, 0]
+    # 121 independent pixels: SD of a correlation without a map is 1/√121 = .09
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.3
+    assert bank.rf.values.std() / bank.noise_sd.values[0] == pytest.approx(1, abs=0.25)
+
+
+def test_units_that_never_answer_are_named_and_none_at_all_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+    with torch.no_grad():
+        model[0].bias[:] = torch.tensor([0.0, -100.0, 0.0])
+    assert '"dead": [1]' in record(model, "1", n_frames=100, progress=False).attrs["recorded"]
+    with pytest.raises(InputError, match="none does"):
+        record(model, "1", n_frames=100, unit=[1], progress=False)
+
+
+def test_the_command_records_a_network_like_a_recording(tmp_path: Path) -> None:
+    like, out = tmp_path / "fields.h5", tmp_path / "bank.h5"
+    maps = np.random.default_rng(0).normal(size=(3, 1, 16, 16))
+    said = {"stimulus": {"class": "sparse noise", "element_deg": 2.0}}
+    rfc.save(rfc.make_bank(maps, channel=("signed",), kind="simulated", deg_per_px=1.0, attrs=said), like)
+    call = ["record", "alexnet", "--weights", "none", "--layer", "features.0", "--like", str(like), "-o", str(out)]
+    more = ["--deg-per-px", "0.5", "--frames", "300", "--units", "5"]
+    done = CliRunner().invoke(main, [*call, *more])
+    assert done.exit_code == 0, done.output
+    bank = rfc.load(out)
+    assert bank.attrs["kind"] == "in-silico" and bank.sizes["unit"] == 5
+    xr.testing.assert_equal(bank.x, rfc.load(like).x)
+    wrong = CliRunner().invoke(main, [part.replace("features.0", "feature.0") for part in [*call, *more]])
+    assert wrong.exit_code == 2 and "did you mean features.0" in wrong.output
