@@ -449,6 +449,12 @@ def test_tuning_histograms_and_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> N
     step = next(patch for patch in orientation.patches if isinstance(patch, StepPatch))
     np.testing.assert_allclose(step.get_data().values, counts / counts.sum())
     np.testing.assert_allclose(step.get_data().edges, edges)
+    # Untuned units stand in a bar of their own, which with the bins adds to one.
+    width = panel(figure, "Orientation half-width")
+    bar = next(patch for patch in width.patches if str(patch.get_gid()).startswith("untuned simulated"))
+    assert bar.get_height() == pytest.approx((described.nx.values <= KAPPA).mean())
+    step = next(patch for patch in width.patches if isinstance(patch, StepPatch))
+    assert step.get_data().values.sum() + bar.get_height() == pytest.approx(1)
     # One population is in degrees, one in pixels: no axis has two scales.
     assert panel(figure, "(cycles/°)") is not panel(figure, "(cycles/px)")
     assert panel(figure, "Orientation half-width").get_xlabel() == "Orientation half-width (deg)"
@@ -465,6 +471,10 @@ def test_matches_never_show_a_similarity_alone(matched: tuple[xr.Dataset, xr.Dat
     words = [text.get_text() for axes in figure.axes for text in axes.texts if "similarity" in text.get_text()]
     assert words
     assert all("chance" in text and "ceiling" in text for text in words)
+    for text in words:  # every pair is named: a kernel on a field
+        kernel, field = text.split("\nsimilarity")[0].split(" on\n")
+        assert kernel in a.unit.values
+        assert field in b.unit.values
     numbers = figures.numbers(figure)
     assert len(numbers) == found.similarity.size
     row = numbers[(numbers.unit_a == a.unit.values[1]) & (numbers.unit_b == b.unit.values[2])].iloc[0]
@@ -480,6 +490,13 @@ def test_the_matrix_is_only_reordered(matched: tuple[xr.Dataset, xr.Dataset, xr.
     image = figures.matches(found, a, b).findobj(AxesImage)
     shown = next(item for item in image if item.get_clim() == (0, 1))
     np.testing.assert_allclose(np.sort(np.ravel(shown.get_array())), np.sort(found.similarity.values.ravel()))
+    # A tree over n leaves joins n − 1 times, in steps of ten from the first row's or column's middle at five.
+    similarity = found.similarity.transpose("unit_a", "unit_b").values
+    above, beside = shown.axes.child_axes
+    for axes, rows in ((above, similarity.T), (beside, similarity)):
+        assert sum(len(item.get_segments()) for item in axes.collections) == len(rows) - 1
+    assert above.get_xlim() == (0, 10 * similarity.shape[1])
+    assert beside.get_ylim() == (10 * similarity.shape[0], 0)  # from the top, as the matrix' rows are
 
 
 def test_score_stands_between_null_and_ceiling(result: xr.Dataset) -> None:

@@ -482,7 +482,8 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         count = f"n = {count_alive(dataset)}" + (groups if n_subjects > 1 else "")
         result.append(
             Population(
-                label=f"{name} ({kind_words(kind)}, {count})",
+                # A name that ends in its kind does not say it twice.
+                label=f"{name.removesuffix(f', {kind}')} ({kind_words(kind)}, {count})",
                 name=name,
                 kind=kind,
                 side=chosen[index],

@@ -39,6 +39,9 @@ from rfcompare.matching import apply_transform
 N_PAIRS = 6
 """Pairs drawn: evenly spaced ranks of the one-to-one assignment, from the most to the least similar."""
 
+_NAME_MOST = 22
+"""Letters of a unit's name that a panel has room for."""
+
 
 def matches(
     found: xr.Dataset,
@@ -142,7 +145,7 @@ def _draw_pairs(
                 bar_below(panel, bar, population.units)
         words = place.add_subplot(grid[row, 3])
         words.set_axis_off()
-        text = f"similarity {float(one['similarity']):.2f}\n" + beside_text(found, j)
+        text = f"{_short(a, i)} on\n{_short(b, j)}\nsimilarity {float(one['similarity']):.2f}\n" + beside_text(found, j)
         text += (
             f"\n{float(one['rotation']):+.0f}°, × {float(one['scale']):.2f}"
             f"{', sign turned' if float(one['sign']) < 0 else ''}"
@@ -150,6 +153,12 @@ def _draw_pairs(
         simulated = "simulated" in (styles[0].kind, styles[1].kind)
         words.text(0, 0.38 if simulated else 0.5, text, fontsize=SMALL, va="center", ha="left", linespacing=1.1)
         mark_kind(words, [population.kind for population in styles], corner="upper left")
+
+
+def _short(bank: xr.Dataset, index: int) -> str:
+    """Name a unit in the width of a panel; the table has the whole name."""
+    name = str(bank["unit"].values[index])
+    return name if len(name) <= _NAME_MOST else f"…{name[1 - _NAME_MOST :]}"
 
 
 def beside_text(found: xr.Dataset, unit_b: int) -> str:
@@ -186,6 +195,7 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
     axes.set_xlabel("fields, most similar first")
     axes.set_ylabel("similarity")
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower left", bbox_to_anchor=(0.1, 1.0), ncols=3, columnspacing=1.0, handletextpad=0.3)
     mark_kind(axes, [population.kind for population in styles], corner="lower right")
 
@@ -201,6 +211,9 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
         interpolation="nearest",
         rasterized=True,
     )
+    _draw_trees(axes, similarity)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
     axes.set_xlabel(f"fields ({columns}), ordered by a tree")
     axes.set_ylabel(f"kernels ({rows}), ordered by a tree")
@@ -212,8 +225,14 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
     mark_kind(axes, [population.kind for population in styles], corner="upper right")
 
 
+def tree(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Average-linkage tree of the rows by their Euclidean distances, as SciPy's linkage matrix."""
+    found = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
+    return np.asarray(found, dtype=float)
+
+
 def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Order rows by the leaves of an average-linkage tree of their Euclidean distances.
+    """Order rows by the leaves of their tree.
 
     Examples
     --------
@@ -223,8 +242,23 @@ def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """
     if len(similarity) < 3:
         return np.arange(len(similarity))
-    tree = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
-    return np.asarray(leaves_list(tree), dtype=np.intp)
+    return np.asarray(leaves_list(tree(similarity)), dtype=np.intp)
+
+
+def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]]) -> None:
+    """Draw the trees that order the matrix, above its columns and right of its rows."""
+    from seaborn.matrix import dendrogram
+
+    for rows, box, turned in ((similarity.T, (0, 1, 1, 0.14), False), (similarity, (1, 0, 0.1, 1), True)):
+        if len(rows) < 3:
+            continue
+        beside = axes.inset_axes(box)
+        dendrogram(
+            rows, axis=0, linkage=tree(rows), ax=beside, rotate=turned, label=False, tree_kws={"linewidths": 0.3}
+        )
+        if turned:  # the root stands away from the matrix, the first row is at its top
+            beside.invert_xaxis()
+        beside.set_axis_off()
 
 
 def _numbers(found: xr.Dataset, styles: list[Population]) -> pd.DataFrame:
@@ -248,10 +282,10 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
         f"Which map of {styles[0].label}{source_text(a)} looks like which of {styles[1].label}{source_text(b)}. "
         "Similarity: normalized correlation at the best shift, rotation, scale and sign "
         f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
-        "assignment: kernel, kernel laid on the field, field; every map on its own symmetric scale, ON red, OFF blue. "
+        "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric scale, ON red, OFF blue. "
         f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
         f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling from halves "
         f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "
-        "(c) The similarity matrix, rows and columns ordered by average-linkage trees."
+        "(c) The similarity matrix, rows and columns ordered by the average-linkage trees beside it."
         + ("" if np.isfinite(chance).any() else " Not yet tested against chance.")
     )

@@ -289,6 +289,9 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
 _RANGES = {"orientation": (180.0, 13), "polarity_phase": (180.0, 10), "orientation_half_width": (90.0, 13)}
 """End and number of bin edges of the angles, whose whole range is shown."""
 
+_NEED_CARRIER = ("frequency", "bandwidth_octaves", "orientation_half_width")
+"""Quantities of a carrier: units that show less than one cycle are counted as untuned, in a bar of their own."""
+
 _PANELS = ("orientation", "frequency", "bandwidth_octaves", "orientation_half_width", "polarity_phase")
 
 
@@ -368,7 +371,7 @@ def _edges(name: str, datasets: Sequence[xr.Dataset]) -> NDArray[np.floating[Any
     if name in _RANGES:
         end, count = _RANGES[name]
         return np.linspace(0.0, end, count)
-    values = np.concatenate([unit_values(dataset, name) for dataset in datasets])
+    values = np.concatenate([unit_values(dataset, name)[~_untuned(dataset, name)] for dataset in datasets])
     values = values[np.isfinite(values) & (values > 0)]
     if values.size == 0:
         return np.linspace(0, 1, 11)
@@ -376,6 +379,34 @@ def _edges(name: str, datasets: Sequence[xr.Dataset]) -> NDArray[np.floating[Any
         low, high = values.min() / 1.05, values.max() * 1.05
         return np.geomspace(low, high, 15)
     return np.linspace(0, min(float(np.ceil(values.max())), 6.0), 13)
+
+
+def _untuned(dataset: xr.Dataset, name: str) -> NDArray[np.bool_]:
+    """Which fitted units show less than one cycle, in the panel of a quantity that needs a carrier."""
+    nx = unit_values(dataset, "nx")
+    return np.asarray(np.isfinite(nx) & (nx <= KAPPA) & (name in _NEED_CARRIER), dtype=bool)
+
+
+def _draw_untuned(
+    axes: Axes, edges: NDArray[np.floating[Any]], shares: Sequence[float], styles: Sequence[Population], *, log: bool
+) -> float:
+    """Draw the shares of untuned units as hatched bars beyond the last bin, and return where they end."""
+    position = np.log(edges) if log else edges
+    step = (position[-1] - position[0]) * 0.13 / len(shares)
+    starts = position[-1] + step * (0.5 + np.arange(len(shares) + 1))
+    starts = np.exp(starts) if log else starts
+    for index, (share, population) in enumerate(zip(shares, styles, strict=True)):
+        axes.bar(
+            starts[index], share, np.diff(starts)[index], align="edge", facecolor="white", hatch="//////",
+            edgecolor=population.color, gid=f"untuned {population.name}",
+        )  # fmt: skip
+    middle = np.sqrt(starts[0] * starts[-1]) if log else (starts[0] + starts[-1]) / 2
+    axes.annotate(
+        "untuned", (middle, max(shares)), xytext=(0, 1), textcoords="offset points", ha="center", va="bottom",
+        fontsize=SMALL,
+    )  # fmt: skip
+    end = position[-1] + step * (len(shares) + 1)
+    return float(np.exp(end) if log else end)
 
 
 def _split(
@@ -402,9 +433,11 @@ def _draw_distribution(
     edges = _edges(name, datasets)
     for dataset, population in zip(datasets, styles, strict=True):
         values = unit_values(dataset, name)
-        finite = values[np.isfinite(values)]
+        untuned = _untuned(dataset, name)
+        finite = values[np.isfinite(values) & ~untuned]
         counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
-        share = counts / max(finite.size, 1)
+        n_shown = max(finite.size + int(untuned.sum()), 1)
+        share = counts / n_shown
         if finite.size:  # a line at 0 would look like a result
             axes.stairs(share, edges, color=population.color, linewidth=1.1, gid=population.name)
         median = float(np.median(finite)) if finite.size and quantity.period is None else np.nan
@@ -430,7 +463,8 @@ def _draw_distribution(
                     "n": counts,
                     "share": share,
                     "median": median,
-                    "n_undefined": values.size - finite.size,
+                    "n_undefined": int((~np.isfinite(values)).sum()),
+                    "share_untuned": untuned.sum() / n_shown,
                     "n_beyond": int(((finite < edges[0]) | (finite > edges[-1])).sum()),
                 }
             )
@@ -441,17 +475,21 @@ def _draw_distribution(
         _plain_log(axes.xaxis)
     if quantity.scaling == "angle":
         axes.xaxis.set_major_locator(FixedLocator(np.arange(0, 181, 45 if edges[-1] > 90 else 30).tolist()))
-    axes.set_xlim(edges[0], edges[-1])
+    beyond = [float(row["share_untuned"].iloc[0]) for row in rows]
+    end = _draw_untuned(axes, edges, beyond, styles, log=quantity.log) if any(beyond) else edges[-1]
+    axes.set_xlim(edges[0], end)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     # Room above the tallest bin for the mark of a simulation.
-    axes.set_ylim(0, max(row["share"].max() for row in rows) * 1.4 or 1)
+    axes.set_ylim(0, max(*(row["share"].max() for row in rows), *beyond) * 1.45 or 1)
     mark_kind(axes, [population.kind for population in styles])
     return pd.concat(rows, ignore_index=True)
 
 
 def _plain_log(axis: Any) -> None:
-    """Label a short logarithmic axis with plain numbers: 1, 2 and 5 times powers of ten."""
-    axis.set_major_locator(FixedLocator([step * 10.0**power for power in range(-4, 4) for step in (1, 2, 5)]))
+    """Label a short logarithmic axis with plain numbers: 1, 2 and 5 times powers of ten, more under a decade."""
+    low, high = axis.get_view_interval()
+    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 5, 7)
+    axis.set_major_locator(FixedLocator([step * 10.0**power for power in range(-4, 4) for step in steps]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -523,6 +561,6 @@ def _tuning_caption(
         "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at "
         "half amplitude, (d) orientation half-width, (e) polarity phase (0° ON-center even, 90° odd, 180° "
         "OFF-center even), (f) envelope SD along the carrier against frequency, gray lines nx = 0.2 and 1. Triangles "
-        "are medians; shares are of the units for which the quantity is defined; the "
-        "last bin of (c) holds what is beyond it. " + "; ".join(parts) + "."
+        "are medians of the tuned; hatched in (b) to (d), the share of untuned units, those with "
+        f"{LESS_THAN_ONE_CYCLE}; the last bin of (c) holds what is beyond it. " + "; ".join(parts) + "."
     )
