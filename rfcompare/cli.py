@@ -256,17 +256,22 @@ def folder_option(what: str, *, default: str | None = None, required: bool = Tru
     "--joint", is_flag=True, help="Fit all channels at once: shared space, an amplitude and a phase per channel."
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads; results do not depend on it."
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes of this machine (threads for a small job); results do not depend on it.",
 )
+@click.option("--scheduler", help="Address of a dask scheduler, as in tcp://node01:8786, whose workers fit instead.")
 @seed_option
-@output_option("The fits, as FITS.nc.")
-def fit(population: str, model: str, joint: bool, workers: int, seed: int, output: Path, **reading: Any) -> None:
+@output_option("The fits, as FITS.nc; a run that was stopped goes on where it is repeated.")
+def fit(population: str, output: Path, **options: Any) -> None:
     """Fit every map of POPULATION and save the fits."""
-    from rfcompare import bank, pipeline
+    from rfcompare import pipeline
 
-    maps = pipeline.open_population(population, **reading)
-    fits = pipeline.fit_population(maps, model=model, joint=joint, workers=workers, seed=seed, progress=True)
-    bank.save(fits, output)
+    how = {name: options.pop(name) for name in ("model", "joint", "workers", "scheduler", "seed")}
+    maps = pipeline.open_population(population, **options)
+    fits = pipeline.fit_to_file(maps, output, **how, progress=True)
     say(pipeline.fits_sentence(fits))
     say(f"wrote {output}")
 

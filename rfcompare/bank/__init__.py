@@ -6,7 +6,18 @@ units with a record of how many there were. The schema and the conventions are i
 """
 
 from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
-from rfcompare.bank.checking import CHANNELS, DEAD, bad_units, check, count_alive, dead_units, pitch, without_lags
+from rfcompare.bank.checking import (
+    CHANNELS,
+    DEAD,
+    bad_units,
+    check,
+    count_alive,
+    dead_below,
+    dead_units,
+    map_norms,
+    pitch,
+    without_lags,
+)
 from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
@@ -36,6 +47,7 @@ __all__ = [
     "check",
     "claimed",
     "count_alive",
+    "dead_below",
     "dead_units",
     "existing_file",
     "expand",
@@ -47,6 +59,7 @@ __all__ = [
     "load",
     "make_bank",
     "make_rng",
+    "map_norms",
     "picture",
     "pitch",
     "plain_attributes",

@@ -13,6 +13,9 @@ import xarray as xr
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
 
+BLOCK = 1 << 25
+"""Bytes of a variable that are looked at at a time."""
+
 
 def plain_attributes(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
     """Attributes as netCDF can hold them: text, numbers, or JSON text of anything else; None is left out."""
@@ -60,12 +63,16 @@ def fingerprint(dataset: xr.Dataset) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(map(str, dataset.variables)):
-        values = np.asarray(dataset[name].values)
-        digest.update(f"{name}{dataset[name].dims}{values.shape}".encode())
-        if values.dtype.kind in "OU":
-            digest.update("\0".join(str(value) for value in values.ravel()).encode())
-        else:
-            digest.update(f"{values.dtype}".encode())
+        variable = dataset[name].variable
+        digest.update(f"{name}{variable.dims}{variable.shape}".encode())
+        if variable.dtype.kind in "OU":
+            digest.update("\0".join(str(value) for value in variable.values.ravel()).encode())
+            continue
+        digest.update(f"{variable.dtype}".encode())
+        # Row by row where there are many, so that what is read lazily is never held whole.
+        rows = max(1, BLOCK // max(1, variable[:1].nbytes)) if variable.ndim else 1
+        for first in range(0, variable.shape[0] if variable.ndim else 1, rows):
+            values = variable[first : first + rows].values if variable.ndim else variable.values
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 

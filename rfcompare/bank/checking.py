@@ -151,7 +151,7 @@ def _bank_faults(bank: xr.Dataset) -> list[str]:
     # Values are looked at only when they are in memory: a lazy bank is checked where it is computed.
     if not faults and bank.rf.chunks is None:
         problems = bad_units(bank)
-        if all(problems):
+        if all(problems) and "dead" not in bank:  # a part that was judged with its whole may have none
             words = sorted(set(problems))
             faults.append(f"expected at least one usable unit, got {len(problems)} that are {' or '.join(words)}")
         faults += _range_faults(bank)
@@ -235,16 +235,21 @@ def dead_units(dataset: xr.Dataset) -> npt.NDArray[np.bool_]:
     if "status" in dataset or "rf" not in dataset:
         words = dataset["status"].values if "status" in dataset else np.full(dataset.sizes["unit"], "")
         return np.asarray(words.reshape(dataset.sizes["unit"], -1)[:, 0] == "dead")
-    norms = np.concatenate([_norms(data) for data in _blocks(dataset)])
+    norms = map_norms(dataset)
+    return np.asarray(norms < dead_below(norms))
+
+
+def dead_below(norms: npt.NDArray[np.float64]) -> float:
+    """The norm below which a unit of a layer with these norms is dead; 0 where no unit has any."""
     seen = norms[np.isfinite(norms) & (norms > 0)]
     if not seen.size:
-        return np.zeros(norms.size, np.bool_)
+        return 0.0
     level = np.median(seen)
     # Where most of a layer is dead, the median is a dead unit's, and a good part of the units is far above it.
     above = seen[seen > level / DEAD]
     if above.size > LIVELY * seen.size:
         level = np.median(above)
-    return np.asarray(norms < DEAD * level)
+    return float(DEAD * level)
 
 
 def count_alive(dataset: xr.Dataset) -> str:
@@ -269,8 +274,12 @@ def _blocks(bank: xr.Dataset) -> Iterator[npt.NDArray[Any]]:
         yield np.asarray(bank.rf.isel(unit=slice(first, first + rows)).transpose("unit", ...).values)
 
 
+def map_norms(bank: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Root of the sum of squares (unit,) of each unit's measured values; NaN where there are none."""
+    return np.concatenate([_norms(data) for data in _blocks(bank)])
+
+
 def _norms(data: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Root of the sum of squares of each unit's measured values; NaN where there are none."""
     rows = data.reshape(len(data), -1)
     gaps = np.isnan(rows)
     filled = np.where(gaps, 0.0, rows) if gaps.any() else rows

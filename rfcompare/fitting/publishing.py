@@ -223,7 +223,7 @@ def publish(
             ("unit",),
             np.where(signal > 0, 1 - missed / np.where(signal > 0, signal, 1), np.nan),
         )
-    columns["rf_fit"] = ("unit", "channel", "y", "x"), fitted
+    columns["rf_fit"] = ("unit", "channel", "y", "x"), fitted.astype(bank["rf"].dtype, copy=False)
     columns["n_agree"] = ("unit",), solution.n_agree
     columns["at_bound"] = ("unit", "parameter"), high.astype(np.int8) - low.astype(np.int8)
     columns |= more or {}

@@ -15,6 +15,7 @@ from rfcompare.pipeline.gallery import (
     known_figures,
     write_figures,
 )
+from rfcompare.pipeline.parts import fit_to_file
 from rfcompare.pipeline.population import (
     Population,
     by_side,
@@ -53,6 +54,7 @@ __all__ = [
     "draw",
     "fit_population",
     "fit_table",
+    "fit_to_file",
     "fits_sentence",
     "in_report",
     "known_figures",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +10,14 @@ from typing import Any
 
 import xarray as xr
 
-from rfcompare import __version__
 from rfcompare.bank import (
     at_lag,
     check,
     count_alive,
     dead_units,
     existing_file,
-    fingerprint,
     inherit,
     load,
-    save,
     select,
     to_signed,
 )
@@ -30,15 +25,13 @@ from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
+from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits
 from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.checkpoints import holds_weights
 from rfcompare.sources.hdf5 import Reader, signature_offset
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.remote import fetch_address, is_address, kept_in
-
-PART = 2000
-"""Units fitted and kept at a time: what a stopped run may lose."""
 
 STAND_INS: Mapping[str, str] = {
     "reference:alexnet": (
@@ -397,37 +390,13 @@ def fit_population(
     xarray.Dataset
         Fits.
     """
-    if "r2" in bank and "model" in bank.attrs:
-        raise InputError(
-            f"expected maps to fit, got fits of the model {bank.attrs['model']!r}; give the bank they came from"
-        )
-    maps = bank if joint else to_signed(bank)
-    options = {"model": model, "joint": joint, "seed": seed}
-    n = maps.sizes["unit"]
-    engine = engine_by_size(maps)
-    if n <= PART or not cache:
+    refuse_fits(bank)
+    engine = engine_by_size(bank)
+    if bank.sizes["unit"] <= PART or not cache:
+        maps = bank if joint else to_signed(bank)
         return fit(maps, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=progress)
-    folder = kept_in("fits")
-    from tqdm import tqdm
-
-    parts = []
-    judged = maps.assign(dead=("unit", dead_units(maps)))  # found of the whole, so that parts are judged alike
-    for start in tqdm(range(0, n, PART), desc="fitting", unit="part", disable=None if progress else True):
-        part = judged.isel(unit=slice(start, start + PART)).compute()
-        key = json.dumps([fingerprint(part), options, __version__], sort_keys=True)
-        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.nc"
-        if path.exists():
-            try:
-                parts.append(load(path))
-                continue
-            except InputError:
-                path.unlink()  # a damaged part is fitted again
-        parts.append(fit(part, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=False))
-        save(parts[-1], path)
-    joined = xr.concat(
-        parts, "unit", data_vars="minimal", coords="minimal", compat="equals", join="exact", combine_attrs="override"
-    )
-    return check(joined.assign_attrs(bank_sha256=fingerprint(maps)))
+    how = Options(model, joint, seed, engine)
+    return in_memory(list(fitted_parts(bank, kept_in("fits"), how, workers=workers, progress=progress)))
 
 
 def fits_sentence(fits: xr.Dataset) -> str:
