@@ -290,7 +290,7 @@ def test_names_go_with_populations_and_options_with_names(tmp_path: Path) -> Non
         ({"population": "=bank.nc"}, "NAME=POPULATION"),
         ({"population": str(tmp_path / "bank.nc"), "channel_order": "bgr"}, "expected no channel_order"),
         ({"population": "reference:alexnet", "layer": "features.3"}, "expected no layer"),
-        ({"population": bank, "kind": "measured"}, "for a Dataset"),
+        ({"population": bank, "kind": "measured"}, "say that they are"),
         ({"population": str(tmp_path / "bank.nc"), "deg_per_px": "wide"}, "a number or X,Y"),
         ({"population": str(tmp_path / "bank.nc"), "weight_key": "conv1"}, "did you mean key"),
     ):

@@ -8,19 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from rfcompare.bank import check, fingerprint, make_rng, without_lags
+from rfcompare.bank import check, fingerprint, make_rng, to_signed, without_lags
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.batched import render
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.intervals import bootstrap_intervals, profile_intervals
 from rfcompare.fitting.publishing import Columns, model_named, noise_correlation, publish, searched
+from rfcompare.sources.population import AnyPopulation, open_population
 
 
 @named_strictly
 def fit(
-    bank: xr.Dataset,
+    bank: AnyPopulation,
     model: str = "gabor",
     *,
+    kind: str | None = None,
     joint: bool = False,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
@@ -34,10 +36,14 @@ def fit(
 
     Parameters
     ----------
-    bank : xarray.Dataset
-        One channel (``signed`` or ``luminance``), or several with ``joint=True``. NaN pixels are left out.
+    bank : xarray.Dataset, Population, torch.nn.Module, array or name
+        A bank of one channel (``signed`` or ``luminance``), or of several with ``joint=True``; anything else that
+        `rfcompare.sources.population.open_population` opens is reduced with `to_signed` first, unless ``joint``. NaN
+        pixels are left out.
     model : str
         A name of `rfcompare.models.MODELS`.
+    kind : str, optional
+        What an array's maps are, one of `rfcompare.kinds`.
     joint : bool
         Fit all channels of a unit together: one set of space parameters, amplitudes and phases per channel.
     seed : int, numpy.random.Generator or None
@@ -92,6 +98,8 @@ def fit(
         raise InputError(f"expected bootstrap to be a number of refits from 0, got {bootstrap!r}; give bootstrap=200")
     chosen, how = model_named(model), Engine(engine, device, workers, progress, times=1 + bootstrap)
     rng, recorded = make_rng(seed)
+    opened = open_population(bank, kind=kind)
+    bank = opened if joint or isinstance(bank, xr.Dataset) else to_signed(opened)
     maps = Maps.of(bank, joint=joint)
     solution, used = run(chosen, maps, how)
     more: Columns = {}

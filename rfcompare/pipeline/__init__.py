@@ -18,13 +18,9 @@ from rfcompare.pipeline.gallery import (
 from rfcompare.pipeline.parts import fit_to_file
 from rfcompare.pipeline.population import (
     Population,
-    by_side,
-    check_addresses,
     fit_population,
     fits_sentence,
-    open_population,
     prepare,
-    split_name,
 )
 from rfcompare.pipeline.study import Study, null_descriptors
 from rfcompare.pipeline.tables import (
@@ -38,6 +34,7 @@ from rfcompare.pipeline.tables import (
     save_many,
     write_table,
 )
+from rfcompare.sources.population import by_side, check_addresses, open_population, split_name
 
 __all__ = [
     "IN_REPORT",

@@ -17,10 +17,11 @@ from rfcompare.comparison import (
     question_table,
 )
 from rfcompare.errors import InputError
-from rfcompare.pipeline.population import Population, by_side, prepare
+from rfcompare.pipeline.population import Population, prepare
 from rfcompare.pipeline.study import BETWEEN, N_UNTRAINED, claim_table, named, null_descriptors, published_table
 from rfcompare.pipeline.tables import result_table
 from rfcompare.simulation.nulls import NULLS
+from rfcompare.sources.population import by_side
 
 
 @dataclass(frozen=True)

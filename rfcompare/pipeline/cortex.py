@@ -22,9 +22,9 @@ from rfcompare.comparison.energy import energy_distance
 from rfcompare.descriptors import describe
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
-from rfcompare.pipeline.population import by_side, open_population
 from rfcompare.pipeline.tables import output_folder, result_table, write_table
 from rfcompare.simulation import simulate_treeshrew
+from rfcompare.sources.population import by_side, open_population
 from rfcompare.sources.reference import entries, path_of
 
 if TYPE_CHECKING:

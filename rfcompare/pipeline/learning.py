@@ -14,10 +14,10 @@ from rfcompare import bank
 from rfcompare.comparison import score
 from rfcompare.descriptors import describe_maps
 from rfcompare.errors import InputError
-from rfcompare.pipeline.population import open_population
 from rfcompare.pipeline.tables import output_file, output_folder, save_many, write_table
 from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
+from rfcompare.sources.population import open_population
 from rfcompare.taxonomy import classify, summarize, training_history
 
 if TYPE_CHECKING:

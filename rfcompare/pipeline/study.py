@@ -19,10 +19,11 @@ from rfcompare.comparison import compare, compare_published, difference_table, m
 from rfcompare.descriptors import describe, describe_maps
 from rfcompare.fitting import fit
 from rfcompare.matching import like_with_like, sweep_scale
-from rfcompare.pipeline.population import STAND_INS, Population, by_side, prepare
+from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation.nulls import NULLS, simulate_null
+from rfcompare.sources.population import by_side
 from rfcompare.sources.reference import path_of
 
 BETWEEN = " – "

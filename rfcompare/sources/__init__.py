@@ -126,7 +126,7 @@ def open_fields(
     if attrs is not None:
         bank = _with_provenance(bank, attrs)
     if kind is not None:
-        bank = _with_kind(bank, kind)
+        bank = with_kind(bank, kind)
     return bank if chunks is None else _chunked(bank, chunks)
 
 
@@ -263,8 +263,10 @@ def _with_provenance(bank: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
     return check(bank.assign_attrs(plain_attributes(attrs)))
 
 
-def _with_kind(bank: xr.Dataset, kind: str) -> xr.Dataset:
-    """A bank whose file did not say what its maps are."""
+def with_kind(bank: xr.Dataset, kind: str | None) -> xr.Dataset:
+    """A bank, or fits, with the kind that its source did not say."""
+    if kind is None:
+        return bank
     from rfcompare.bank import check
     from rfcompare.quantities import NOT_STATED
 

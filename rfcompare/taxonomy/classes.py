@@ -9,9 +9,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import DEAD, bad_units, check, is_recorded, pitch, to_signed
+from rfcompare.bank import DEAD, bad_units, is_recorded, pitch, to_signed
 from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
+from rfcompare.sources.population import AnyPopulation, open_population
 from rfcompare.taxonomy.color import lobe_colors, measure_color, name_color
 from rfcompare.taxonomy.lobes import crossed_share
 from rfcompare.taxonomy.profile import STRIPED, draw_forms, measure_profiles, name_straightness, select_forms
@@ -35,13 +36,15 @@ NO_CLASS = "not classified"
 
 
 @named_strictly
-def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
+def classify(bank: AnyPopulation, *, kind: str | None = None, progress: bool | None = None) -> pd.DataFrame:
     """Say in common terms what kind of filter every map is.
 
     Parameters
     ----------
-    bank : xarray.Dataset
-        Kernels or fields, in color, ON/OFF or signed.
+    bank : xarray.Dataset, Population, torch.nn.Module, array or name
+        Kernels or fields, in color, ON/OFF or signed; see `rfcompare.sources.population.open_population`.
+    kind : str, optional
+        What an array's maps are, one of `rfcompare.kinds`.
     progress : bool, optional
         Show progress; by default where stderr is a terminal and the job is long.
 
@@ -78,7 +81,7 @@ def classify(bank: xr.Dataset, *, progress: bool | None = None) -> pd.DataFrame:
     >>> table.loc[0, ["band", "direction", "profile", "straightness"]].tolist()
     ['band-pass', 'anisotropic', 'Gabor', 'straight']
     """
-    check(bank)
+    bank = open_population(bank, kind=kind)
     signed = to_signed(bank)
     problems = bad_units(signed)
     usable = np.array([problem == "" for problem in problems])
