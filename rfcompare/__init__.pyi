@@ -24,6 +24,7 @@ from .filtering import filter_image as filter_image
 from .fitting import fit as fit
 from .fitting import fit_models as fit_models
 from .fitting import predict as predict
+from .frontend import to_module as to_module
 from .matching import apply_transform as apply_transform
 from .matching import compare_responses as compare_responses
 from .matching import like_with_like as like_with_like

@@ -23,7 +23,7 @@ ROOMS = (
     ("training", "recording"),
     ("fitting",),
     ("descriptors",),
-    ("taxonomy", "columns", "filtering"),
+    ("taxonomy", "columns", "filtering", "frontend"),
     ("comparison", "matching"),
     ("figures",),
     ("pipeline",),
