@@ -420,6 +420,45 @@ def inspect(file: str) -> None:
     say(sources.inspect(file))
 
 
+@main.command("estimate")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="TOML file with the paths of frames and responses or spike times; see rfcompare.sources.recordings.",
+)
+@click.option("--lags", type=click.IntRange(min=1), default=8, show_default=True, help="Frames from 0 on that are tried.")
+@click.option(
+    "--method", type=click.Choice(["sta", "ridge", "smooth"]), default="sta", show_default=True, help="Of estimating."
+)
+@click.option("--shifts", type=click.IntRange(min=19), default=99, show_default=True, help="Shifted recordings for p.")
+@seed_option
+@output_option("The maps, as BANK.h5.")
+def estimate_verb(
+    recording: Path, layout: Path, lags: int, method: str, shifts: int, seed: int, output: Path
+) -> None:
+    """Make maps of RECORDING's stimulus and responses: each cell's best lag, halves, noise and significance."""
+    from rfcompare import bank
+    from rfcompare.estimation import estimate_maps
+    from rfcompare.sources.recordings import read_recording
+
+    read = read_recording(recording, layout)
+    maps = estimate_maps(
+        read.frames, read.responses, lag=range(lags), method=method, n_shifts=shifts, seed=seed, **read.options
+    )
+    bank.save(maps, output)
+    n, agree = maps.sizes["unit"], float(maps.half_correlation.median())
+    certain = int((maps.p <= 0.05).sum())
+    say(
+        f"{n} unit{'s' if n > 1 else ''} from {len(read.frames)} frames ({maps.attrs['kind']}): {certain} with a map at "
+        f"p ≤ 0.05 (shifted responses; smallest possible p {1 / (shifts + 1):.3g}); median correlation of halves {agree:.2f}"
+    )
+    if read.outside:
+        say(f"{read.outside} spikes fell into no frame and are left out")
+    say(f"wrote {output}")
+
+
 @main.command()
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=_Place("either"), help="Copy the file there as well.")

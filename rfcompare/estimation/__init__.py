@@ -2,6 +2,7 @@
 
 from rfcompare.estimation.covariance import spike_triggered_covariance
 from rfcompare.estimation.measurement import Recording, measure_like
+from rfcompare.estimation.recordings import estimate_maps
 from rfcompare.estimation.regression import estimate
 
-__all__ = ["Recording", "estimate", "measure_like", "spike_triggered_covariance"]
+__all__ = ["Recording", "estimate", "estimate_maps", "measure_like", "spike_triggered_covariance"]

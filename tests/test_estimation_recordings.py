@@ -1,0 +1,119 @@
+"""From a recording's file to maps: spikes on the frames' clock, the lag found again, p that means what it says."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import rfcompare as rfc
+from rfcompare.cli import main
+from rfcompare.estimation import estimate_maps
+from rfcompare.sources.recordings import read_recording
+
+FRAME_S = 0.02
+LAG = 3
+
+
+def recording(path: Path, seed: int = 0, n: int = 3000) -> np.ndarray:
+    """A file of white noise and the spike times of two cells, the second of which sees nothing."""
+    rng = np.random.default_rng(seed)
+    frames = rng.normal(size=(n, 5, 6))
+    truth = np.zeros((5, 6))
+    truth[1, 2], truth[1, 3] = 1.0, -1.0  # row 1 from the top
+    drive = np.roll((frames * truth).sum((1, 2)), LAG)
+    counts = rng.poisson(np.stack([np.exp(0.5 * drive - 0.5), np.full(n, 0.6)]))
+    with h5py.File(path, "w") as file:
+        file["shown"] = frames
+        file["onset"] = 10.0 + FRAME_S * np.arange(n)
+        for cell, row in enumerate(counts):
+            # each spike at a random moment within its frame
+            times = np.repeat(np.arange(n), row) + rng.uniform(0, 1, row.sum())
+            file[f"spikes/cell{cell}"] = 10.0 + FRAME_S * np.sort(times)
+        file["counts"] = counts
+        file["late"] = np.array([10.01, 10.03, 9.0, 10.0 + FRAME_S * n + 1])
+    return truth
+
+
+LAYOUT = {"frames": "/shown", "spike_times": "/spikes/*", "frame_times": "/onset", "kind": "simulated"}
+
+
+def test_spike_times_are_counted_in_the_frames_they_fall_into(tmp_path: Path) -> None:
+    recording(tmp_path / "r.h5")
+    read = read_recording(tmp_path / "r.h5", LAYOUT)
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert np.array_equal(read.responses.T, file["counts"][()])
+    assert read.outside == 0 and read.options["frame_s"] == pytest.approx(FRAME_S)
+    # 10.01 s lies in frame 0 (10.00 to 10.02), 10.03 in frame 1; one spike came before and one after all frames.
+    late = read_recording(tmp_path / "r.h5", {**LAYOUT, "spike_times": "/late"})
+    assert late.responses[:3, 0].tolist() == [1.0, 1.0, 0.0] and late.outside == 2
+
+
+def test_the_command_finds_map_lag_and_significance_again(tmp_path: Path) -> None:
+    truth = recording(tmp_path / "r.h5")
+    layout = tmp_path / "l.toml"
+    layout.write_text("".join(f'{name} = "{value}"\n' for name, value in LAYOUT.items()))
+    out = tmp_path / "bank.h5"
+    done = CliRunner().invoke(
+        main, ["estimate", str(tmp_path / "r.h5"), "--layout", str(layout), "--shifts", "19", "-o", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "2 units from 3000 frames (simulated): 1 with a map" in done.output
+    bank = rfc.open_fields(out)
+    assert float(bank.lag_s[0]) == pytest.approx(LAG * FRAME_S)
+    assert float(bank.p[0]) == 0.05 and float(bank.p[1]) > 0.05  # 1/20 is the smallest of 19 shifts
+    assert np.corrcoef(rfc.weights(bank)[0, 0].ravel(), truth.ravel())[0, 1] > 0.95
+    assert float(bank.half_correlation[0]) > 0.9
+    assert {"noise_sd", "rf_half"} <= set(bank.variables)
+
+
+def test_p_of_cells_that_see_nothing_is_uniform() -> None:
+    """Hypothesis: responses and stimulus are unrelated, here true of 200 cells, whose counts are correlated in time."""
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(1500, 3, 3))
+    slow = np.apply_along_axis(np.convolve, 0, rng.normal(size=(1500, 200)), np.ones(5), "same")
+    p = estimate_maps(frames, slow, kind="simulated", lag=range(4), n_shifts=19).p.values
+    # p ≤ 0.1 is the share of 2 in 20; 200 draws have an SD of √(.1·.9/200) = 0.021: three of them.
+    assert abs((p <= 0.1 + 1e-9).mean() - 0.1) < 0.064
+    assert abs((p <= 0.5 + 1e-9).mean() - 0.5) < 0.106  # 3·√(.25/200)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"frame": "/shown"}, "no key frame; did you mean frames"),
+        ({"frame_times": "/late"}, "3000 rising frame times"),
+        ({"dims": "frame unit x"}, "expected dims of"),
+        ({"responses": "/counts"}, "responses or spike_times"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, changed: dict[str, str], says: str) -> None:
+    recording(tmp_path / "r.h5", n=3000)
+    with pytest.raises(rfc.InputError, match=says):
+        read_recording(tmp_path / "r.h5", {**LAYOUT, **changed})
+
+
+def test_real_bars_are_counted_as_their_authors_counted_them(shared_data: Path) -> None:
+    path = shared_data / "fields" / "macaque_v1_rust" / "544l029.p21_stc.mat"
+    layout = {
+        "frames": "/stim", "dims": "frame x", "spike_times": "/spk_tms", "each": "trial", "frame_times": "/stim_tms",
+        "time_s": 0.001, "kind": "measured", "stimulus": {"class": "binary bars"},
+    }  # fmt: skip
+    read = read_recording(path, layout)
+    with h5py.File(path) as file:
+        counted = file["spikes_per_frm"][()].ravel()
+    assert read.frames.shape == (294912, 1, 24)
+    # 16,384 frames a trial; the authors' last frame of a trial has no onset after it to end by.
+    assert (read.responses[:, 0] != counted).mean() < 1e-3
+
+
+def test_a_real_retinal_recording_gives_maps(shared_data: Path) -> None:
+    layout = {
+        "frames": "/stimulus", "responses": "/response", "response_dims": "unit frame", "kind": "measured",
+        "stimulus": "binary noise",
+    }  # fmt: skip
+    read = read_recording(shared_data / "other" / "RGC_dendrite.h5", layout)
+    bank = estimate_maps(read.frames, read.responses, n_shifts=19, lag=range(4), **read.options)
+    assert dict(bank.rf.sizes) == {"unit": 19, "channel": 1, "y": 20, "x": 15}
+    assert (bank.p <= 0.05).sum() > 10
