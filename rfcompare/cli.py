@@ -30,19 +30,24 @@ CITATION = (
 
 DEFAULT_FIELDS = "reference:treeshrew-simulated"
 DEFAULT_KERNELS = "reference:alexnet"
+HDF5 = (".nc", ".h5", ".hdf5")
 
 
 class _Place(click.Path):
     """Where a verb writes: a file, a folder for itself, or either."""
 
-    def __init__(self, what: str = "file") -> None:
+    def __init__(self, what: str = "file", suffixes: tuple[str, ...] = ()) -> None:
         super().__init__(path_type=Path)
-        self.what = what
+        self.what, self.suffixes = what, suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from rfcompare.bank import as_path
 
-        return as_path(value)
+        path = as_path(value)
+        if self.suffixes and path.suffix.lower() not in self.suffixes:
+            known = " or ".join(self.suffixes)
+            raise InputError(f"expected a file ending in {known}, got {str(value)!r}; its ending decides its format")
+        return path
 
 
 class _Verb(click.Command):
@@ -232,9 +237,9 @@ def seed_option(command: Command) -> Command:
     )(command)
 
 
-def output_option(what: str, *, required: bool = True) -> Callable[[Command], Command]:
-    """``-o``: where the verb writes."""
-    return click.option("-o", "--output", type=_Place(), required=required, help=what)
+def output_option(what: str, *suffixes: str, required: bool = True) -> Callable[[Command], Command]:
+    """``-o``: where the verb writes, in the format that the ending names, which is one of `suffixes`."""
+    return click.option("-o", "--output", type=_Place(suffixes=suffixes), required=required, help=what)
 
 
 def folder_option(what: str, *, default: str | None = None, required: bool = True) -> Callable[[Command], Command]:
@@ -264,7 +269,7 @@ def folder_option(what: str, *, default: str | None = None, required: bool = Tru
 )
 @click.option("--scheduler", help="Address of a dask scheduler, as in tcp://node01:8786, whose workers fit instead.")
 @seed_option
-@output_option("The fits, as FITS.nc; a run that was stopped goes on where it is repeated.")
+@output_option("The fits, as FITS.nc; a run that was stopped goes on where it is repeated.", *HDF5)
 def fit(population: str, output: Path, **options: Any) -> None:
     """Fit every map of POPULATION and save the fits."""
     from rfcompare import pipeline
@@ -285,7 +290,7 @@ def fit(population: str, output: Path, **options: Any) -> None:
     help="Keep units whose fit explains at least this share; default: keep all.",
 )
 @seed_option
-@output_option("The table, as T.csv.")
+@output_option("The table, as T.csv.", ".csv")
 def describe(population: str, min_r2: float | None, seed: int, output: Path, **reading: Any) -> None:
     """Describe every unit of POPULATION (or of saved fits) in a table."""
     from rfcompare import pipeline
@@ -314,8 +319,10 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 @side_reading
 @selection_option
 @seed_option
-@click.option("--scores", type=_Place(), help="Keep the similarity scores for the figure of the scores.")
-@output_option("The results, as R.csv; of several populations also the tables that answer which is nearer, beside it.")
+@click.option("--scores", type=_Place(suffixes=HDF5), help="Keep the similarity scores for the figure of the scores.")
+@output_option(
+    "The results, as R.csv; of several populations also the tables that answer which is nearer, beside it.", ".csv"
+)
 def compare(
     fields: tuple[str, ...],
     kernels: tuple[str, ...],
@@ -428,16 +435,14 @@ def inspect(file: str) -> None:
     required=True,
     help="TOML file with the paths of frames and responses or spike times; see rfcompare.sources.recordings.",
 )
-@click.option("--lags", type=click.IntRange(min=1), default=8, show_default=True, help="Frames from 0 on that are tried.")
+@click.option("--lags", type=click.IntRange(min=1), default=8, show_default=True, help="Frames, from 0 on.")
 @click.option(
     "--method", type=click.Choice(["sta", "ridge", "smooth"]), default="sta", show_default=True, help="Of estimating."
 )
 @click.option("--shifts", type=click.IntRange(min=19), default=99, show_default=True, help="Shifted recordings for p.")
 @seed_option
-@output_option("The maps, as BANK.h5.")
-def estimate_verb(
-    recording: Path, layout: Path, lags: int, method: str, shifts: int, seed: int, output: Path
-) -> None:
+@output_option("The maps, as BANK.h5.", *HDF5)
+def estimate_verb(recording: Path, layout: Path, lags: int, method: str, shifts: int, seed: int, output: Path) -> None:
     """Make maps of RECORDING's stimulus and responses: each cell's best lag, halves, noise and significance."""
     from rfcompare import bank
     from rfcompare.estimation import estimate_maps
@@ -451,8 +456,9 @@ def estimate_verb(
     n, agree = maps.sizes["unit"], float(maps.half_correlation.median())
     certain = int((maps.p <= 0.05).sum())
     say(
-        f"{n} unit{'s' if n > 1 else ''} from {len(read.frames)} frames ({maps.attrs['kind']}): {certain} with a map at "
-        f"p ≤ 0.05 (shifted responses; smallest possible p {1 / (shifts + 1):.3g}); median correlation of halves {agree:.2f}"
+        f"{n} unit{'s' if n > 1 else ''} from {len(read.frames)} frames ({maps.attrs['kind']}): {certain} with a map "
+        f"at p ≤ 0.05 (shifted responses; smallest possible p {1 / (shifts + 1):.3g}); median correlation of halves "
+        f"{agree:.2f}"
     )
     if read.outside:
         say(f"{read.outside} spikes fell into no frame and are left out")
@@ -487,7 +493,7 @@ def fetch(name: str | None, output: Path | None) -> None:
     "--nulls", type=click.IntRange(min=0), default=1, show_default=True, help="Null ensembles searched as well."
 )
 @seed_option
-@output_option("The matches, as M.nc.")
+@output_option("The matches, as M.nc.", *HDF5)
 def match(
     fields: str,
     kernels: str,
@@ -550,7 +556,7 @@ def record(model: str, layer: str, weights: str, like: str | None, units: int | 
 @click.option("--kernels", required=True, help="The weights that the table is fitted to.")
 @reading_options
 @seed_option
-@output_option("The table, as reference_data/alexnet_gabor.csv.")
+@output_option("The table, as reference_data/alexnet_gabor.csv.", ".csv")
 def reference(kernels: str, seed: int, output: Path, **reading: Any) -> None:
     """Make the table behind reference:alexnet anew and print what reference_data/sources.toml records of it."""
     from rfcompare import pipeline
@@ -589,7 +595,7 @@ def columns(population: str, kernels: str, radius: float, seed: int, output: Pat
 
 @main.command("columns-grid", hidden=True)
 @seed_option
-@output_option("The table, as T.csv.")
+@output_option("The table, as T.csv.", ".csv")
 def columns_grid(seed: int, output: Path) -> None:
     """Analyze simulated columns over a grid of the simulation's assumptions: the shipped table."""
     from rfcompare import pipeline
@@ -624,7 +630,7 @@ def simulate() -> None:
 )
 @click.option("--parameters", "listed", is_flag=True, help="List every parameter with its basis, and write nothing.")
 @seed_option
-@output_option("The bank and, in its group truth, what it was made from, as FILE.h5.", required=False)
+@output_option("The bank and, in its group truth, what it was made from, as FILE.h5.", *HDF5, required=False)
 def treeshrew(
     stimulus: str, layer: str, changed: tuple[str, ...], listed: bool, seed: int, output: Path | None
 ) -> None:
@@ -644,17 +650,35 @@ def treeshrew(
 
 
 @main.command()
-@click.option("--kernels", default=DEFAULT_KERNELS, show_default=True, help="Kernels or fields to classify.")
+@click.argument("populations", nargs=-1, required=True, metavar="[NAME=]POPULATION…")
 @reading_options
-@output_option("The table, as T.csv: one row per kernel.")
-def classify(kernels: str, output: Path, **reading: Any) -> None:
-    """Say in common terms what kind of filter every kernel is."""
+@output_option("The table, as T.csv: one row per kernel.", ".csv", required=False)
+def classify(populations: tuple[str, ...], output: Path | None, **reading: Any) -> None:
+    """Say in common terms what kind of filter every kernel of each POPULATION is."""
+    import pandas as pd
+    from tqdm import tqdm
+
     from rfcompare import pipeline, taxonomy
 
-    table = taxonomy.classify(pipeline.open_population(kernels, **reading))
-    pipeline.write_table(table, output)
-    say(taxonomy.summarize(table))
-    say(f"wrote {output}")
+    tables = {}
+    for given in tqdm(
+        populations, desc="classifying", unit="population", disable=None if len(populations) > 1 else True
+    ):
+        table = taxonomy.classify(pipeline.open_population(given, **reading))
+        name, path = pipeline.split_name(given)
+        tables[name or path] = table
+    if len(tables) < len(populations):
+        raise InputError("expected populations of different names, got one twice; write NAME=POPULATION")
+    for label, table in tables.items():
+        if len(tables) > 1:
+            say(f"{label}:")
+        if output is None:
+            say(table[["unit", *taxonomy.ANSWERS]].to_string(index=False))
+        say(taxonomy.summarize(table))
+    if output is not None:
+        several = [table.assign(population=label) for label, table in tables.items()]
+        pipeline.write_table(table if len(tables) == 1 else pd.concat(several, ignore_index=True), output)
+        say(f"wrote {output}")
 
 
 @main.command()
@@ -782,7 +806,7 @@ def _judge(names: tuple[str, ...], n: int, seed: int, table: Path) -> None:
 @click.option("--unit", required=True, help="Name of the unit, or its position from 0.")
 @click.option("--width-deg", type=float, help="Width of the image in degrees; needed for fields in degrees.")
 @reading_options
-@output_option("The figure, as FILE.png or FILE.pdf.")
+@output_option("The figure, as FILE.png, FILE.pdf or FILE.svg.", ".png", ".pdf", ".svg")
 def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, output: Path, **reading: Any) -> None:
     """Show what one kernel does to IMAGE."""
     from rfcompare import pipeline
@@ -790,8 +814,6 @@ def filter_verb(image: Path, kernels: str, unit: str, width_deg: float | None, o
     from rfcompare.figures.filtering import filter_response
     from rfcompare.filtering import filter_image
 
-    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InputError(f"expected a file ending in .png, .pdf or .svg, got {str(output)!r}; name one with -o")
     seen = filter_image(image, pipeline.open_population(kernels, **reading), unit, width_deg=width_deg)
     save_picture(filter_response(seen), output)
     say(f"{seen.attrs['unit']}: {seen.attrs['sentence']}")
@@ -803,14 +825,14 @@ def training_options(steps: int) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for option in (
-            output_option("The bank, as FILE.nc."),
+            output_option("The bank, as FILE.nc.", *HDF5),
             seed_option,
-            click.option("--history", type=_Place(), help="Table of r2, nx, ny and classes by step."),
+            click.option("--history", type=_Place(suffixes=(".csv",)), help="Table of r2, nx, ny and classes by step."),
             click.option("--fields", help="Population whose similarity score the history follows."),
             click.option(
                 "--layout", type=click.Path(path_type=Path), help="What the file of FIELDS does not say (TOML)."
             ),
-            click.option("--snapshots", type=_Place(), help="Twelve kernels along the way, as FILE.h5."),
+            click.option("--snapshots", type=_Place(suffixes=HDF5), help="Twelve kernels along the way, as FILE.h5."),
             click.option(
                 "--checkpoint",
                 type=_Place(),

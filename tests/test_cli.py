@@ -178,7 +178,7 @@ def test_a_usage_mistake_is_the_parsers_and_exits_with_two() -> None:
         ("describe", "fields.h5"),
         ("compare", "--fields", "fields.h5"),
         ("match", "--fields", "fields.h5"),
-        ("classify", "--kernels", "fields.h5"),
+        ("classify", "fields.h5"),
     ],
     ids=lambda words: words[0],
 )
@@ -194,8 +194,9 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     monkeypatch.setattr(pipeline, "open_population", worked)
     monkeypatch.setattr(pipeline, "prepare", worked)
     monkeypatch.setattr(pipeline.Study, "make", worked)
-    assert "create it first" in one_sentence(run(*words, "-o", "no/folder/out"))
-    assert "which is a file" in one_sentence(run(*words, "-o", "fields.h5/out"))
+    name = "out.nc" if words[0] in ("fit", "match") else "out.csv"
+    assert "create it first" in one_sentence(run(*words, "-o", f"no/folder/{name}"))
+    assert "which is a file" in one_sentence(run(*words, "-o", f"fields.h5/{name}"))
 
 
 def test_folders_that_cannot_be_written_are_told_before_the_work(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +217,7 @@ def test_the_r2_of_rendered_maps_is_that_of_the_originals(tmp_path: Path) -> Non
 
 def test_a_picture_of_kernels_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "picture.npy", np.full((4, 3, 7, 7), 128, np.uint8))
-    sentence = one_sentence(run("classify", "--kernels", tmp_path / "picture.npy", "-o", tmp_path / "t.csv"))
+    sentence = one_sentence(run("classify", tmp_path / "picture.npy", "-o", tmp_path / "t.csv"))
     assert "both signs" in sentence and "gray level" in sentence
 
 
@@ -303,7 +304,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "a_file").touch()
     monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "a_file" / "cache"))
-    assert "set RFCOMPARE_CACHE to another" in one_sentence(run(*words, "-o", tmp_path / "out"))
+    assert "set RFCOMPARE_CACHE to another" in one_sentence(run(*words, "-o", tmp_path / "out.nc"))
 
 
 def test_a_named_population_is_read_by_options_of_its_own(tmp_path: Path) -> None:
@@ -319,3 +320,22 @@ def test_a_named_population_is_read_by_options_of_its_own(tmp_path: Path) -> Non
         (("--channel-order", "bgr"), "expected no channel_order (--channel-order)"),
     ):
         assert says in one_sentence(run(*given, *wrong, "-o", tmp_path / "t.csv"))
+
+
+def test_the_ending_decides_the_format_or_is_refused(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 7, 7))
+    np.save(tmp_path / "k.npy", maps)
+    for command in (("fit", tmp_path / "k.npy"), ("classify", tmp_path / "k.npy"), ("describe", tmp_path / "k.npy")):
+        assert "ending decides its format" in one_sentence(run(*command, "-o", tmp_path / "out.xlsx"))
+    assert "ending in .nc or .h5 or .hdf5" in one_sentence(run("fit", tmp_path / "k.npy", "-o", tmp_path / "fits.csv"))
+
+
+def test_several_populations_are_classified_at_once_with_or_without_a_file(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 7, 7))
+    np.save(tmp_path / "k.npy", maps)
+    alone = run("classify", tmp_path / "k.npy")
+    assert alone.exit_code == 0 and "straightness" in alone.output and "u002" in alone.output
+    both = run("classify", f"A={tmp_path / 'k.npy'}", f"B={tmp_path / 'k.npy'}", "-o", tmp_path / "t.csv")
+    assert both.exit_code == 0 and "A:" in both.output and "B:" in both.output
+    assert pd.read_csv(tmp_path / "t.csv")["population"].tolist() == ["A"] * 3 + ["B"] * 3
+    assert "NAME=POPULATION" in one_sentence(run("classify", tmp_path / "k.npy", tmp_path / "k.npy"))

@@ -51,7 +51,7 @@ def estimate_maps(
     Returns
     -------
     xarray.Dataset
-        A bank without lags, with ``lag_s(unit)`` (or ``lag_frames``), ``half_correlation(unit)`` of the two halves' maps,
+        A bank without lags, with ``lag_s(unit)`` (or ``lag_frames``), ``half_correlation(unit)`` of the halves' maps,
         and ``p(unit)`` of the null hypothesis that responses and stimulus are unrelated: the energy of the strongest
         lag's map among that of the shifted recordings, whose strongest lag is looked for in the same way.
 

@@ -15,12 +15,10 @@ from rfcompare.bank import (
     count_alive,
     dead_units,
     inherit,
-    load,
     select,
     to_signed,
 )
 from rfcompare.descriptors import describe, on_bound
-from rfcompare.errors import InputError
 from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import engine_by_size, fit
 from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits

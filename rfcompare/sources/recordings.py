@@ -8,8 +8,8 @@ key                  meaning
 ``frames``           path of what was shown; ``dims`` names its axes: ``"frame y x"`` (default) or ``"frame x"`` (bars)
 ``responses``        path of counts or fluorescence per frame; ``response_dims``: ``"frame unit"`` (default), ``"unit
                      frame"`` or ``"frame"``
-``spike_times``      instead: path of times, a list per unit; ``each = "trial"`` where it is a list per repeat of one unit,
-                     the frames of which follow each other in ``frames``
+``spike_times``      instead: path of times, a list per unit; ``each = "trial"`` where it is a list per repeat of one
+                     unit, whose frames follow each other in ``frames``
 ``frame_times``      path of the frames' onsets on the same clock, or ``frame_s`` alone where the first begins at 0
 ``time_s``           seconds that one unit of time stands for; default 1, as in 0.001 for milliseconds
 ``frame_s``          duration of a frame (s); default: the median step of ``frame_times``
@@ -41,8 +41,8 @@ from rfcompare.sources import formats, hdf5, matlab, nwb
 from rfcompare.sources.layout import given_keys
 
 KEYS = (
-    "frames", "dims", "responses", "response_dims", "spike_times", "each", "frame_times", "time_s", "frame_s", "y", "kind",
-    "stimulus", "deg_per_px", "unit", "subject", "citation", "title",
+    "frames", "dims", "responses", "response_dims", "spike_times", "each", "frame_times", "time_s", "frame_s", "y",
+    "kind", "stimulus", "deg_per_px", "unit", "subject", "citation", "title",
 )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
             f"expected as many frames as responses, got {len(frames)} of {given['frames']} and {len(responses)}; name "
             "the axes by dims and response_dims"
         )
-    options = {name: given[name] for name in ("deg_per_px", "unit", "subject") if name in given}
+    options: dict[str, Any] = {name: given[name] for name in ("deg_per_px", "unit", "subject") if name in given}
     said = {"title": given.get("title", path.stem), "citation": given.get("citation"), "file": path.name}
     options |= {"frame_s": None if frame_s is None else float(frame_s), "protocol": given.get("stimulus")}
     rows = str(given.get("y", "down"))
@@ -156,13 +156,13 @@ def _binned(store: Any, given: Mapping[str, Any], n: int) -> tuple[NDArray[np.fl
     times = [np.sort(np.asarray(item, float).ravel()) * scale for item in items]
     trials = len(times) if given.get("each", "unit") == "trial" else 1
     if n % trials:
-        raise InputError(f"expected frames of {trials} trials of one length, got {n} frames; check spike_times and each")
+        raise InputError(f"expected frames of {trials} trials of one length, got {n}; check spike_times and each")
     if "frame_times" in given:
-        onset = np.asarray(store.column(str(given["frame_times"])), float).ravel() * scale
+        onset: NDArray[Any] = np.asarray(store.column(str(given["frame_times"])), float).ravel() * scale
     elif "frame_s" in given:
         onset = np.arange(n // trials) * float(given["frame_s"])
     else:
-        raise InputError("expected frame_times or frame_s with spike_times, got neither; say when the frames were shown")
+        raise InputError("expected frame_times or frame_s with spike_times, got neither; say when frames were shown")
     if len(onset) != n // trials or not (np.diff(onset) > 0).all():
         raise InputError(f"expected {n // trials} rising frame times, got {len(onset)}; one onset for every frame")
     frame_s = float(given.get("frame_s", np.median(np.diff(onset))))
