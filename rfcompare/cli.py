@@ -44,7 +44,7 @@ class _Place(click.Path):
         from rfcompare.bank import as_path
 
         path = as_path(value)
-        if self.suffixes and path.suffix.lower() not in self.suffixes:
+        if self.suffixes and path.suffix and path.suffix.lower() not in self.suffixes:
             known = " or ".join(self.suffixes)
             raise InputError(f"expected a file ending in {known}, got {str(value)!r}; its ending decides its format")
         return path

@@ -194,7 +194,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     monkeypatch.setattr(pipeline, "open_population", worked)
     monkeypatch.setattr(pipeline, "prepare", worked)
     monkeypatch.setattr(pipeline.Study, "make", worked)
-    name = "out.nc" if words[0] in ("fit", "match") else "out.csv"
+    name = "out"
     assert "create it first" in one_sentence(run(*words, "-o", f"no/folder/{name}"))
     assert "which is a file" in one_sentence(run(*words, "-o", f"fields.h5/{name}"))
 

@@ -21,7 +21,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "fetch": ("fetch", "INPUT"),
     "match": ("match", "--fields", "INPUT", "-o", "OUT/m.nc"),
     "columns": ("columns", "INPUT", "-o", "OUT/columns"),
-    "classify": ("classify", "--kernels", "INPUT", "-o", "OUT/c.csv"),
+    "classify": ("classify", "INPUT", "-o", "OUT/c.csv"),
     "survey": ("survey", "--no-torchvision", "--population", "INPUT", "-o", "OUT/survey"),
     "filter": ("filter", "INPUT", "--unit", "0", "-o", "OUT/f.png"),
     "train digits": ("train", "digits", "INPUT", "-o", "OUT/t.nc"),

@@ -111,7 +111,7 @@ def test_an_input_is_never_written_over(how: str, named: Path, tmp_path: Path) -
         target.symlink_to(named)
     else:
         os.link(named, target)
-    for words in (("fit", named), ("match", "--fields", named), ("compare", "--kernels", f"n={named}")):
+    for words in (("fit", named), ("match", "--fields", named), ("match", "--kernels", f"n={named}")):
         assert "beside the input" in one_sentence(run(*words, "-o", target))
     assert named.read_bytes() == before
 
@@ -236,7 +236,7 @@ def test_packed_data_are_bounded_before_they_are_unpacked(tmp_path: Path) -> Non
         archive.open("w.npy", "w") as entry,
     ):
         np.lib.format.write_array(entry, np.zeros((8, 3, 1000, 750)))
-    assert "would grow" in one_sentence(run("classify", "--kernels", tmp_path / "bomb.npz", "-o", tmp_path / "t.csv"))
+    assert "would grow" in one_sentence(run("classify", tmp_path / "bomb.npz", "-o", tmp_path / "t.csv"))
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(2**27 + 2**20)))
     assert "would grow" in one_sentence(run("train", "digits", tmp_path, "-o", tmp_path / "t.nc"))
 

@@ -725,7 +725,7 @@ def test_shipped_history_rises() -> None:
 def test_the_commands_write_one_row_per_kernel_and_say_what_they_found(tmp_path: Path) -> None:
     np.save(tmp_path / "kernels.npy", np.random.default_rng(0).normal(size=(3, 3, 5, 5)))
     kernels = str(tmp_path / "kernels.npy")
-    done = CliRunner().invoke(main, ["classify", "--kernels", kernels, "-o", str(tmp_path / "t.csv")])
+    done = CliRunner().invoke(main, ["classify", kernels, "-o", str(tmp_path / "t.csv")])
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table.columns[:7]) == ["unit", *ANSWERS, "sentence"] and len(table) == 3
@@ -737,7 +737,7 @@ def test_the_commands_write_one_row_per_kernel_and_say_what_they_found(tmp_path:
     survey = pd.read_csv(tmp_path / "survey" / "survey.csv")
     assert set(survey.population) == {"noise", "untrained 5×5"}
     assert (tmp_path / "survey" / "figure.pdf").stat().st_size > 0
-    failed = CliRunner().invoke(main, ["classify", "--kernels", "no/such.npy", "-o", str(tmp_path / "u.csv")])
+    failed = CliRunner().invoke(main, ["classify", "no/such.npy", "-o", str(tmp_path / "u.csv")])
     assert failed.exit_code == 2 and not (tmp_path / "u.csv").exists()
 
 
