@@ -70,22 +70,23 @@ def glossary() -> str:
 
 
 def calibration() -> str:
-    """How often tests reject a true null, and how often intervals cover, from the committed table."""
-    table = pd.read_csv(ROOT / "reference_data" / "calibration_comparison.csv", comment="#")
+    """The likeness of populations with a known answer, from the committed table."""
+    table = pd.read_csv(ROOT / "reference_data" / "calibration_likeness.csv")
+    found = table[(table["what"] == "likeness") & (table["pixels"] == 11)]
     parts = [
-        "# Calibration\n\nSimulated studies with known truth: `reference_data/calibration_comparison.csv`, made by "
-        "`tests/test_comparison_calibration.py`. Expected is what the test should do; the band is what chance allows.\n"
+        "# Calibration\n\nThe likeness to 300 simulated cells of 7 animals on 21 × 21 pixels, of kernels on 11 × 11, "
+        "where the answer is known: `reference_data/calibration_likeness.csv`, made by "
+        "`tests/test_likeness_calibration.py`. SNR is a map's RMS over its noise's SD; 0 is noise with the cells' own "
+        "spectrum, 1 is another animal.\n"
     ]
-    for what, rows in table.groupby("what", sort=False):
-        shown = rows[rows["nominal"].isin([0.05, 0.95])]
+    for n, rows in found.groupby("kernels"):
+        wide = rows.pivot(index="population", columns="snr", values="value").sort_index(axis=1, ascending=False)
+        wide = wide.sort_values(wide.columns[0], ascending=False)
+        parts += [f"## {n} kernels\n", "| population | " + " | ".join(f"SNR {snr:g}" for snr in wide.columns) + " |"]
+        parts.append("|---" * (1 + wide.shape[1]) + "|")
         parts += [
-            f"## {what[0].upper()}{what[1:]}\n",
-            "| case | studies | observed | expected | band |",
-            "|---|---|---|---|---|",
-        ]
-        parts += [
-            f"| {row.case} | {row.runs:,} | {row.observed:.3f} | {row.expected:.3f} | {row.low:.3f} to {row.high:.3f} |"
-            for row in shown.itertuples()
+            f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
+            for name, *values in wide.itertuples()
         ]
         parts.append("")
     return "\n".join(parts)

@@ -1,6 +1,6 @@
 """rfcompare relates the first-layer kernels of CNNs to the receptive fields of visual cortex.
 
-The flow is: sources → bank → `to_signed` → `fit` → `describe` → `compare` → figures and report. Everything that
+The flow is: sources → bank → `to_signed` → `fit` → `describe` → `likeness` → figures and report. Everything that
 travels between the rooms is a plain `xarray.Dataset` whose schema `rfcompare.quantities` writes down once. Public
 names load on first use, so that importing rfcompare costs nothing.
 """

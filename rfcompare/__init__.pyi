@@ -14,7 +14,6 @@ from .bank import select as select
 from .bank import to_signed as to_signed
 from .bank import weights as weights
 from .columns import analyze_columns as analyze_columns
-from .comparison import compare as compare
 from .comparison import likeness as likeness
 from .descriptors import describe as describe
 from .errors import InputError as InputError
@@ -27,9 +26,7 @@ from .fitting import predict as predict
 from .frontend import to_module as to_module
 from .matching import apply_transform as apply_transform
 from .matching import compare_responses as compare_responses
-from .matching import like_with_like as like_with_like
 from .matching import match as match
-from .matching import sweep_scale as sweep_scale
 from .quantities import kinds as kinds
 from .recording import record as record
 from .reporting import write_report as write_report

@@ -208,7 +208,7 @@ def selection_option(command: Command) -> Command:
     return click.option(
         "--min-r2",
         type=click.FloatRange(0, 1),
-        help="Selection on both sides for the per-descriptor rows; never for the score.",
+        help="Selection on both sides by the share that a Gabor explains; default: none.",
     )(command)
 
 
@@ -319,7 +319,6 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 @side_reading
 @selection_option
 @seed_option
-@click.option("--scores", type=_Place(suffixes=HDF5), help="Keep the similarity scores for the figure of the scores.")
 @output_option(
     "The results, as R.csv; of several populations also the tables that answer which is nearer, beside it.", ".csv"
 )
@@ -328,31 +327,28 @@ def compare(
     kernels: tuple[str, ...],
     min_r2: float | None,
     seed: int,
-    scores: Path | None,
     output: Path,
     **reading: Any,
 ) -> None:
     """Compare receptive fields with networks' kernels: a row per quantity; of several, which is nearer."""
     from rfcompare import pipeline
 
-    if len(fields) == len(kernels) == 1 and scores is None:
+    if len(fields) == len(kernels) == 1:
         study = pipeline.Study.make(fields[0], kernels[0], seed=seed, min_r2=min_r2, progress=True, **reading)
-        pipeline.write_table(study.tables()["results"], output)
+        tables = study.tables()
+        ladder = output.with_name(f"{output.stem}_ladder{output.suffix}")
+        pipeline.write_table(tables["results"], output)
+        pipeline.write_table(tables["ladder"], ladder)
         say(study.answer())
-        say(f"wrote {output}")
+        say(f"wrote {output} and {ladder.name}")
         return
     if min_r2 is not None:
-        raise InputError(
-            "expected no --min-r2 with several populations, got one; the score of networks is never selected"
-        )
+        raise InputError("expected no --min-r2 with several populations, got one; each is compared whole")
     answers = pipeline.answer(fields, kernels, seed=seed, progress=True, **reading)
     for name, table in answers.tables().items():
         path = output if name == "results" else output.with_name(f"{output.stem}_{name}{output.suffix}")
         pipeline.write_table(table, path)
         say(f"wrote {path}")
-    if scores is not None:
-        pipeline.save_many(answers.scores(), scores)
-        say(f"wrote {scores}")
     for sentence in answers.sentences():
         say(sentence)
 

@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 
 from rfcompare import figures as gallery
 from rfcompare.bank import count_alive, write_text
+from rfcompare.comparison.likeness import tables as likeness_tables
+from rfcompare.comparison.sentences import numbers
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
-from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS, kind_words, kinds
-from rfcompare.simulation.nulls import NULLS
+from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, kind_words, kinds
 
 MAP_BYTES = 1_200_000
 """Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
@@ -54,10 +55,10 @@ VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "tor
 UNTESTED = "not yet tested against chance"
 """What stands in place of a similarity that has no null and no ceiling."""
 
-_FAMILIES = {"score": -2, "joint": -1}
-"""Rows of the results that stand first in the page."""
 
-_SCORE = "(mean D null − mean D network)/(mean D null − mean D other animals), D the squared energy distance"
+_LIKENESS = (
+    "Likeness = (D zero − D network)/(D zero − D another animal), D the squared energy distance to an animal held out"
+)
 
 _SHAPES = {
     "o": ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
@@ -94,7 +95,7 @@ def write_report(
     fits : sequence of Dataset
         Gabor fits with their maps: fields first, kernels second, any others after them.
     result : Dataset, optional
-        What `rfcompare.compare` gave.
+        What `rfcompare.likeness` gave.
     answer : str, optional
         The sentence the page opens with; by default it is made from `result`.
     figures : mapping of str to Figure, optional
@@ -142,8 +143,9 @@ def write_report(
         plane_summary=plane_summary(descriptors, styles),
         figures=[_embedded(name, figure) for name, figure in (figures or {}).items()],
         tables=[
-            *([_table("results", "What differs, and by how much", result_table(result))] if result is not None else []),
-            *(_table(name, name.replace("_", " ").capitalize(), table) for name, table in (tables or {}).items()),
+            *([_table("results", "What differs, and by how much", likeness_tables(result)["results"])] if result is not
+            None else []), *(_table(name, name.replace("_", " ").capitalize(), table) for name, table in (tables or
+            {}).items()),
         ],
         units=_table("units", "Every unit", units),
         methods=methods(fits, result),
@@ -199,35 +201,12 @@ def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> 
     Examples
     --------
     >>> answer_sentence(None, [])
-    'The similarity of these populations is not yet tested against chance.'
+    'The likeness of these populations is not yet tested against chance.'
     """
     named = " and ".join(f"{each.name} ({kind_words(each.kind)})" for each in styles) or "these populations"
-    row = _row(result, "similarity_score")
-    if (
-        not row
-        or not math.isfinite(row["effect"])
-        or not (math.isfinite(row["null"]) and math.isfinite(row["ceiling"]))
-    ):
-        return f"The similarity of {named} is {UNTESTED}."
-    interval = (
-        f", 95 % interval {row['ci_low']:.2f} to {row['ci_high']:.2f}"
-        if math.isfinite(row["ci_low"]) and math.isfinite(row["ci_high"])
-        else ", without an interval"
-    )
-    tested = f"; p = {row['p']:.2g}" if math.isfinite(row["p"]) else ""
-    head = "Demonstration: depends on assumed parameters. " if any(p.kind == "simulated" for p in styles) else ""
-    return (
-        f"{head}The similarity score of {named} is {row['effect']:.2f}{interval} "
-        f"(0 = no nearer than the null, 1 = as near as another animal){tested}."
-    )
-
-
-def _row(result: xr.Dataset | None, quantity: str) -> dict[str, float]:
-    if result is None or quantity not in [str(name) for name in result["quantity"].values]:
-        return {}
-    index = [str(name) for name in result["quantity"].values].index(quantity)
-    names = ("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling")
-    return {name: float(result[name].values[index]) for name in names if name in result}
+    if result is None or "verdict" not in result.attrs:
+        return f"The likeness of {named} is {UNTESTED}."
+    return f"{result.attrs['verdict']} {numbers(result)} {result.attrs['small_print']}"
 
 
 def plane_summary(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) -> str:
@@ -254,7 +233,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
     >>> from rfcompare.simulation import simulate_population
     >>> bank, _ = simulate_population(n=3, size=9, seed=0)
     >>> methods([rfc.fit(bank, "gabor", seed=0)])[-1]
-    'Comparison. The similarity of the populations is not yet tested against chance.'
+    'Comparison. The likeness of the populations is not yet tested against chance.'
     """
     styles = populations(list(fits))
     paragraphs = []
@@ -304,7 +283,7 @@ def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> lis
         "arccos(cos φ) where nx is at least 0.1. The spectral descriptors are of the map itself and need no fit."
     )
     if result is None:
-        paragraphs.append(f"Comparison. The similarity of the populations is {UNTESTED}.")
+        paragraphs.append(f"Comparison. The likeness of the populations is {UNTESTED}.")
     else:
         paragraphs.append(_comparison_text(result))
     return paragraphs
@@ -331,25 +310,18 @@ def _selection_text(selection: str) -> str:
 
 def _comparison_text(result: xr.Dataset) -> str:
     attrs = result.attrs
-    space, score, nulls = (json.loads(str(attrs.get(name) or "{}")) for name in ("space", "score", "nulls"))
+    axes = ", ".join(name.replace("_", " ") for name in json.loads(str(attrs.get("axes") or "{}")))
+    row = result.sel(quantity="likeness")
     text = (
-        f"Comparison. The effect of a row is the second population minus the first, in its own units; intervals are at "
-        f"{attrs.get('level', 0.95):.0%} and over animals where four or more are identified, otherwise for these cells "
-        f"only; p-values come from {attrs.get('n_permutation', 'an unrecorded number of')} random labelings (seed "
-        f"{attrs.get('seed', 'not recorded')}) or from the rank among null populations, as each row's hypothesis says, "
-        "and are adjusted over the rows of one family by Holm; an empty cell was not computed."
+        "Comparison. Kernels, references and untrained networks were seen through the recording (its grid and window, "
+        f"stimulus element and noise: {attrs['noise']}) and looked at through its Wiener filter. {_LIKENESS}, in the "
+        f"space of {axes}, each in units written down beforehand. Zero is noise with the cells' own spectrum and "
+        "window. Every population was placed at the scale that brings it nearest, within an octave either way; where "
+        "its window then cuts it off, cells and zero are cut off alike. Rows of Gabor structure are of fits to maps "
+        "seen through the recording; medians take values on a bound as lying beyond it. Intervals are at 95 %, "
+        f"{row.interval.item()}; p are of Welch's test, in several dimensions by Box's approximation, adjusted over "
+        f"all rows by Holm; seed {attrs.get('seed', 'not recorded')}. An empty cell was not computed."
     )
-    if axes := list(space.get("scales", {})):
-        text += f" The score's space: {', '.join(map(str, axes))}, each in robust SDs of the first population."
-    if nulls:
-        listed = ", ".join(
-            f"{NULLS[name].title if name in NULLS else name} ({count} population{'s' if count > 1 else ''})"
-            for name, count in nulls.items()
-        )
-        headline = str(attrs.get("headline_null", ""))
-        text += f" Nulls: {listed}; the score's zero is {NULLS[headline].title if headline in NULLS else headline}."
-    if score.get("ceiling_kind"):
-        text += f" The score's one is {score['ceiling_kind']}; similarity score = {_SCORE}."
     for side in ("a", "b"):
         if stimulus := attrs.get(f"stimulus_{side}"):
             text += f" Stimulus of population {side}: {_stimulus_text(str(stimulus))}."
@@ -460,15 +432,6 @@ def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) 
     joined = pd.concat(parts, ignore_index=True)
     last = ["status"] if "status" in joined else []
     return joined[[name for name in joined.columns if name not in last] + last]
-
-
-def result_table(result: xr.Dataset) -> pd.DataFrame:
-    """Return results as a table: the score and what is joint first, columns in the schema's order, others after."""
-    frame = result.to_dataframe().reset_index() if result.sizes["quantity"] else pd.DataFrame({"quantity": []})
-    if "family" in frame:
-        frame = frame.sort_values("family", key=lambda family: family.map(_FAMILIES).fillna(0), kind="stable")
-    first = [name for name in ("quantity", *SCHEMAS["results"].variables) if name in frame]
-    return frame[first + [name for name in frame.columns if name not in first]]
 
 
 def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from matplotlib.text import Text
 
 import rfcompare as rfc
 from rfcompare import figures
-from rfcompare.descriptors import describe_maps
-from rfcompare.figures import drawing, maps, networks, pairs, populations, scores
+from rfcompare.figures import drawing, maps, networks, pairs, populations
 from rfcompare.quantities import KAPPA
 from rfcompare.simulation import simulate_population
 
@@ -62,14 +60,7 @@ def fitted(cortex: xr.Dataset, network: xr.Dataset) -> tuple[xr.Dataset, xr.Data
 
 @pytest.fixture(scope="module")
 def result(cortex: xr.Dataset, network: xr.Dataset) -> xr.Dataset:
-    null, _ = simulate_population("gaussian", n=40, n_subjects=2, size=11, seed=5)
-    return rfc.compare(
-        describe_maps(cortex),
-        describe_maps(rfc.to_signed(network)),
-        nulls={"random_gabor": describe_maps(null)},
-        n_permutation=49,
-        seed=0,
-    )
+    return rfc.likeness(cortex, network, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -118,21 +109,6 @@ def history() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def multiverse() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "null": ["untrained", "noise", "untrained", "noise"],
-            "space": ["model-free", "model-free", "Gabor form", "Gabor form"],
-            "score": [0.6, -0.1, np.nan, 0.8],
-            "ci_low": [0.4, -0.3, np.nan, 0.5],
-            "ci_high": [0.8, 0.1, np.nan, 1.1],
-            "interval": ["over animals", "over animals", "none", "over animals"],
-            "verdict": ["", "", "not made: expected at least two units of the network, got none", ""],
-        }
-    )
-
-
-@pytest.fixture(scope="module")
 def drawn(
     cortex: xr.Dataset,
     network: xr.Dataset,
@@ -142,7 +118,6 @@ def drawn(
     survey_table: pd.DataFrame,
     snapshots: list[xr.Dataset],
     history: pd.DataFrame,
-    multiverse: pd.DataFrame,
 ) -> dict[str, Figure]:
     """Every figure once, laid out."""
     made = {
@@ -152,7 +127,7 @@ def drawn(
         "gabor_space": figures.gabor_space(*fitted),
         "tuning": figures.tuning(*fitted),
         "matches": figures.matches(*matched),
-        "score": figures.score({"small net – cortex": result}, multiverse=multiverse),
+        "ladder": figures.ladder({"small net – cortex": result}),
         "survey": figures.survey(survey_table),
         "color": figures.color(network),
         "training": figures.training(*snapshots, history=history),
@@ -165,7 +140,7 @@ def drawn(
 
 
 NAMES = (
-    "kernels", "kernels_single", "fits", "gabor_space", "tuning", "matches", "score", "survey", "color", "training",
+    "kernels", "kernels_single", "fits", "gabor_space", "tuning", "matches", "ladder", "survey", "color", "training",
 )  # fmt: skip
 
 
@@ -499,39 +474,22 @@ def test_the_matrix_is_only_reordered(matched: tuple[xr.Dataset, xr.Dataset, xr.
     assert beside.get_ylim() == (10 * similarity.shape[0], 0)  # from the top, as the matrix' rows are
 
 
-def test_score_stands_between_null_and_ceiling(result: xr.Dataset) -> None:
-    figure = figures.score({"net": result})
-    left = figure.axes[0]
-    detail = json.loads(result.attrs["score"])
-    row = result.sel(quantity="similarity_score")
-    diamond = next(line for line in left.lines if line.get_gid() == "score")
-    assert diamond.get_xdata()[0] == pytest.approx(float(row.effect))
-    dots = next(line for line in left.lines if line.get_gid() == "animal").get_xdata()
-    assert len(dots) == len(detail["animal"]) == 4
-    # The dots' mean is the score: both are ratios with one denominator.
-    assert np.mean(dots) == pytest.approx(float(row.effect), rel=1e-4)
-    assert {0.0, 1.0} <= {float(line.get_xdata()[0]) for line in left.lines if len(set(line.get_xdata())) == 1}
-    assert {"null", "ceiling"} <= {text.get_text().strip() for text in left.texts}
-    for key in ("network", "null", "others"):
-        mean = next(line for line in figure.axes[1].lines if line.get_gid() == key)
-        assert mean.get_xdata()[0] == pytest.approx(detail["mean"][key])
-    assert figures.caption(figure).startswith("Demonstration: depends on assumed parameters (net).")
-
-
-def test_untested_score_is_refused(cortex: xr.Dataset, network: xr.Dataset) -> None:
-    plain = rfc.compare(describe_maps(cortex), describe_maps(rfc.to_signed(network)), n_permutation=19, seed=0)
-    with pytest.raises(rfc.InputError, match="compare with nulls"):
-        figures.score({"net": plain})
-
-
-def test_multiverse_orders_every_analysis(result: xr.Dataset, multiverse: pd.DataFrame) -> None:
-    figure = figures.score({"net": result}, multiverse=multiverse)
-    dots = next(line for axes in figure.axes for line in axes.lines if line.get_gid() == "multiverse")
-    values = np.asarray(dots.get_ydata(), dtype=float)
-    np.testing.assert_allclose(values, [np.nan, -0.1, 0.6, 0.8])
-    labels = [label.get_text() for label in figure.axes[-1].get_yticklabels()]
-    assert labels == ["null: noise", "null: untrained", "space: Gabor form", "space: model-free"]
-    assert "2 above 0, 1 undefined" in figures.caption(figure)
+def test_every_rung_stands_at_its_likeness(result: xr.Dataset) -> None:
+    figure = figures.ladder({"net – cortex": result})
+    top, scales, choices = figure.axes[:3]
+    rung = result["reference_likeness"].to_series()
+    for line in top.lines:
+        if str(line.get_gid()).startswith("rung "):
+            assert line.get_xdata()[0] == pytest.approx(rung[line.get_gid().removeprefix("rung ")])
+    assert {0.0, 1.0} <= {float(line.get_xdata()[0]) for line in top.lines if len(set(line.get_xdata())) == 1}
+    labels = [text.get_text() for text in top.get_yticklabels()]
+    assert labels[list(rung.index).index("network")] == "net (learned)" and "blobs" in labels
+    np.testing.assert_allclose(scales.lines[0].get_ydata(), result["likeness_at_scale"])
+    dots = next(line for line in choices.lines if line.get_gid() == "analyses")
+    np.testing.assert_allclose(dots.get_ydata(), np.sort(result["analysis_likeness"]))
+    primary = next(line for line in choices.lines if line.get_gid() == "primary")
+    assert primary.get_ydata()[0] == pytest.approx(float(result.effect.sel(quantity="likeness")))
+    assert "0 is noise with the cortex's own spectrum and window" in figures.caption(figure)
 
 
 def test_survey_bars_are_the_shares(survey_table: pd.DataFrame) -> None:
@@ -658,7 +616,7 @@ def test_every_figure_of_the_catalog_is_a_public_function() -> None:
         lambda: figures.gabor_space(),
         lambda: figures.tuning(),
         lambda: figures.training(),
-        lambda: figures.score({}),
+        lambda: figures.ladder({}),
     ],
 )
 def test_nothing_to_draw_is_one_sentence(call: Any) -> None:
@@ -709,40 +667,6 @@ def test_survey_colors_are_one_per_answer() -> None:
     assert networks.answer_color("never seen") == networks.answer_color("never seen")
 
 
-def test_row_labels_name_kinds_and_counts(result: xr.Dataset) -> None:
-    label = figures.score({"net": result}).axes[0].get_yticklabels()[0].get_text()
-    assert label == "net\nlearned, n = 20; simulated, n = 36, 4 animals"
-    assert scores.row_label
-
-
-def test_a_multiverse_with_one_far_analysis_stays_readable(result: xr.Dataset) -> None:
-    far = pd.DataFrame({"score": [-40.0, 0.2, 0.8], "null": ["x", "y", "y"], "space": ["u", "u", "v"]})
-    figure = figures.score({"net – V1": result}, multiverse=far)
-    curve = next(axes for axes in figure.axes if axes.get_yscale() == "symlog")
-    low, high = curve.get_ylim()
-    assert low < -40 and high > 1
-    assert "logarithmic below" in figures.caption(figure) and "score of net – V1 under 3" in figures.caption(figure)
-    near = figures.score({"net – V1": result}, multiverse=far.assign(score=[-0.4, 0.2, 0.8]))
-    assert all(axes.get_yscale() == "linear" for axes in near.axes)
-
-
-def test_labels_and_legend_of_the_scores_stay_in_the_figure_with_wide_letters(result: xr.Dataset) -> None:
-    import matplotlib
-
-    with matplotlib.rc_context({"font.sans-serif": ["DejaVu Sans"]}):
-        figure = figures.score(
-            {f"a network with a long name {i} – a cortex with a long name": result for i in range(3)}
-        )
-        figure.draw_without_rendering()
-        right = figure.axes[1]
-        legend = right.get_legend()
-        assert legend is not None
-        for box in (right.xaxis.label.get_window_extent(), legend.get_window_extent()):
-            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
-        title = right.get_window_extent()  # the letter stands on the axes, the legend above it
-        assert legend.get_window_extent().y0 > title.y1 + 8 * figure.dpi / 72
-
-
 def test_tuning_draws_no_line_for_a_quantity_that_no_unit_has(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     unknown = rfc.describe(fitted[0])
     unknown["polarity_phase"] = unknown["polarity_phase"] * np.nan
@@ -762,7 +686,9 @@ def test_what_rendering_fixes_is_no_number_in_the_figure_of_the_fits(fitted: tup
 
 def test_a_followed_score_says_what_it_is_held_against(snapshots: list[xr.Dataset], history: pd.DataFrame) -> None:
     followed = history[history["quantity"] == "r2"].assign(
-        quantity="similarity_score", against="V1 (measured); null: untrained; ceiling: the other animals", n_units=5
+        quantity="likeness",
+        against="V1 (measured); 0: noise with its spectrum and window, 1: another animal",
+        n_units=5,
     )
     words = figures.caption(figures.training(*snapshots, history=pd.concat([history, followed])))
-    assert "with V1 (measured); null: untrained; ceiling: the other animals." in words and "(n = 5)" in words
+    assert "to V1 (measured); 0: noise with its spectrum and window, 1: another animal." in words and "(n = 5)" in words

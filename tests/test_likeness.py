@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import ttest_ind
@@ -16,6 +17,7 @@ from rfcompare.comparison.likeness import coverage, noise_corrected, placed_best
 from rfcompare.errors import InputError
 from rfcompare.estimation import Recording
 from tests.sample_populations import cortex_of, gabor_maps, kernels_of, population
+from tests.test_likeness_calibration import SNRS, TABLE
 
 ALIKE = (0.85, 1.15)
 """Likeness of 60 kernels from the cells' population to 150 cells: its SD over such studies is 0.04; 3.5 of them."""
@@ -206,3 +208,21 @@ def test_noise_is_taken_out_of_what_a_gabor_explains() -> None:
     # Half of the energy is noise; what a Gabor leaves of the rest is none.
     assert float(energy.mean()) == pytest.approx(0.5, abs=0.05)
     assert float(left.sum() / energy.sum()) == pytest.approx(0, abs=0.05)
+
+
+# The committed measurements ------------------------------------------------------------------------------------------
+
+
+def test_the_committed_likenesses_keep_their_order() -> None:
+    table = pd.read_csv(TABLE)
+    found = table[(table.what == "likeness") & (table.pixels == 11)]
+    assert set(found.snr) == set(SNRS)
+    for (_, n), group in found.groupby(["snr", "kernels"]):
+        value = group.set_index("population")["value"]
+        assert 0.9 <= value["truth"] <= 1.1
+        assert value["truth"] > value["1.3 times the cycles"] and value["plaids"] > 0
+        assert (value[["gratings", "blobs", "textures", "checkerboards"]] < 0).all()
+        if n >= 96:  # of 24 kernels at SNR 1 the two lie as near as their sampling error
+            assert value["1.3 times the cycles"] > value["plaids"]
+    pixels = table[(table.population == "truth") & (table.pixels != 11)].groupby("pixels")["value"].min()
+    assert pixels[15] > 0.9 and pixels[7] > 0.8

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
-from scipy import stats
 
 import rfcompare as rfc
-from rfcompare.descriptors import describe_maps
 from rfcompare.errors import InputError
 from rfcompare.matching import (
     Gratings,
     compare_responses,
     dissimilarity,
-    like_with_like,
     linear_cka,
     respond,
     rsa,
-    sweep_scale,
     tuning,
 )
-from rfcompare.simulation import simulate_null
 
 Array = npt.NDArray[np.float64]
 
@@ -248,66 +242,6 @@ def test_images_and_halves(tmp_path: Path) -> None:
 # Like with like
 
 
-def test_a_real_difference_in_cycles_survives() -> None:
-    kernels = bank_of(gabors(40, seed=11, cycles=(0.7, 0.8), size=17), kind="learned")
-    cells = bank_of(gabors(60, seed=12, cycles=(0.2, 0.3), size=25), noise_sd=0.02, deg_per_px=2.0)
-    table = like_with_like(kernels, cells, "nx", seed=0, progress=False)
-    assert table.index.tolist() == [
-        "as they are",
-        "kernels with the cells' noise",
-        "kernels through the recording",
-        "cells cut to the kernels' window",
-        "both",
-    ]
-    # Drawn from 0.7–0.8 and 0.2–0.3.
-    assert table.loc["as they are", "difference"] == pytest.approx(0.5, abs=0.05)
-    assert table.attrs["survives"] and "in every condition" in table.attrs["claim"]
-    assert (table.interval_over == "these cells only").all() and (table.kind_kernels == "learned").all()
-
-
-def test_a_difference_that_the_recording_makes_does_not_survive() -> None:
-    maps = gabors(130, seed=13, cycles=(0.3, 0.5), size=17)
-    # The "cells" are the kernels' own kind behind a stimulus element of twice the envelope's SD: fewer cycles pass.
-    kernels = bank_of(maps[:30], kind="learned")
-    blurred = rfc.estimation.measure_like(bank_of(maps[30:]), bank_of(maps), by="px", steps=("grid", "spot"), spot=5.0)
-    cells = bank_of(blurred.rf.values[:, 0], deg_per_px=1.0, subject=np.repeat(list("ABCDE"), 20).tolist())
-    cells = cells.assign_attrs(stimulus=json.dumps({"class": "sparse noise", "element_deg": 5.0}))
-    plain = like_with_like(kernels, cells, "centroid_cycles", by="degree", deg_per_px=1.0, snr=400.0, seed=0)
-    # More cycles as they are, over the five animals …
-    assert plain.loc["as they are", "ci_low"] > 0 and plain.loc["as they are", "interval_over"] == "5 subjects"
-    # … and none left once the kernels are seen through the same element.
-    assert abs(plain.loc["kernels through the recording", "difference"]) < 0.5 * plain.loc["as they are", "difference"]
-    assert not plain.attrs["survives"] and plain.attrs["claim"].endswith("does not survive every condition")
-    for wrong in ("frequency", "orientation", "luminance_share", "rank_one_share", "nothing"):
-        with pytest.raises(InputError, match="without scale, period or color"):
-            like_with_like(kernels, cells, wrong)
-
-
-def test_animals_are_compared_by_their_medians_with_an_interval_that_covers() -> None:
-    kernels = bank_of(gabors(10, seed=21, size=13), kind="learned")
-    cells = bank_of(gabors(30, seed=22, size=13), subject=np.repeat(list("ABCDE"), 6).tolist())
-    first = like_with_like(kernels, cells, "even_symmetry", by="px", snr=50.0, n_draws=1, seed=0).iloc[0]
-    medians = np.median(describe_maps(cells).even_symmetry.values.reshape(5, 6), axis=1)
-    own = np.median(describe_maps(kernels).even_symmetry.values)
-    assert first.cells_median == pytest.approx(medians.mean())
-    # Student's: a percentile bootstrap of 5 animals covered 82.5 % of 1,000 simulated studies.
-    expected = stats.ttest_1samp(own - medians, 0).confidence_interval(0.95)
-    assert (first.ci_low, first.ci_high) == pytest.approx((expected.low, expected.high))
-
-
-def test_units_without_the_descriptor_are_counted() -> None:
-    x = np.arange(-6, 7.0)
-    blobs = np.exp(-(x**2 + x[:, None] ** 2) / np.array([4.0, 6.0, 8.0])[:, None, None])
-    kernels = bank_of(np.concatenate([gabors(9, seed=23, cycles=(0.4, 0.5), size=13), blobs]), kind="learned")
-    cells = bank_of(gabors(20, seed=24, cycles=(0.4, 0.5), size=13))
-    table = like_with_like(kernels, cells, "bandwidth_octaves", by="px", snr=400.0, n_draws=2, seed=5)
-    assert table.loc["as they are", "n_kernels"] == 9 and table.loc["as they are", "n_cells"] == 20
-    assert (table.n_kernels <= 12).all()
-    assert "left out: 3 of 12 kernels, 0 of 20 cells" in table.attrs["claim"] and table.attrs["seed"] == 5
-    with pytest.raises(InputError, match="got none of 3"):
-        like_with_like(bank_of(blobs, kind="learned"), cells, "bandwidth_octaves", by="px", snr=400.0)
-
-
 def test_noise_adds_carrier_cycles_to_the_real_kernels(shared_data: Path) -> None:
     """Noise alone, at a signal-to-noise ratio of 1, makes fitted nx larger: the reason for `like_with_like`."""
     weights = np.load(shared_data / "kernels" / "caffenet_conv1_96x3x11x11_bgr_f32.npy")[:, ::-1]
@@ -325,29 +259,3 @@ def test_noise_adds_carrier_cycles_to_the_real_kernels(shared_data: Path) -> Non
     # Over 40 draws of the noise the median is 0.379 on average with an SD of 0.030, from 0.308 to 0.456.
     assert min(noisy) > 0.30 and max(noisy) < 0.47
     assert np.mean(noisy) > clean
-
-
-def test_the_score_over_assumed_scales_peaks_where_sizes_match() -> None:
-    cells = bank_of(gabors(80, seed=14), deg_per_px=0.5, subject=np.repeat(list("ABCDE"), 16).tolist())
-    kernels = bank_of(gabors(60, seed=15), kind="learned")
-    table = sweep_scale(kernels, cells, [0.1, 0.25, 0.5, 1.0, 2.5], null="pixel_shuffled", n_nulls=5, seed=0)
-    assert table.scale.tolist() == ["assumed"] * 5 + ["size-matched"]
-    # Drawn alike, on pixels of 0.5°.
-    assert table.deg_per_px.iloc[5] == pytest.approx(0.5, rel=0.1)
-    assert table.score.iloc[:5].argmax() == 2 and table.score.iloc[[0, 4]].max() < table.score.iloc[2] - 0.1
-    assert table.score.iloc[5] == pytest.approx(table.score.iloc[2], abs=0.1)
-    # The null has one size, so 0 means the same in every row.
-    assert table.null_distance.nunique() == 1
-    assert (table.kernel_radius / table.deg_per_px).round(6).nunique() == 1
-    seen = sweep_scale(kernels, cells, [0.5], null="pixel_shuffled", n_nulls=2, steps=("grid", "spot"), seed=0)
-    assert len(seen) == 2 and json.loads(seen.attrs["steps"]) == ["grid", "spot"] and seen.attrs["seed"] == 0
-    again, other = (
-        sweep_scale(kernels, cells, [0.5], null=simulate_null(kernels, "pixel_shuffled", n_populations=3), seed=seed)
-        for seed in (0, 1)
-    )
-    assert again.score.tolist() == other.score.tolist()  # the null was given: only the interval draws
-    assert again.ci_low.tolist() != other.ci_low.tolist()
-    with pytest.raises(InputError, match="positive deg_per_px"):
-        sweep_scale(kernels, cells, [0.0])
-    with pytest.raises(InputError, match="in px"):
-        sweep_scale(cells, kernels, [0.5])

@@ -14,7 +14,6 @@ from rfcompare import pipeline
 from rfcompare.pipeline import parts as parts_room
 from rfcompare.pipeline import population as population_room
 
-N_UNTRAINED = 19  # enough for every step to run; the smallest p is then 1/20
 ROUNDING = 5e-6  # six significant digits in the tables
 
 
@@ -25,7 +24,7 @@ def population(n: int = 24, *, seed: int = 0, size: int = 13, animals: int = 5) 
 
 @pytest.fixture(scope="module")
 def study() -> pipeline.Study:
-    return pipeline.Study.make(population(40), population(30, seed=1), n_untrained=N_UNTRAINED)
+    return pipeline.Study.make(population(40), population(30, seed=1))
 
 
 def test_a_population_is_named_the_same_way_everywhere(tmp_path: Path) -> None:
@@ -108,14 +107,20 @@ def test_parts_are_fitted_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     assert len(calls) == 2 + 3 + 1
 
 
-def test_a_study_answers_with_score_interval_null_and_ceiling(study: pipeline.Study) -> None:
-    row = study.results.sel(quantity="similarity_score")
+def test_a_study_answers_with_verdict_interval_zero_and_one(study: pipeline.Study) -> None:
+    row = study.results.sel(quantity="likeness")
     answer = study.answer()
-    assert answer.startswith("Demonstration (depends on assumed parameters)")
+    assert answer.startswith("Demonstration: the simulated kernels")
     assert f"{float(row.effect):.2f}" in answer
-    for words in ("simulated", "95 % interval", "over 5 animals", "0 = noise with the kernels", "1 = ", "p = "):
+    for words in ("95 % interval", "over 5 animals", "0 is noise with the cortex's own", "1 is another animal", "p = "):
         assert words in answer, words
-    assert float(row.p_smallest) == pytest.approx(1 / (N_UNTRAINED + 1))
+    assert float(row.p_noise_smallest) == pytest.approx(1 / 1000)
+
+
+def test_a_selection_is_seen_in_the_counts(study: pipeline.Study) -> None:
+    middle = float(study.cortex.fits.r2.median())
+    chosen = pipeline.Study.make(population(40), population(30, seed=1), min_r2=middle)
+    assert int(chosen.results.n_total_a[0]) == 20 < int(study.results.n_total_a[0])
 
 
 def test_tables_hold_kind_units_and_every_unit(study: pipeline.Study, tmp_path: Path) -> None:
@@ -142,26 +147,17 @@ def test_tables_hold_kind_units_and_every_unit(study: pipeline.Study, tmp_path: 
 
 
 def test_every_table_says_of_what_kind_its_populations_are(study: pipeline.Study) -> None:
-    for name, table in {**study.tables(), **study.likeness_tables()}.items():
+    for name, table in study.tables().items():
         said = [column for column in table if column.startswith("kind")]
         assert said and set(table[said[-1]]) == {"simulated"}, name  # the published cells, kind_a, are measured
 
 
 def test_the_same_seed_gives_the_same_tables_byte_for_byte(study: pipeline.Study, tmp_path: Path) -> None:
-    again = pipeline.Study.make(population(40), population(30, seed=1), n_untrained=N_UNTRAINED)
+    again = pipeline.Study.make(population(40), population(30, seed=1))
     study.write_tables(tmp_path / "a")
     again.write_tables(tmp_path / "b")
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
-
-
-def test_the_score_is_never_selected(study: pipeline.Study) -> None:
-    middle = float(study.cortex.fits.r2.median())
-    chosen = pipeline.Study.make(population(40), population(30, seed=1), n_untrained=N_UNTRAINED, min_r2=middle)
-    score = "similarity_score"
-    assert float(chosen.results.effect.sel(quantity=score)) == float(study.results.effect.sel(quantity=score))
-    assert int(chosen.results.n_units_a.sel(quantity="nx")) < int(study.results.n_units_a.sel(quantity="nx"))
-    assert json.loads(str(chosen.results.attrs["selection"]))["fields"][0]["before"] == 40
 
 
 def test_the_manifest_has_inputs_hashes_versions_seeds_and_timings(study: pipeline.Study, tmp_path: Path) -> None:
@@ -170,7 +166,6 @@ def test_the_manifest_has_inputs_hashes_versions_seeds_and_timings(study: pipeli
     assert manifest["options"]["seed"] == 0
     assert len(manifest["inputs"]["fields"]["maps_sha256"]) == 64
     assert manifest["packages"]["numpy"] == np.__version__
-    assert manifest["nulls"]["untrained"] == N_UNTRAINED
     assert set(manifest["seconds"]) >= {"open and fit the fields", "compare"}
 
 
@@ -183,7 +178,7 @@ def test_a_bad_unit_does_not_stop_a_study_and_is_reported() -> None:
     bank = population(20)
     bank["rf"][3] = np.nan
     bank["rf"][4] = 0.0
-    made = pipeline.Study.make(bank, population(20, seed=1), n_untrained=N_UNTRAINED)
+    made = pipeline.Study.make(bank, population(20, seed=1))
     assert any("2 of 20 units" in warning and "dead, not measured" in warning for warning in made.warnings())
 
 
@@ -231,33 +226,18 @@ def test_several_networks_and_cortices_are_answered_together(tmp_path: Path) -> 
     answers = pipeline.answer(
         [f"near={tmp_path / 'near.nc'}", f"far={tmp_path / 'far.nc'}"],
         [f"network={tmp_path / 'kernels.nc'}"],
-        n_untrained=N_UNTRAINED,
     )
     assert list(answers.results) == ["network – near", "network – far"]
     # the kernels are drawn from the same distribution as the near cortex
     assert answers.nearest["cortex"].tolist() == ["near", "far"]
-    assert answers.sentences()[0].startswith("network (simulated) is nearest to near (simulated)")
+    assert answers.sentences()[0].startswith("network (simulated), likeness: near (simulated)")
     assert {"network", "cortex", "quantity"} <= set(answers.tables()["results"])
-    pipeline.save_many(answers.scores(), tmp_path / "scores.h5")
-    back = pipeline.load_many(tmp_path / "scores.h5")
-    assert list(back) == list(answers.results)
-    for pair, kept in back.items():
-        assert float(kept.effect[0]) == float(answers.scores()[pair].effect[0])
+    assert {"nearest", "ladder", "scales", "analyses", "published", "claims"} <= set(answers.tables())
 
 
 def test_two_populations_of_one_name_are_refused() -> None:
     with pytest.raises(rfc.InputError, match="NAME=POPULATION"):
         pipeline.answer(["reference:treeshrew-simulated", "reference:treeshrew-simulated"], ["reference:alexnet"])
-
-
-def test_the_null_that_is_fitted_leaves_the_others_as_they_are() -> None:
-    side = pipeline.prepare(population(12))
-    nulls = pipeline.null_descriptors(side, n_untrained=2)
-    fitted = nulls["spectrum_noise"]
-    n = 5 * 12  # five populations of as many units as the network
-    assert np.isfinite(fitted.nx.values[:n]).all() and np.isnan(fitted.nx.values[n:]).all()
-    assert np.isfinite(fitted.centroid_cycles.values).all()
-    assert "nx" not in nulls["untrained"]
 
 
 def test_every_file_of_weights_is_a_population(tmp_path: Path) -> None:

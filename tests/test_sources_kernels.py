@@ -744,8 +744,8 @@ def test_all_that_ships_is_listed_and_found_by_near_names() -> None:
     with pytest.raises(InputError, match="did you mean reference:treeshrew-simulated") as error:
         rfc.fetch("treeshrew-simulatd")
     sentence(error)
-    with pytest.raises(InputError, match="rfcompare fetch scores"):
-        rfc.open_fields("reference:scores")
+    with pytest.raises(InputError, match="rfcompare fetch survey"):
+        rfc.open_fields("reference:survey")
 
 
 def test_rendered_maps_have_the_sign_and_place_of_their_parameters() -> None:

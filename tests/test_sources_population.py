@@ -31,7 +31,8 @@ def test_a_population_passes_and_is_fitted_as_it_is(network: torch.nn.Module) ->
     side = prepare(network, kind="untrained")
     assert prepare(side) is side
     assert open_population(side) is side.bank
-    assert np.array_equal(rfc.fit(side, seed=0).r2, side.fits.r2)
+    # Either engine may have fitted: they reach the same minimum to about 1e-6 of r².
+    np.testing.assert_allclose(rfc.fit(side, seed=0).r2, side.fits.r2, atol=1e-4)
     assert rfc.classify(side)["unit"].tolist() == side.bank.unit.values.tolist()
 
 

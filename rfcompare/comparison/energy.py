@@ -7,14 +7,11 @@ Permutations of single units are matrix products.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist, pdist
 
-from rfcompare.comparison.inference import PValue
-from rfcompare.comparison.statistics import Array, random_labelings
+from rfcompare.comparison.statistics import Array
 from rfcompare.errors import InputError
 
 Codes = NDArray[np.intp]
@@ -170,67 +167,6 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     return float(2 * between - within_means(a, one_a)[0] - within_means(b, one_b)[0])
 
 
-def _u_statistic(matrix: Array, n_a: int) -> float:
-    a, b = slice(None, n_a), slice(n_a, None)
-    n_b = len(matrix) - n_a
-    within = matrix[a, a].sum() / (n_a * (n_a - 1)) + matrix[b, b].sum() / (n_b * (n_b - 1))
-    return float(2 * matrix[a, b].mean() - within)
-
-
-def gaussian_dissimilarity(x: Array, *, bandwidth: float) -> Array:
-    """−exp(−d²/2h²) with a zero diagonal: the matrix whose energy distance is the MMD with a Gaussian kernel."""
-    matrix = np.asarray(-np.exp(-(cdist(x, x) ** 2) / (2 * bandwidth**2)), dtype=np.float64)
-    np.fill_diagonal(matrix, 0.0)
-    return matrix
-
-
-def median_bandwidth(x: ArrayLike) -> float:
-    """Median distance between the units of x: the bandwidth, fixed on the cortex before any network is seen.
-
-    Where most pairs are copies of each other it is the median over the pairs that are not, and 1 where none is.
-
-    Examples
-    --------
-    >>> median_bandwidth([[0.0], [2.0], [6.0]]), median_bandwidth([[0.0]] * 4 + [[5.0]])
-    (4.0, 5.0)
-    """
-    distance = pdist(points(x, "x"))
-    median = float(np.median(distance))
-    if median == 0 and distance.any():
-        median = float(np.median(distance[distance > 0]))
-    return median or 1.0
-
-
-def squared_mmd(x: ArrayLike, y: ArrayLike, *, bandwidth: float) -> float:
-    """Squared maximum mean discrepancy, Gaussian kernel, U-statistic (Gretton et al. 2012, eq. 3).
-
-    Examples
-    --------
-    >>> import math
-    >>> value = squared_mmd([[0.0], [0.0]], [[1.0], [1.0]], bandwidth=1.0)  # 1 + 1 − 2·exp(−½)
-    >>> math.isclose(value, 2 - 2 * math.exp(-0.5))
-    True
-    """
-    a, b = points(x, "x"), points(y, "y")
-    return _u_statistic(gaussian_dissimilarity(np.vstack([a, b]), bandwidth=bandwidth), len(a))
-
-
-def coverage(x: ArrayLike, y: ArrayLike) -> float:
-    """Share of x that has a unit of y no farther than its own nearest neighbor in x (Naeem et al. 2020, with k = 1).
-
-    Two samples of one population with equally many units cover each other by about a half.
-
-    Examples
-    --------
-    >>> coverage([[0.0], [1.0], [5.0]], [[1.5], [30.0]])  # nearest in x: 1, 1, 4; nearest in y: 1.5, 0.5, 3.5
-    0.666666666667
-    """
-    a, b = points(x, "x"), points(y, "y")
-    own = cdist(a, a)
-    np.fill_diagonal(own, np.inf)
-    return float((cdist(a, b).min(axis=1) <= own.min(axis=1)).mean())
-
-
 def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: int) -> Array:
     """Cross-validated area under the ROC curve of a nearest-neighbor classifier: 0.5 alike, 1 told apart.
 
@@ -287,112 +223,3 @@ def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: 
 
 
 # Permutations of single units ----------------------------------------------------------------------------------------
-
-
-def permutation_test(
-    matrix: Array,
-    n_a: int,
-    *,
-    n_permutation: int = 9999,
-    seed: int | np.random.Generator | None = None,
-    workers: int = 1,
-) -> tuple[float, PValue]:
-    """Permutation test of unit labels for the energy distance that a matrix of pairwise distances defines.
-
-    The matrix is centered, so that single precision suffices for the products of a thousand units with thousands of
-    labelings, and what centering took away is added in double precision.
-
-    Parameters
-    ----------
-    matrix : (n, n) array
-        Distances between all units with a zero diagonal, population a first (or `gaussian_dissimilarity`).
-    n_a : int
-        Units of population a.
-    n_permutation : int
-        Random labelings.
-    seed : int, Generator or None
-        For the labelings.
-    workers : int
-        Threads; the result does not depend on their number.
-
-    Returns
-    -------
-    statistic : float
-        2E|X − Y| − E|X − X'| − E|Y − Y'|.
-    test : PValue
-        Its p, "these cells only".
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> x = np.concatenate([np.arange(10.0), 20 + np.arange(10.0)])
-    >>> statistic, test = permutation_test(np.abs(x[:, None] - x), 10, n_permutation=99, seed=0)
-    >>> round(statistic, 2), test.p
-    (32.67, 0.01)
-    """
-    n = len(matrix)
-    observed = _u_statistic(matrix, n_a)
-    flip = n - n_a > n_a  # the statistic is symmetric: label the smaller population
-    n_small = min(n_a, n - n_a)
-    row = matrix.sum(axis=1)
-    total = float(row.sum())
-    mean = row / n
-    centered = (matrix - mean[:, None] - mean + total / n**2).astype(np.float32)
-
-    def statistic(labels: NDArray[np.bool_]) -> Array:
-        single = labels.astype(np.float32)
-        to_all = labels.astype(np.float64) @ row
-        residual = np.vecdot(single @ centered, single).astype(np.float64)
-        inside = residual + 2 * to_all * n_small / n - total * n_small**2 / n**2
-        outside = total - 2 * to_all + inside
-        n_large = n - n_small
-        between = (to_all - inside) / (n_small * n_large)
-        return np.asarray(
-            2 * between - inside / (n_small * (n_small - 1)) - outside / (n_large * (n_large - 1)), dtype=np.float64
-        )
-
-    first = np.zeros((1, n), dtype=np.bool_)
-    first[0, slice(None, n_a) if flip else slice(n_a, None)] = True
-    reference = float(statistic(first)[0])
-    tolerance = 1e-6 * float(np.abs(mean).mean())  # of single precision; ties count against the observed value
-
-    def exceeding(block: tuple[int, np.random.Generator]) -> int:
-        count, generator = block
-        labels = random_labelings(n - n_small, n_small, count, generator)
-        return int((statistic(labels) >= reference - tolerance).sum())
-
-    sizes = [BLOCK] * (n_permutation // BLOCK) + ([n_permutation % BLOCK] if n_permutation % BLOCK else [])
-    blocks = list(zip(sizes, np.random.default_rng(seed).spawn(len(sizes)), strict=True))
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            exceeded = sum(pool.map(exceeding, blocks))
-    else:
-        exceeded = sum(map(exceeding, blocks))
-    return observed, PValue((1 + exceeded) / (n_permutation + 1), 1 / (n_permutation + 1), THESE_CELLS)
-
-
-def subject_energy(matrix: Array, labelings: NDArray[np.bool_]) -> Array:
-    """Energy distance between two groups of subjects for every labeling, from pairs of different subjects only.
-
-    Parameters
-    ----------
-    matrix : (S, S) array
-        From `subject_matrix` of both populations together.
-    labelings : (count, S) bool array
-        Which subjects are b.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> matrix = np.array([[0, 1, 5, 5], [1, 0, 5, 5], [5, 5, 0, 3], [5, 5, 3, 0.0]])
-    >>> subject_energy(matrix, np.array([[False, False, True, True]]))  # 2·5 − 1 − 3
-    array([6.])
-    """
-    apart = off_diagonal(matrix)
-    label = labelings.astype(np.float64)
-    other = 1 - label
-    n_b, n_a = label.sum(axis=1), other.sum(axis=1)
-    inside_b = np.einsum("ij,ij->i", label @ apart, label) / (n_b * (n_b - 1))
-    inside_a = np.einsum("ij,ij->i", other @ apart, other) / (n_a * (n_a - 1))
-    between = np.einsum("ij,ij->i", label @ apart, other) / (n_a * n_b)
-    return np.asarray(2 * between - inside_a - inside_b)

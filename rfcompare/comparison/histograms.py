@@ -20,8 +20,7 @@ from scipy import stats
 
 from rfcompare.bank import check, make_rng
 from rfcompare.comparison.populations import checked, n_subjects, subjects
-from rfcompare.comparison.rows import DEMONSTRATION, Row, dataset
-from rfcompare.comparison.similarity import WITHIN_SAMPLE
+from rfcompare.comparison.rows import DEMONSTRATION, WITHIN_SAMPLE, Row, dataset
 from rfcompare.comparison.statistics import Array
 from rfcompare.errors import InputError
 from rfcompare.quantities import QUANTITIES

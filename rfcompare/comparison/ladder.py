@@ -44,6 +44,9 @@ REFERENCE_SCALES = SCALES[::2]
 DRAWS = 3
 """Draws of the recording's noise per kernel: their spread is a part of every interval."""
 
+FEW_KERNELS = 128
+"""More kernels than this are shown once each: their number averages the noise."""
+
 N_ZERO = 240
 """Maps of noise with the cells' spectrum; the distance to them is good to about a thirtieth of itself."""
 
@@ -217,11 +220,11 @@ class Ladder:
         if key not in self._cells:
             points = axes_of(self.maps, self.recording, folded=self.folded, window=window)
             alive = np.isfinite(points).all(1)
-            names, code = np.unique(self.code[alive], return_inverse=True)
-            if alive.sum() < 2 or (names.size > 1 and np.bincount(code).min() < 2):
-                raise InputError(
-                    "expected at least two cells of every animal whose maps are not flat, got fewer; leave the rest out"
-                )
+            several = np.bincount(self.code[alive], minlength=self.code.max() + 1) > 1
+            alive &= several[self.code]  # an animal of one cell says nothing of its own spread
+            if alive.sum() < 2:
+                raise InputError("expected two cells of an animal whose maps are not flat, got fewer; give more cells")
+            code = np.unique(self.code[alive], return_inverse=True)[1]
             self._cells[key] = Cells.of(points[alive], code.astype(np.intp))
         return self._cells[key]
 
@@ -267,12 +270,13 @@ class Ladder:
     def curve(self, sample: Sample, *, progress: Callable[[], object] = lambda: None) -> list[Step]:
         """A network over the scales that are tried, each with the likeness there."""
         steps = []
+        draws = DRAWS if len(sample.maps) <= FEW_KERNELS else 1
         for scale in SCALES if self.free else (1.0,):
             window = self.window(sample, scale)
             progress()
             if window is not None and min(window.any(0).sum(), window.any(1).sum()) < LEAST_WINDOW:
                 continue
-            placed = self.place(sample, scale, window, DRAWS)
+            placed = self.place(sample, scale, window, draws)
             cells, (zero, _, _) = self.cells(window), self.zero(window)
             steps.append(Step(scale, window, placed, (zero - placed.term) / (zero - cells.apart)))
         if not steps:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
@@ -22,7 +23,7 @@ from rfcompare.bank import check, make_bank, make_rng, to_signed
 from rfcompare.comparison import sampling
 from rfcompare.comparison.energy import classifier_auc
 from rfcompare.comparison.inference import MIN_SUBJECTS, holm
-from rfcompare.comparison.ladder import N_REFERENCE, Cells, Ladder, Placed, Sample, Step, signed_maps
+from rfcompare.comparison.ladder import DRAWS, N_REFERENCE, Cells, Ladder, Placed, Sample, Step, signed_maps
 from rfcompare.comparison.populations import subjects
 from rfcompare.comparison.rows import headings
 from rfcompare.comparison.sentences import small_print, verdict
@@ -142,7 +143,7 @@ def likeness(
     bar.update(3)
     rows = comparison.rows(rungs)
     bar.close()
-    result = _dataset(rows, rungs, curve, best)
+    result = _dataset(rows, rungs, curve, comparison.analyses(curve))
     heading = headings(a.bank, b.bank)
     result.attrs |= {
         "kind_a": a.kind,
@@ -348,6 +349,33 @@ class _Comparison:
         rows, columns = operators(self.sample.source, self.ladder_.recording.grid, (scale, scale), 0.0)
         left, energy = noise_corrected(self._fit(rows @ maps @ columns.T), np.zeros(len(maps)))
         return 1 - _ratio(left, energy)
+
+    # Choices ---------------------------------------------------------------------------------------------------------
+
+    def analyses(self, curve: Sequence[Step]) -> list[dict[str, Any]]:
+        """The likeness under every distinct choice of axes, scale and zero; the first is the primary one."""
+        steps = {"best": self.best, "equal radii": next((step for step in curve if step.scale == 1), self.best)}
+        sets = {"all": list(range(len(LIKENESS_AXES)))}
+        sets |= {
+            f"without {name.replace('_', ' ')}": [other for other in sets["all"] if other != axis]
+            for axis, name in enumerate(LIKENESS_AXES)
+        }
+        rows, seen = [], set()
+        for scale, step in steps.items():
+            cells = self.ladder_.cells(step.window)
+            _, nearest, placed = self.ladder_.zero(step.window)
+            for zero, own in (("at its nearest scale", nearest), ("at the recording's scale", 1.0)):
+                if (step.scale, own) in seen:
+                    continue
+                seen.add((step.scale, own))
+                noise = placed[self.ladder_.reference_scales.index(own)]
+                for label, axes in sets.items():
+                    apart, network, null = _terms(cells, step.placed.points, noise.points, axes)
+                    rows.append(
+                        {"axes": label, "scale": scale, "zero": zero, "likeness": (null - network) / (null - apart)}
+                    )
+        rows[0]["likeness"] = self.best.likeness  # over all draws of noise
+        return rows
 
     # Rows ------------------------------------------------------------------------------------------------------------
 
@@ -611,10 +639,14 @@ class _Comparison:
         return float(classifier_auc(cdist(together, together), is_b, folds.astype(np.intp), k=neighbors))
 
 
+def _terms(cells: Cells, network: Array, noise: Array, axes: list[int]) -> tuple[float, float, float]:
+    """Distances that a likeness is made of, along some of the axes: E|X − X'|, and 2E|X − R| − E|R − R'| of two."""
+    some = Cells.of(cells.points[:, axes], cells.code)
+    return some.apart, some.place(network[:, axes], 1).term, some.place(noise[:, axes], 1).term
+
+
 def _draws_of(placed: Placed) -> int:
     """Draws behind a placed population: distances within one kernel are zero where there is one draw only."""
-    from rfcompare.comparison.ladder import DRAWS
-
     return DRAWS if np.diag(placed.within).any() else 1
 
 
@@ -641,6 +673,7 @@ def noise_corrected(fits: xr.Dataset, noise_sd: Array) -> tuple[Array, Array]:
     maps = fits["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(np.float64)
     r2 = fits["r2"].values.reshape(len(maps), -1)[:, 0].astype(np.float64)
     pixels = np.isfinite(maps).sum((1, 2))
+    maps = np.where((pixels > 0)[:, None, None], maps, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         total = np.nanvar(maps, axis=(1, 2)) * pixels
         noise = noise_sd**2 / total
@@ -706,7 +739,12 @@ COUNTS = ("n_units_a", "n_units_b", "n_total_a", "n_total_b", "n_subjects_a", "n
 WORDS = ("statistic", "units", "interval", "hypothesis", "note")
 
 
-def _dataset(rows: Sequence[_Row], rungs: Sequence[dict[str, Any]], curve: Sequence[Step], best: Step) -> xr.Dataset:
+def _dataset(
+    rows: Sequence[_Row],
+    rungs: Sequence[dict[str, Any]],
+    curve: Sequence[Step],
+    analyses: Sequence[dict[str, Any]],
+) -> xr.Dataset:
     def column(name: str, values: Sequence[Any], kind: Any) -> tuple[str, NDArray[Any]]:
         return name, np.array(values, dtype=kind)
 
@@ -724,6 +762,10 @@ def _dataset(rows: Sequence[_Row], rungs: Sequence[dict[str, Any]], curve: Seque
         variables[f"reference_{name}"] = column("reference", [rung.get(name, np.nan) for rung in rungs], np.float64)
     variables["reference_kind"] = column("reference", [rung["kind"] for rung in rungs], object)
     variables["reference_title"] = column("reference", [TITLES[rung["reference"]] for rung in rungs], object)
+    for name in ("axes", "scale", "zero"):
+        variables[f"analysis_{name}"] = column("analysis", [row[name] for row in analyses], object)
+    variables["analysis_likeness"] = column("analysis", [row["likeness"] for row in analyses], np.float64)
+    variables["analysis_primary"] = column("analysis", [number == 0 for number in range(len(analyses))], np.bool_)
     variables["likeness_at_scale"] = column("scale", [step.likeness for step in curve], np.float64)
     coords = {
         "quantity": np.array([row.quantity for row in rows], dtype=object),
@@ -731,6 +773,26 @@ def _dataset(rows: Sequence[_Row], rungs: Sequence[dict[str, Any]], curve: Seque
         "scale": np.array([step.scale for step in curve]),
     }
     return xr.Dataset(variables, coords=coords, attrs={"schema": SCHEMAS["results"].name})
+
+
+def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """A likeness as tables: the rows, the ladder, the scales and the analyses.
+
+    Examples
+    --------
+    >>> from rfcompare.simulation import simulate_population
+    >>> cells, kernels = (simulate_population(n=40, size=size, seed=size)[0] for size in (13, 9))
+    >>> found = tables(likeness(cells, kernels, references=False, seed=0))
+    >>> sorted(found), found["ladder"].columns[0]
+    (['analyses', 'ladder', 'results', 'scales'], 'reference')
+    """
+    frames = {}
+    names = {"results": "quantity", "ladder": "reference", "scales": "scale", "analyses": "analysis"}
+    for name, dim in names.items():
+        frame = result[[key for key in result.data_vars if result[key].dims == (dim,)]].to_dataframe()
+        frame.columns = [str(key).removeprefix(f"{dim}_") for key in frame.columns]
+        frames[name] = frame.reset_index() if dim != "analysis" else frame.reset_index(drop=True)
+    return frames
 
 
 def placed_best(cortex: Any, kernels: Any, *, seed: int | np.random.Generator | None = 0) -> float:

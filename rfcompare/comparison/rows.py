@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rfcompare.comparison import inference
 from rfcompare.comparison.populations import UNKNOWN
 from rfcompare.quantities import SCHEMAS
 
@@ -27,6 +26,7 @@ MAX_UNITS = 2000
 N_REFERENCE = 20
 """Null populations, or halves, over which a null or a ceiling of a joint statistic is averaged."""
 
+WITHIN_SAMPLE = "within-sample, optimistic"
 FIXED = "fixed by construction"
 CONFOUNDED = "stimulus confounded"
 DEMONSTRATION = "demonstration: depends on assumed parameters"
@@ -90,13 +90,6 @@ def _stimulus_class(stimulus: str) -> str:
     if isinstance(described, dict):
         return str(described.get("class", UNKNOWN)).strip().lower()
     return str(described).split(",")[0].strip().lower() or UNKNOWN
-
-
-def adjust(rows: Sequence[Row]) -> None:
-    """Adjust the p-values of one family of rows in place, by Holm and by Benjamini and Hochberg."""
-    p = np.array([row.number.get("p", np.nan) for row in rows])
-    for row, holm, bh in zip(rows, inference.holm(p), inference.benjamini_hochberg(p), strict=True):
-        row.number |= {"p_adjusted": float(holm), "p_adjusted_bh": float(bh)}
 
 
 def dataset(rows: Sequence[Row], kind_a: str, kind_b: str) -> xr.Dataset:

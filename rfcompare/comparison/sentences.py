@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from rfcompare.comparison.rows import CONFOUNDED
 from rfcompare.quantities import kind_words
 
 TELLING = 0.05
@@ -27,7 +30,7 @@ def verdict(result: xr.Dataset) -> str:
     if not np.isfinite(value):
         return f"{opening} {kernels} cannot be placed: noise with the spectrum of the {fields} is as near as an animal."
     other = "another animal" if int(row.n_subjects_a) > 1 else "other cells"
-    number = f"likeness {value:.2f}"
+    number = f"likeness {signed(value)}"
     if noise > TELLING:
         return f"{opening} {kernels} are no nearer to the {fields} than noise with the same spectrum: {number}."
     if not apart <= TELLING:
@@ -36,13 +39,24 @@ def verdict(result: xr.Dataset) -> str:
     return f"{nearer}, but not as near as {other}: {number}."
 
 
+def signed(value: Any) -> str:
+    """A number with two decimals and a true minus.
+
+    Examples
+    --------
+    >>> signed(-0.416)
+    '−0.42'
+    """
+    return f"{float(value):.2f}".replace("-", "−")
+
+
 def numbers(result: xr.Dataset) -> str:
     """The likeness with its interval, both p and what its ends stand for."""
     row = result.sel(quantity="likeness")
     one = "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"
-    text = f"Likeness {float(row.effect):.2f}"
+    text = f"Likeness {signed(row.effect)}"
     if np.isfinite(float(row.ci_low)):
-        text += f", 95 % interval {float(row.ci_low):.2f} to {float(row.ci_high):.2f} {row.interval.item()}"
+        text += f", 95 % interval {signed(row.ci_low)} to {signed(row.ci_high)} {row.interval.item()}"
     text += f"; 0 is noise with the cortex's own spectrum and window, 1 is {one}, all seen through the same recording."
     return (
         f"{text} Told apart from {one}: p = {float(row.p):.2g}. Nearer than that noise: p = {float(row.p_noise):.2g}, "
@@ -70,7 +84,8 @@ def small_print(result: xr.Dataset) -> str:
             )
     if result.attrs["polarity"] != "known":
         said.append("Some signs are not known, so the balance of ON and OFF counts without its sign.")
-    said += [f"{note[0].upper()}{note[1:]}." for note in str(result.attrs["heading"]).split("; ") if note]
+    if CONFOUNDED in str(result.attrs["heading"]):
+        said.append(f"{CONFOUNDED.capitalize()}.")
     return " ".join(word for word in said if word)
 
 
@@ -86,5 +101,5 @@ def _scale_words(result: xr.Dataset) -> str:
         f"{best:.2g} times"
     )
     if values.max() - near.min() > HANGS:
-        return f"{text}, and half an octave away the likeness falls to {near.min():.2f}: the answer hangs on it."
-    return f"{text}; within half an octave it stays above {near.min():.2f}."
+        return f"{text}, and half an octave away the likeness falls to {signed(near.min())}: the answer hangs on it."
+    return f"{text}; within half an octave it stays above {signed(near.min())}."

@@ -30,44 +30,6 @@ def finite_sample(values: ArrayLike, name: str) -> Array:
     return array
 
 
-def median_difference(a: ArrayLike, b: ArrayLike) -> float:
-    """Median of b minus median of a, in the descriptor's units.
-
-    Examples
-    --------
-    >>> median_difference([1, 2, 9], [4, 6])
-    3.0
-    """
-    return float(np.median(finite_sample(b, "b")) - np.median(finite_sample(a, "a")))
-
-
-def axial_mean(values: ArrayLike, *, period: float = 180.0) -> float:
-    """Mean direction of a circular quantity with the given period, in [0, period).
-
-    The angles are stretched to the full circle, averaged as unit vectors and shrunk back (Mardia & Jupp 2000).
-
-    Examples
-    --------
-    >>> round(axial_mean([170, 12]), 6)
-    1.0
-    """
-    angle = finite_sample(values, "values") * (2 * np.pi / period)
-    mean = np.arctan2(np.sin(angle).sum(), np.cos(angle).sum()) * period / (2 * np.pi)
-    return float(mean % period) % period  # the remainder of a tiny negative number rounds up to the period
-
-
-def axial_difference(a: ArrayLike, b: ArrayLike, *, period: float = 180.0) -> float:
-    """Mean direction of b minus that of a, wrapped to [−period/2, period/2).
-
-    Examples
-    --------
-    >>> round(axial_difference([175, 175], [5, 5]), 6)
-    10.0
-    """
-    difference = axial_mean(b, period=period) - axial_mean(a, period=period)
-    return float((difference + period / 2) % period - period / 2)
-
-
 def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
     """Probability that b exceeds a minus the probability of the reverse, in [−1, 1] (Cliff 1993).
 
@@ -202,17 +164,6 @@ def _observed(name: str, a: ArrayLike, b: ArrayLike, period: float = 180.0) -> f
     return float(two_sample_statistic(name, np.concatenate([sample_a, sample_b]), is_b, period=period))
 
 
-def kolmogorov_smirnov(a: ArrayLike, b: ArrayLike) -> float:
-    """Largest difference between the two empirical distribution functions.
-
-    Examples
-    --------
-    >>> kolmogorov_smirnov([1, 2, 3, 4], [3, 4, 5, 6])
-    0.5
-    """
-    return _observed("ks", a, b)
-
-
 def wasserstein(a: ArrayLike, b: ArrayLike) -> float:
     """Wasserstein-1 (earth mover's) distance in the descriptor's units: the area between the distribution functions.
 
@@ -255,23 +206,6 @@ def watson_u2(a: ArrayLike, b: ArrayLike, *, period: float = 180.0) -> float:
     0.125
     """
     return _observed("watson_u2", a, b, period)
-
-
-def random_labelings(n_a: int, n_b: int, count: int, generator: np.random.Generator) -> Labels:
-    """`count` random choices of n_b among n_a + n_b places.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> random_labelings(3, 2, 4, np.random.default_rng(0)).sum(axis=1)
-    array([2, 2, 2, 2])
-    """
-    key = generator.random((count, n_a + n_b), dtype=np.float32)
-    labelings = key <= np.partition(key, n_b - 1, axis=1)[:, n_b - 1 : n_b]
-    for tied in np.flatnonzero(labelings.sum(axis=1) != n_b):  # equal keys at the border: once in thousands
-        labelings[tied] = False
-        labelings[tied, np.argsort(key[tied], kind="stable")[:n_b]] = True
-    return labelings
 
 
 def robust_scale(values: ArrayLike) -> float:

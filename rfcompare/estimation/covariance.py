@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.stats
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rfcompare.bank import make_bank, make_rng
 from rfcompare.errors import InputError

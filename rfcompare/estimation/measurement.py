@@ -396,8 +396,7 @@ def _signal_to_noise(cortex: xr.Dataset) -> Floats:
     noise = noise_variance(cortex)
     if noise is None:
         raise InputError("expected a recording with noise_sd or halves, got neither; give snr")
-    maps = cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
-    signal = np.nanvar(maps, axis=(1, 2)) - noise
+    signal = _variance(cortex.rf.transpose("unit", "channel", "y", "x").values.astype(float)) - noise
     usable = (noise > 0) & (signal > 0)
     if not usable.any():
         raise InputError("expected cells whose maps exceed their noise, got none; give snr")

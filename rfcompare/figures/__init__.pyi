@@ -15,4 +15,4 @@ from .networks import training as training
 from .pairs import matches as matches
 from .populations import gabor_space as gabor_space
 from .populations import tuning as tuning
-from .scores import score as score
+from .rungs import ladder as ladder

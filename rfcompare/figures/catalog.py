@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from rfcompare.figures import columns, maps, networks, pairs, populations, scores
+from rfcompare.figures import columns, maps, networks, pairs, populations, rungs
 
 
 class Entry(NamedTuple):
@@ -40,7 +40,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
         "columns": Entry(columns.cortical_columns, "columns", "ON and OFF over cortex and the fields of columns"),
         "matches": Entry(pairs.matches, "match", "matched pairs with chance and ceiling, and the similarity matrix"),
-        "score": Entry(scores.score, "results", "similarity scores with null, ceiling and a dot per animal"),
+        "ladder": Entry(rungs.ladder, "results", "how near every population is to the recording: noise 0, an animal 1"),
         "survey": Entry(networks.survey, "survey", "what the first layers of many networks consist of"),
         "color": Entry(networks.color, "kernels", "color kernels in opponent space"),
         "training": Entry(networks.training, "snapshots", "kernels over the steps of training"),

@@ -227,7 +227,7 @@ def _color_caption(bank: xr.Dataset, population: Population, table: pd.DataFrame
 
 
 HISTORY = {
-    "similarity_score": "similarity score",
+    "likeness": "likeness",
     "r2": "median $r^2$ of a Gabor",
     "nx": "median $n_x$",
     "ny": "median $n_y$",
@@ -370,7 +370,7 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
         axes.plot(ordered["step"], ordered["median"], color=color, linewidth=1.0, marker="o", markersize=2.2, gid=name)
         if {"q25", "q75"} <= set(rows.columns) and ordered["q25"].notna().any():
             axes.fill_between(ordered["step"], ordered["q25"], ordered["q75"], color=color, alpha=0.25, linewidth=0)
-    if name == "similarity_score":
+    if name == "likeness":
         axes.axhline(0, color=NULL_COLOR, linewidth=0.9)
         axes.axhline(1, color=CEILING_COLOR, linewidth=0.9)
     first = max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0)
@@ -405,10 +405,10 @@ def _training_caption(
         )
         units = sorted({int(n) for n in history.get("n_units", pd.Series(dtype=float)).dropna()})
         text += f" (n = {' or '.join(map(str, units))})." if units else "."
-        if "similarity_score" in quantities:
-            scored = history[history["quantity"] == "similarity_score"]
+        if "likeness" in quantities:
+            scored = history[history["quantity"] == "likeness"]
             against = sorted({str(words) for words in scored.get("against", pd.Series(dtype=str)).dropna()})
-            text += f" The score is with {'; '.join(against)}." if against else ""
+            text += f" The likeness is to {'; '.join(against)}." if against else ""
             text += " Gray, null at 0; indigo, ceiling at 1."
     return text
 

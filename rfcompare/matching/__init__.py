@@ -1,6 +1,5 @@
 """Between maps: which kernel looks like which field, and whether both populations answer stimuli alike."""
 
-from rfcompare.matching.likeness import like_with_like, sweep_scale
 from rfcompare.matching.maps import apply_transform, match, sentence
 from rfcompare.matching.responses import (
     Gratings,
@@ -19,12 +18,10 @@ __all__ = [
     "apply_transform",
     "compare_responses",
     "dissimilarity",
-    "like_with_like",
     "linear_cka",
     "match",
     "respond",
     "rsa",
     "sentence",
-    "sweep_scale",
     "tuning",
 ]

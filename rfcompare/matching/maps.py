@@ -13,7 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 from scipy.special import j1
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng

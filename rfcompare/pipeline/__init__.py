@@ -22,7 +22,7 @@ from rfcompare.pipeline.population import (
     fits_sentence,
     prepare,
 )
-from rfcompare.pipeline.study import Study, null_descriptors
+from rfcompare.pipeline.study import Study
 from rfcompare.pipeline.tables import (
     alexnet_table,
     descriptor_table,
@@ -56,7 +56,6 @@ __all__ = [
     "in_report",
     "known_figures",
     "load_many",
-    "null_descriptors",
     "open_population",
     "output_file",
     "output_folder",

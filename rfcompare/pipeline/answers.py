@@ -1,4 +1,4 @@
-"""Networks beside cortices: which is nearer, where they differ, and how far the answer hangs on choices."""
+"""Networks beside cortices: the likeness of every pair, and which cortex a network is nearest to."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rfcompare.comparison import (
-    compare_cortices,
-    difference_table,
-    multiverse,
-    question_table,
-)
+from rfcompare.comparison import likeness
+from rfcompare.comparison.likeness import tables
 from rfcompare.errors import InputError
 from rfcompare.pipeline.population import Population, prepare
-from rfcompare.pipeline.study import BETWEEN, N_UNTRAINED, claim_table, named, null_descriptors, published_table
-from rfcompare.pipeline.tables import result_table
-from rfcompare.simulation.nulls import NULLS
+from rfcompare.pipeline.study import BETWEEN, claim_table, named, own_truth, published_table
+from rfcompare.quantities import kind_words
 from rfcompare.sources.population import by_side
 
 
@@ -33,57 +28,55 @@ class Answers:
     networks, cortices : mapping of str to Population
         By the name to be shown.
     results : mapping of str to xarray.Dataset
-        ``"NETWORK – CORTEX"`` to what `rfcompare.compare` gave, each network's in one joint space for all cortices.
-    nearest : pandas.DataFrame
-        A row per network and cortex, the nearest cortex of each network first.
-    differences : pandas.DataFrame
-        A row per network, cortex and descriptor, the most different first.
-    published : pandas.DataFrame
-        A row per network and published distribution.
-    claims : pandas.DataFrame
-        What Ringach 2002 found of ICA and sparse coding, asked of every network.
-    multiverse : pandas.DataFrame
-        The first network's score with the first cortex over null, space, selection and descriptors.
+        ``"NETWORK – CORTEX"`` to what `rfcompare.likeness` gave.
+    seed : int
+        Of everything drawn.
     """
 
     networks: Mapping[str, Population]
     cortices: Mapping[str, Population]
     results: Mapping[str, xr.Dataset]
-    nearest: pd.DataFrame
-    differences: pd.DataFrame
-    published: pd.DataFrame
-    claims: pd.DataFrame
-    multiverse: pd.DataFrame
+    seed: int
+
+    @property
+    def nearest(self) -> pd.DataFrame:
+        """A row per network and cortex, the one it is likest to first."""
+        rows = []
+        for pair, result in self.results.items():
+            network, cortex = pair.split(BETWEEN, 1)
+            row = result.sel(quantity="likeness")
+            numbers = {name: float(row[name]) for name in ("effect", "ci_low", "ci_high", "p", "p_noise")}
+            said = {"interval": row.interval.item(), "verdict": result.attrs["verdict"]}
+            kinds = {"kind_a": result.attrs["kind_a"], "kind_b": result.attrs["kind_b"]}
+            rows.append({"network": network, "cortex": cortex, **numbers, **said, **kinds})
+        table = pd.DataFrame(rows).rename(columns={"effect": "likeness"})
+        return table.sort_values(["network", "likeness"], ascending=[True, False], kind="stable", ignore_index=True)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by name, the rows of all comparisons first."""
-        rows = pd.concat(
-            [named(result_table(result), *pair.split(BETWEEN, 1)) for pair, result in self.results.items()],
-            ignore_index=True,
-        )
-        names = ("nearest", "differences", "published", "claims", "multiverse")
-        return {"results": rows, **{name: getattr(self, name) for name in names}}
-
-    def scores(self) -> dict[str, xr.Dataset]:
-        """The similarity score of every pair alone, small enough to be kept beside a figure."""
-        return {pair: result.sel(quantity=["similarity_score"]) for pair, result in self.results.items()}
+        joined: dict[str, list[pd.DataFrame]] = {}
+        for pair, result in self.results.items():
+            for name, table in tables(result).items():
+                kinds = {"kind_a": result.attrs["kind_a"], "kind_b": result.attrs["kind_b"]}
+                joined.setdefault(name, []).append(named(table.assign(**kinds), *pair.split(BETWEEN, 1)))
+        found = {name: pd.concat(parts, ignore_index=True) for name, parts in joined.items()}
+        published = [named(published_table(side, seed=self.seed), name) for name, side in self.networks.items()]
+        claims = [named(claim_table(side), name) for name, side in self.networks.items()]
+        found |= {"published": pd.concat(published, ignore_index=True), "claims": pd.concat(claims, ignore_index=True)}
+        return {"results": found.pop("results"), "nearest": self.nearest, **found}
 
     def sentences(self) -> list[str]:
-        """Per network, which cortex it is nearest to and whether that can be told."""
+        """Per network, which cortex it is likest to."""
         said = []
         for network, table in self.nearest.groupby("network", sort=False):
-            first, others = table.iloc[0], table.iloc[1:]
-            if not np.isfinite(first["score"]):
-                said.append(f"{network}: no similarity score is defined")
+            known = table[np.isfinite(table["likeness"])]
+            if known.empty:
+                said.append(f"{network}: no likeness is defined")
                 continue
-            rest = ", ".join(f"{row.cortex} ({row.kind_a}) {row.score:.2f}, {row.apart}" for row in others.itertuples())
-            said.append(
-                f"{network} ({first['kind_b']}) is nearest to {first['cortex']} ({first['kind_a']}): score "
-                f"{first['score']:.2f} (0 = {NULLS[first['null_name']].title}, 1 = {first['ceiling_kind']})"
-                + (f"; then {rest}" if rest else "")
-            )
-        kinds = {str(kind) for kind in self.nearest["kind_a"]}
-        stimuli = {str(stimulus) for stimulus in self.nearest["stimulus"]}
+            each = [f"{row.cortex} ({kind_words(row.kind_a)}) {row.likeness:.2f}" for row in known.itertuples()]
+            said.append(f"{network} ({kind_words(known.iloc[0]['kind_b'])}), likeness: {', '.join(each)}")
+        stimuli = {str(side.bank.attrs.get("stimulus", "")) for side in self.cortices.values()}
+        kinds = {side.kind for side in self.cortices.values()}
         if len(kinds) > 1 or len(stimuli) > 1:
             said.append(
                 "The recordings differ in kind or stimulus, so what sets them apart is not the cells alone: stimulus "
@@ -97,7 +90,6 @@ def answer(
     kernels: Sequence[str],
     *,
     seed: int = 0,
-    n_untrained: int = N_UNTRAINED,
     progress: bool = False,
     **reading: Any,
 ) -> Answers:
@@ -107,9 +99,8 @@ def answer(
     ----------
     fields, kernels : sequence of str
         Populations as for `rfcompare.pipeline.open_population`, each optionally with the name to be shown before it, as
-        in ``"macaque V1=v1.nc"``. What one of them alone needs is
-        addressed by that name, as in ``layout=("macaque V1=v1.toml",)``.
-    seed, n_untrained, progress, **reading
+        in ``"macaque V1=v1.nc"``.
+    seed, progress, **reading
         As for `rfcompare.pipeline.Study.make`.
 
     Returns
@@ -119,29 +110,12 @@ def answer(
     of_fields, of_kernels = by_side(reading)
     cortices = _prepared(fields, seed=seed, progress=progress, **of_fields)
     networks = _prepared(kernels, seed=seed, progress=progress, **of_kernels)
-    results: dict[str, xr.Dataset] = {}
-    tables: dict[str, list[pd.DataFrame]] = {"nearest": [], "differences": [], "published": [], "claims": []}
-    universe = pd.DataFrame()
-    for name, network in networks.items():
-        nulls = null_descriptors(network, seed=seed, n_untrained=n_untrained, progress=progress)
-        found = compare_cortices(
-            network.descriptors, {key: side.descriptors for key, side in cortices.items()}, nulls=nulls, seed=seed
-        )
-        results |= {f"{name}{BETWEEN}{key}": result for key, result in found.items()}
-        nearest = question_table(found)
-        nearest.insert(0, "network", name)
-        tables["nearest"].append(nearest)
-        for key, result in found.items():
-            kinds = {"kind_a": cortices[key].kind, "kind_b": network.kind}
-            tables["differences"].append(named(difference_table(result).assign(**kinds), name, key))
-        tables["published"].append(named(published_table(network, nulls, seed=seed), name))
-        tables["claims"].append(named(claim_table(network), name))
-        if universe.empty:
-            key, cortex = next(iter(cortices.items()))
-            found_here = multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed)
-            universe = named(found_here.assign(kind_a=cortex.kind, kind_b=network.kind), name, key)
-    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
-    return Answers(networks, cortices, results, **joined, multiverse=universe)
+    results = {
+        f"{name}{BETWEEN}{key}": likeness(cortex, network, seed=seed, truth=own_truth(cortex), progress=progress)
+        for name, network in networks.items()
+        for key, cortex in cortices.items()
+    }
+    return Answers(networks, cortices, results, seed)
 
 
 def _prepared(names: Sequence[str], **options: Any) -> dict[str, Population]:

@@ -17,12 +17,13 @@ from scipy import stats
 
 from rfcompare.bank import to_signed, write_text
 from rfcompare.columns import Verdicts, analyze_columns, separate_columns
-from rfcompare.comparison import compare, make_space
+from rfcompare.comparison import likeness, make_space
 from rfcompare.comparison.energy import energy_distance
+from rfcompare.comparison.likeness import tables
 from rfcompare.descriptors import describe
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
-from rfcompare.pipeline.tables import output_folder, result_table, write_table
+from rfcompare.pipeline.tables import output_folder, write_table
 from rfcompare.simulation import simulate_treeshrew
 from rfcompare.sources.population import by_side, open_population
 from rfcompare.sources.reference import entries, path_of
@@ -107,7 +108,7 @@ class ColumnStudy:
         if "orientation" in self.tree.children:
             out["columns_cortical_maps"] = _map_tests(self.tree).assign(kind=kind)
         for name, result in self.results.items():
-            out[f"columns_compare_{name}"] = result_table(result)
+            out[f"columns_compare_{name}"] = tables(result)["results"]
         if self._of_the_grid() and GRID_NAME in entries():
             out["columns_assumptions"] = assumptions()
         if self.nearer is not None:
@@ -184,36 +185,12 @@ def study_columns(
             name: describe(fit(side, "gabor", seed=seed, engine="batched", progress=False))
             for name, side in sides.items()
         }
-        results = {
-            name: compare(kept, conv1, n_permutation=N_PERMUTATIONS, seed=seed)
-            for name, one in described.items()
-            if (kept := _two_an_animal(one, conv1)) is not None
-        }
+        results = {name: likeness(side, network, references=False, seed=seed) for name, side in sides.items()}
         bar.update()
         nearer = which_is_nearer(described["cells"], described["columns"], conv1)
         beside = _beside(network, columns, seed=seed)
         bar.update()
     return ColumnStudy(bank, tree, beside, results, nearer)
-
-
-def _two_an_animal(described: xr.Dataset, kernels: xr.Dataset) -> xr.Dataset | None:
-    """The animals with at least two units that have a place in every joint space; None where fewer than two units are.
-
-    An animal's distance to the others needs its distance within, and few columns fit into a field of view.
-    """
-    animals = described.subject.values.astype(str)
-    keep = np.ones(animals.size, dtype=bool)
-    for name in SPACES:
-        placed = make_space(described, kernels, name=name).points(described)[1]
-        counts = {animal: int(placed[animals == animal].sum()) for animal in set(animals.tolist())}
-        keep &= np.array([counts[animal] >= 2 for animal in animals])
-    if keep.sum() < 2:
-        return None
-    log = json.loads(str(described.attrs.get("selection", "[]")))
-    if not keep.all():
-        condition = "animals with two units in every joint space"
-        log.append({"condition": condition, "before": int(keep.size), "after": int(keep.sum())})
-    return described.isel(unit=np.flatnonzero(keep)).assign_attrs(selection=json.dumps(log, sort_keys=True))
 
 
 def which_is_nearer(cells: xr.Dataset, columns: xr.Dataset, kernels: xr.Dataset) -> pd.DataFrame:

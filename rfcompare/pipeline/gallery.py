@@ -17,19 +17,18 @@ from rfcompare.errors import InputError
 from rfcompare.figures.drawing import freeze
 from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
-from rfcompare.pipeline.study import BETWEEN, FITTED_NULL, Study
+from rfcompare.pipeline.study import BETWEEN, Study
 from rfcompare.pipeline.tables import load_many
-from rfcompare.simulation.nulls import NULLS
 from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import bands, classify, survey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OF_A_COMPARISON = ("gabor_space", "score")
-"""Figures that show nulls or scores; the others need the two sides alone."""
+OF_A_COMPARISON = ("ladder",)
+"""Figures that show a comparison; the others need the two sides alone."""
 
-IN_REPORT = ("kernels", "fits", "gabor_space", "tuning", "score")
+IN_REPORT = ("kernels", "fits", "gabor_space", "tuning", "ladder")
 """Figures of every report, in its order; `in_report` adds those that a study's data allow."""
 
 MATCHED_FIELDS = 40
@@ -51,13 +50,7 @@ def _fits(study: Study) -> Inputs:
 
 
 def _gabor_space(study: Study) -> Inputs:
-    null = study.nulls.get(FITTED_NULL)
-    if null is None or "nx" not in null:
-        return (study.cortex.fits, study.network.fits), {"published": _ringach()}
-    # One population of the null is as large as the network; all of them would cover the plane.
-    one = null.isel(unit=np.flatnonzero(null.subject.values == null.subject.values[0]))
-    shown = one.assign_attrs(title=NULLS[FITTED_NULL].title)
-    return (study.cortex.fits, study.network.fits, shown), {"published": _ringach()}
+    return (study.cortex.fits, study.network.fits), {"published": _ringach()}
 
 
 def _ringach() -> xr.Dataset:
@@ -79,11 +72,9 @@ def _matches(study: Study) -> Inputs:
     return (match(study.network.signed, fields, seed=seed, progress=False), study.network.signed, fields), {}
 
 
-def _score(study: Study) -> Inputs:
-    scores = {f"{study.network.label}{BETWEEN}{study.cortex.label}": study.results}
-    if study.embedded:
-        scores |= load_many(path_of("scores"))
-    return (scores,), {"multiverse": study.multiverse}
+def _ladder(study: Study) -> Inputs:
+    results = {f"{study.network.label}{BETWEEN}{study.cortex.label}": study.results}
+    return (results,), {}
 
 
 def _survey(study: Study) -> Inputs:
@@ -121,7 +112,7 @@ INPUTS: Mapping[str, Callable[[Study], Inputs]] = {
     "tuning": _fits,
     "columns": _columns,
     "matches": _matches,
-    "score": _score,
+    "ladder": _ladder,
     "survey": _survey,
     "color": _color,
     "training": _training,

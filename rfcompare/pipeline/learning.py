@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from rfcompare import bank
-from rfcompare.comparison import score
-from rfcompare.descriptors import describe_maps
+from rfcompare.comparison.likeness import placed_best
 from rfcompare.errors import InputError
 from rfcompare.pipeline.tables import output_file, output_folder, save_many, write_table
 from rfcompare.quantities import kind_words
-from rfcompare.simulation.nulls import simulate_null
 from rfcompare.sources.population import open_population
 from rfcompare.taxonomy import classify, summarize, training_history
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 FOLLOWED = 12
 """Kernels kept at every watched step: as many as the figure shows."""
-
-NULL_POPULATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def keep_training(
         along = [seen for result in results for seen in result.snapshots.values()]
         table = training_history(along)
         if cortex is not None:
-            table = pd.concat([table, score_by_step(along, cortex)], ignore_index=True)
+            table = pd.concat([table, likeness_by_step(along, cortex)], ignore_index=True)
         write_table(table, history)
         written.append(history)
     if checkpoint is None:
@@ -126,18 +122,13 @@ def states_of(output: Path, *, seed: int, runs: int, checkpoint: Path | None = N
     return [stem] if runs == 1 else several
 
 
-def score_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
-    """Rows of a training history: the similarity score of every snapshot, 0 at untrained kernels."""
-    snapshots = list(snapshots)
-    fields = describe_maps(bank.to_signed(cortex))
-    drawn = simulate_null(bank.to_signed(snapshots[-1]), "untrained", n_populations=NULL_POPULATIONS, seed=0)
-    null = describe_maps(drawn)
+def likeness_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
+    """Rows of a training history: the likeness of every snapshot to a cortex."""
     rows = []
     for seen in snapshots:
-        found = score(fields, describe_maps(bank.to_signed(seen)), null, seed=0)
         row = {name: seen.attrs[name] for name in ("seed", "step", "kind")}
-        row |= {"source": str(seen.source.values[0]), "n_units": seen.sizes["unit"], "quantity": "similarity_score"}
+        row |= {"source": str(seen.source.values[0]), "n_units": seen.sizes["unit"], "quantity": "likeness"}
         whose = f"{cortex.source.values[0]} ({kind_words(cortex.attrs['kind'])})"
-        against = f"{whose}; null: untrained; ceiling: {found.ceiling}"
-        rows.append({**row, "median": found.value, "against": against})
+        against = f"{whose}; 0: noise with its spectrum and window, 1: another animal"
+        rows.append({**row, "median": placed_best(cortex, seen, seed=0), "against": against})
     return pd.DataFrame(rows)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__
-from rfcompare.bank import dead_units, fingerprint, make_rng, r2_is_fixed, select, write_text
-from rfcompare.comparison import compare, compare_published, difference_table, multiverse, ringach_claims
-from rfcompare.descriptors import describe, describe_maps
-from rfcompare.fitting import fit
-from rfcompare.matching import like_with_like, sweep_scale
+from rfcompare.bank import dead_units, fingerprint, r2_is_fixed, select, write_text
+from rfcompare.comparison import compare_published, likeness, ringach_claims
+from rfcompare.comparison.likeness import tables
+from rfcompare.comparison.sentences import numbers
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
-from rfcompare.simulation.nulls import NULLS, simulate_null
+from rfcompare.simulation import simulate_treeshrew
 from rfcompare.sources.population import by_side
 from rfcompare.sources.reference import path_of
 
@@ -33,18 +30,6 @@ EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
 """The populations that a study takes where none is named: for them the shipped tables of real ones stand beside."""
 
 NOT_TESTED = "not yet tested against chance"
-
-N_UNTRAINED = 999
-"""Untrained networks behind the headline p: the smallest it can be is 1/1000."""
-
-N_NULL = 20
-"""Populations of every other null: the score's zero is their mean, and its jackknife needs several."""
-
-FITTED_NULL = "spectrum_noise"
-"""The null whose Gabor parameters are fitted as well: the one that is the score's zero."""
-
-N_FITTED = 5
-"""Populations of it that are fitted."""
 
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
@@ -58,11 +43,7 @@ class Study:
     cortex, network : Population
         The two sides; a network is any population of kernels.
     results : xarray.Dataset
-        What `rfcompare.compare` gave.
-    nulls : mapping of str to xarray.Dataset
-        Descriptors of the null ensembles.
-    multiverse : pandas.DataFrame
-        The score over null, space, selection and descriptors.
+        What `rfcompare.likeness` gave.
     options : dict
         What was asked for, for the manifest.
     seconds : dict
@@ -72,8 +53,6 @@ class Study:
     cortex: Population
     network: Population
     results: xr.Dataset
-    nulls: Mapping[str, xr.Dataset]
-    multiverse: pd.DataFrame
     options: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -86,13 +65,12 @@ class Study:
         seed: int = 0,
         min_r2: float | None = None,
         full: bool = False,
-        n_untrained: int = N_UNTRAINED,
         compared: bool = True,
         cache: bool = True,
         progress: bool = False,
         **reading: Any,
     ) -> Study:
-        """Prepare both sides, draw the nulls and compare.
+        """Prepare both sides and compare.
 
         Parameters
         ----------
@@ -101,11 +79,9 @@ class Study:
         seed : int
             Of fits, nulls, permutations and resamples.
         min_r2 : float, optional
-            Selection of both sides for the rows per descriptor; the similarity score is never selected.
+            Selection of both sides by r², said in ``attrs["selection"]``; by default every unit counts.
         full : bool
             Recompute what ships precomputed.
-        n_untrained : int
-            Untrained networks behind the headline p, which cannot be smaller than 1/(n + 1).
         compared : bool
             Whether to compare at all; some figures show the two sides alone.
         cache, progress
@@ -123,22 +99,22 @@ class Study:
             cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
         with steps("open and fit the kernels"):
             network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
-        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "n_untrained": n_untrained}
+        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full}
         for side, how in (("fields", of_fields), ("kernels", of_kernels)):
             options |= {
                 f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in how.items()
             }
         if not compared:
-            return cls(cortex, network, xr.Dataset(), {}, pd.DataFrame(), options, steps.seconds)
-        with steps("draw the nulls"):
-            nulls = null_descriptors(network, seed=seed, n_untrained=n_untrained, progress=progress)
+            return cls(cortex, network, xr.Dataset(), options, steps.seconds)
         with steps("compare"):
-            results = compare(cortex.descriptors, network.descriptors, nulls=nulls, seed=seed)
-            if min_r2 is not None:
-                results = _with_selected_rows(results, cortex, network, min_r2=min_r2, seed=seed)
-        with steps("vary the choices"):
-            universe = multiverse(cortex.descriptors, network.descriptors, nulls, seed=seed)
-        return cls(cortex, network, results, nulls, universe, options, steps.seconds)
+            results = likeness(
+                _selected(cortex, min_r2),
+                _selected(network, min_r2),
+                seed=seed,
+                truth=own_truth(cortex),
+                progress=progress,
+            )
+        return cls(cortex, network, results, options, steps.seconds)
 
     @property
     def embedded(self) -> bool:
@@ -151,47 +127,18 @@ class Study:
         return "simulated" in (self.cortex.kind, self.network.kind)
 
     def answer(self) -> str:
-        """The answer in one sentence, with score, interval, null, ceiling and kind."""
-        row = self.results.sel(quantity="similarity_score")
-        sides = f"{self.network.label} ({self.network.kind}) to {self.cortex.label} ({self.cortex.kind})"
-        opening = "Demonstration (depends on assumed parameters): " if self.simulated else ""
-        first = "the" if opening else "The"
-        value = float(row.effect)
-        note = str(row.note.item())
-        if not str(self.results.attrs.get("headline_null", "")):
-            return f"{opening}{first} similarity of {sides} is {NOT_TESTED}."
-        if not np.isfinite(value):
-            return f"{opening}{first} similarity score of {sides} is undefined ({note})."
-        low, high, animals = float(row.ci_low), float(row.ci_high), int(row.n_subjects_a)
-        if np.isfinite(low):
-            interval = f"95 % interval {low:.2f} to {high:.2f} over {animals} animals"
-        else:
-            cells = [float(row.cells_low), float(row.cells_high)]
-            interval = (
-                f"95 % interval {cells[0]:.2f} to {cells[1]:.2f} for these cells only; none for the species from "
-                f"{animals} identified animal{'' if animals == 1 else 's'}"
-                if np.isfinite(cells).all()
-                else "no interval from so few cells"
-            )
-        null = str(row.null_name.item())
-        scale = f"0 = {NULLS[null].title if null in NULLS else null}, 1 = {row.ceiling_kind.item()}"
-        p = float(row.p)
-        test = (
-            f"; p = {p:.3g} under the hypothesis that the network is {row.hypothesis.item()}, smallest possible "
-            f"{float(row.p_smallest):.3g}"
-            if np.isfinite(p)
-            else ""
-        )
-        return f"{opening}{first} similarity score of {sides}: {value:.2f} ({interval}; {scale}{test})."
+        """The verdict, the numbers behind it, and what limits it."""
+        if not self.results.sizes:
+            return f"The likeness of {self.network.label} to {self.cortex.label} is {NOT_TESTED}."
+        return f"{self.results.attrs['verdict']} {numbers(self.results)} {self.results.attrs['small_print']}"
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by file name; each says of what kind its populations are."""
         sides = {"kind_a": self.cortex.kind, "kind_b": self.network.kind}
+        found = {name: table.assign(**sides) for name, table in tables(self.results).items()}
         return {
-            "results": result_table(self.results),
-            "differences": difference_table(self.results).assign(**sides),
-            "multiverse": self.multiverse.assign(**sides),
-            "published": published_table(self.network, self.nulls, seed=int(self.options["seed"])),
+            **found,
+            "published": published_table(self.network, seed=int(self.options["seed"])),
             "published_claims": claim_table(self.network),
             "fields_fits": fit_table(self.cortex.fits),
             "kernels_fits": fit_table(self.network.fits),
@@ -202,35 +149,16 @@ class Study:
     def page_tables(self) -> dict[str, pd.DataFrame]:
         """What the page shows below the results; beside the embedded populations also what real ones gave."""
         tables = self.tables()
-        shown = {name: tables[name] for name in ("differences", "published", "published_claims", "multiverse")}
+        shown = {name: tables[name] for name in ("ladder", "published", "published_claims", "analyses")}
         if self.embedded:
-            shown["real_networks_and_recordings"] = pd.read_csv(path_of("scores-nearest"), comment="#")
+            shown["real_networks_and_recordings"] = pd.read_csv(path_of("likeness-real"), comment="#")
         return shown
-
-    def likeness_tables(self) -> dict[str, pd.DataFrame]:
-        """Like with like, and the score over what a kernel's pixel is assumed to be in degrees.
-
-        Returns
-        -------
-        dict of str to pandas.DataFrame
-            "like_with_like": nx of kernels and cells as they are and with each seen like the other. "scale_sweep": only
-            where the fields are in degrees and the kernels in pixels; the assumed sizes lie within an octave of the one
-            that makes the median field radii equal.
-        """
-        seed = int(self.options["seed"])
-        alike = like_with_like(self.network.signed, self.cortex.signed, "nx", seed=seed, progress=False)
-        tables = {"like_with_like": alike.rename_axis("condition").reset_index()}
-        if self.cortex.bank.attrs["units"] == "degree" and self.network.bank.attrs["units"] == "px":
-            radii = [float(side.descriptors.field_radius.median()) for side in (self.cortex, self.network)]
-            assumed = radii[0] / radii[1] * np.logspace(-1, 1, 7, base=2)
-            tables["scale_sweep"] = sweep_scale(self.network.signed, self.cortex.signed, assumed, seed=seed)
-        return tables
 
     def write_tables(self, folder: Path) -> list[Path]:
         """Write every table as CSV into a folder that is made where it does not exist."""
         folder = output_folder(folder)
         written = []
-        for name, table in {**self.tables(), **(self.likeness_tables() if self.options["full"] else {})}.items():
+        for name, table in self.tables().items():
             written.append(folder / f"{name}.csv")
             write_table(table, written[-1])
         return written
@@ -293,51 +221,15 @@ class Study:
                 }
                 for role, side in (("fields", self.cortex), ("kernels", self.network))
             },
-            "nulls": {name: _populations(null) for name, null in self.nulls.items()},
-            "space": json.loads(str(self.results.attrs.get("space", "{}"))),
+            "axes": json.loads(str(self.results.attrs.get("axes", "{}"))),
             "options": self.options,
             "seconds": {step: round(value, 3) for step, value in self.seconds.items()},
         }
 
 
-def null_descriptors(
-    network: Population, *, seed: int | np.random.Generator = 0, n_untrained: int = N_UNTRAINED, progress: bool = False
-) -> dict[str, xr.Dataset]:
-    """Descriptors of every null ensemble of a network's kernels.
-
-    Parameters
-    ----------
-    network : Population
-        Whose kernels the nulls are drawn for; its units that cannot be used are left out.
-    seed : int or Generator
-        Of the draws; each null has a stream of its own.
-    n_untrained : int
-        Populations of the untrained null; of the others there are `N_NULL`.
-    progress : bool
-        Show progress on standard error.
-
-    Returns
-    -------
-    dict of str to xarray.Dataset
-        By the names of `rfcompare.simulation.nulls.NULLS`, ``subject`` naming the populations.
-    """
-    from tqdm import tqdm
-
-    generator, _ = make_rng(seed)
-    described: dict[str, xr.Dataset] = {}
-    bar = tqdm(NULLS, desc="nulls", unit="null", disable=None if progress else True, leave=False)
-    for name, stream in zip(bar, generator.spawn(len(NULLS)), strict=True):
-        n = n_untrained if name == "untrained" else N_NULL
-        drawn = simulate_null(network.signed, name, n_populations=n, seed=stream)
-        described[name] = describe_maps(drawn)
-        if name == FITTED_NULL:
-            described[name] = _with_gabors(described[name], drawn)
-    return described
-
-
-def published_table(network: Population, nulls: Mapping[str, xr.Dataset], *, seed: int) -> pd.DataFrame:
+def published_table(network: Population, *, seed: int) -> pd.DataFrame:
     """A population beside every published distribution that ships, a row each."""
-    return result_table(compare_published(network.descriptors, nulls=nulls, seed=seed))
+    return result_table(compare_published(network.descriptors, seed=seed))
 
 
 def claim_table(network: Population) -> pd.DataFrame:
@@ -353,19 +245,6 @@ def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.Da
     if cortex is not None:
         copy.insert(1, "cortex", cortex)
     return copy
-
-
-def _with_gabors(described: xr.Dataset, null: xr.Dataset) -> xr.Dataset:
-    """Descriptors of a null with those of fitted Gabors for its first populations, NaN for the others.
-
-    So nx and ny stand beside what chance gives, at the cost of a few fits and not of all.
-    """
-    subjects = null.subject.values.astype(str)
-    first = np.flatnonzero(np.isin(subjects, np.unique(subjects)[:N_FITTED]))
-    fitted = describe(fit(null.isel(unit=first), "gabor", seed=0, engine="batched", progress=False))
-    names = [name for name in fitted.data_vars if name not in described and name != "less_than_one_cycle"]
-    added = fitted[names].reset_coords(drop=True)
-    return described.assign(added.reindex(unit=described.unit.values, fill_value={"censored": np.int8(0)}))
 
 
 class _Steps:
@@ -390,27 +269,18 @@ class _Steps:
         self.seconds[self.name] = time.perf_counter() - self.start
 
 
-def _populations(null: xr.Dataset) -> int:
-    return int(np.unique(null.subject.values.astype(str)).size)
+def own_truth(cortex: Population) -> xr.Dataset | None:
+    """A simulated population's own fields without noise, from the seed that its file records; None for any other."""
+    if cortex.name != EMBEDDED[1]:
+        return None
+    bank, truth = simulate_treeshrew(seed=0)
+    return bank.assign(rf=truth["signal"]).drop_vars(["noise_sd", "noise_acf", "rf_half", "lag_y", "lag_x"])
 
 
-def _with_selected_rows(
-    results: xr.Dataset, cortex: Population, network: Population, *, min_r2: float, seed: int
-) -> xr.Dataset:
-    """The rows per descriptor of the selected units in place of all units'; joint rows and score stay unselected."""
-    # What is rendered and stores no r² of the originals stays whole, as in the multiverse.
-    a, b = (
-        describe(side.fits if r2_is_fixed(side.fits) else select(side.fits, r2=min_r2)) for side in (cortex, network)
-    )
-    chosen = compare(a, b, seed=seed)
-    own = [str(name) for name in results.quantity.values if results.family.sel(quantity=name).item() == "descriptor"]
-    both = [name for name in own if name in set(chosen.quantity.values.tolist())]
-    kept = results.drop_sel(quantity=both)
-    columns = [name for name in results.data_vars if name in chosen]
-    merged = xr.concat(
-        [chosen[columns].sel(quantity=both), kept[columns]], "quantity", join="exact", combine_attrs="override"
-    )
-    selection = {
-        role: json.loads(str(side.attrs.get("selection", "[]"))) for role, side in (("fields", a), ("kernels", b))
-    }
-    return merged.assign_attrs({**results.attrs, "selection": json.dumps(selection)})
+def _selected(side: Population, min_r2: float | None) -> Population:
+    """A population's units above a line of r²; all where rendering fixes it."""
+    if min_r2 is None or r2_is_fixed(side.fits):
+        return side
+    fits = select(side.fits, r2=min_r2)
+    signed = side.signed.sel(unit=fits.unit.values)
+    return replace(side, signed=signed, fits=fits, descriptors=side.descriptors.sel(unit=fits.unit.values))

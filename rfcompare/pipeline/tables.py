@@ -90,13 +90,11 @@ def result_table(results: xr.Dataset) -> pd.DataFrame:
 
     Examples
     --------
-    >>> import numpy as np, rfcompare as rfc
-    >>> from rfcompare.descriptors import describe_maps
-    >>> maps = np.random.default_rng(0).normal(size=(2, 9, 1, 9, 9))
-    >>> a, b = (describe_maps(rfc.make_bank(m, channel=("signed",), kind="simulated")) for m in maps)
-    >>> table = result_table(rfc.compare(a, b, n_permutation=19, seed=0))
-    >>> list(table.columns[:4]), "similarity_score" in set(table["quantity"])
-    (['quantity', 'effect', 'ci_low', 'ci_high'], True)
+    >>> from rfcompare.comparison import compare_published
+    >>> from rfcompare.pipeline import prepare
+    >>> table = result_table(compare_published(prepare("reference:alexnet").descriptors, n_permutation=19, seed=0))
+    >>> list(table.columns[:4])
+    ['quantity', 'effect', 'ci_low', 'ci_high']
     """
     frame = results.to_dataframe().reset_index()
     first = ["quantity", *SCHEMAS["results"].variables]

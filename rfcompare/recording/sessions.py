@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rfcompare.bank import add_history, make_rng
 from rfcompare.errors import InputError, named_strictly
