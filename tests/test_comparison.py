@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import dcor
 import numpy as np
 import pytest
 from scipy import stats
@@ -46,12 +45,6 @@ def test_circular_statistics_do_not_depend_on_the_cut(
 
 
 # Several jointly -----------------------------------------------------------------------------------------------------
-
-
-def test_energy_distance_agrees_with_dcor(rng: np.random.Generator) -> None:
-    x, y = rng.normal(size=(30, 3)), rng.normal(0.5, 1, size=(20, 3))
-    expected = dcor.energy_distance(x, y, estimation_stat=dcor.EstimationStatistic.U_STATISTIC)
-    assert energy.energy_distance(x, y) == pytest.approx(expected, abs=ORACLE)
 
 
 def test_energy_distance_of_one_population_averages_to_zero(rng: np.random.Generator) -> None:
