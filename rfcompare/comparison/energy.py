@@ -22,8 +22,6 @@ CHUNK = 4_000_000
 BLOCK = 500
 """Permutations per block; each block has its own random generator, so that workers change nothing."""
 
-THESE_CELLS = "these cells only: units exchangeable between the populations (says nothing about other animals)"
-
 
 def points(values: ArrayLike, name: str) -> Array:
     """A finite (unit, descriptor) float64 array with at least two units, or an `InputError`."""

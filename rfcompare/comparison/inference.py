@@ -20,12 +20,8 @@ from rfcompare.errors import InputError
 MIN_SUBJECTS = 4
 """Below this many subjects no interval for the species is given."""
 
-BCA_SUBJECTS = 20
-"""From this many subjects the bootstrap replaces Student's t."""
 
 NO_INTERVAL = "no interval for the species: fewer than 4 subjects"
-
-NO_SPREAD = "the subjects' estimates do not vary"
 
 
 def varies(sample: Array) -> bool:
@@ -110,10 +106,6 @@ def rank_test(observed: float, reference: ArrayLike, *, alternative: str, hypoth
 
 
 # Intervals over subjects: they are on the last axis, leading axes are independent studies ----------------------------
-
-
-def _resampling_weights(n: int, count: int, generator: np.random.Generator) -> Array:
-    return generator.multinomial(n, np.full(n, 1 / n), size=count) / n
 
 
 def student_weights(size: int, count: int, generator: np.random.Generator) -> Array:

@@ -155,6 +155,7 @@ def likeness(
         "polarity": "folded: some sign is not known" if ladder.folded else "known",
         "scale": best.scale,
         "heading": "; ".join(heading),
+        "hypothesis_noise": NEARER,
         "seed": recorded,
         **{
             f"{name}_{side}": str(one.bank.attrs.get(name, ""))

@@ -13,13 +13,6 @@ import xarray as xr
 from rfcompare.comparison.populations import UNKNOWN
 from rfcompare.quantities import SCHEMAS
 
-HEADLINE_NULLS = ("spectrum_noise", "untrained", "random_gabor", "phase_scrambled", "pixel_shuffled")
-"""Nulls by strength: the first one given is what 0 of the score stands for."""
-
-UNTRAINED = "untrained"
-"""The null whose populations the headline p ranks the network among."""
-
-ALPHA = 0.05
 MAX_UNITS = 2000
 """Units of one population whose pairwise distances are permuted or ranked; of more, a random subset stands in."""
 
@@ -30,9 +23,6 @@ WITHIN_SAMPLE = "within-sample, optimistic"
 FIXED = "fixed by construction"
 CONFOUNDED = "stimulus confounded"
 DEMONSTRATION = "demonstration: depends on assumed parameters"
-CELLS_ONLY = "no test for the species: fewer than 4 identified animals"
-NO_WITHIN = "no test against other animals: they are of one cell each, so how far cells of one animal lie is not known"
-UNITS_ONLY = "no test for the species by this statistic; p_cells is for these cells only"
 
 
 @dataclass
