@@ -22,9 +22,9 @@ def is_address(text: str) -> bool:
 
 def cache_folder() -> Path:
     """Where downloads and fits are kept; the environment variable ``RFCOMPARE_CACHE`` names another place."""
-    import pooch
+    import platformdirs
 
-    return Path(os.environ.get("RFCOMPARE_CACHE") or pooch.os_cache("rfcompare"))
+    return Path(os.environ.get("RFCOMPARE_CACHE") or platformdirs.user_cache_dir("rfcompare"))
 
 
 def kept_in(name: str) -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import existing_file, expand
 from rfcompare.errors import InputError, named_strictly
+from rfcompare.sources.remote import cache_folder
 from rfcompare.training.loop import Task, Trained, generator, positive, run, trained, watched_steps, whole_seed
 
 if TYPE_CHECKING:
@@ -111,10 +112,9 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
 
 def _fetch() -> Path:
     """The folder of torchvision's MNIST files in the user's cache, downloaded when they are not there."""
-    import pooch
     from torchvision.datasets import MNIST
 
-    root = Path(pooch.os_cache("rfcompare"))
+    root = cache_folder()
     try:
         MNIST(str(root), download=True)
     except (RuntimeError, OSError) as error:
