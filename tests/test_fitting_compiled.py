@@ -374,8 +374,9 @@ def test_input_is_left_as_it_is():
 
 def test_the_engine_is_warm_after_a_fit_and_cold_on_a_new_machine(tmp_path):
     fit(gabors(1, 11, 11)[2])
-    assert is_warm()
-    script = "from rfcompare.fitting.compiled import is_warm\nprint(is_warm())"
+    assert is_warm(MODELS["gabor"])
+    script = "from rfcompare.fitting.compiled import is_warm\nfrom rfcompare.models import MODELS\n"
+    script += "print(is_warm(MODELS['gabor']))"
     for folder, expected in ((tmp_path, "False"), (None, "True")):
         environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
         if folder is not None:

@@ -268,9 +268,7 @@ def _with_positions(
         n_seeds=n_seeds,
         rng=averages_rng,
     )
-    r2 = np.asarray(
-        fit(averages, "gabor", seed=0, engine="batched", progress=False).r2.values, dtype=np.float64
-    ).reshape(-1)
+    r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
     parts["growth"] = growth_table(averages, r2)
     sentences += column_sentences(columns, parts["growth"])
     return parts, sentences, missing
@@ -305,7 +303,7 @@ def _columns(
     known = "noise_acf" in bank.variables or "rf_half" in bank.variables
     if "noise_acf" in bank.variables:
         bank = bank.drop_vars("rf_half", errors="ignore")  # halves would only be fitted once more
-    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, engine="batched", progress=False)
+    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, progress=False)
     gabor = fits_of(table, "gabor")
     result = columns.assign({name: across[name] for name in across.data_vars}).assign_coords(cycle=across.cycle)
     result["orientation"] = ("unit", orientation)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +27,13 @@ ENGINES = ("auto", "batched", "compiled")
 LOAD_SECONDS = 0.5
 """What loading the compiled engine costs, once per process."""
 
-PER_MAP = 2e-3
-"""Seconds that the batched engine takes for a map on one core, on top of those for its pixels."""
+PER_MAP, PER_PIXEL = 12e-3, 3.5e-5
+"""Seconds that the batched engine takes for a map on one core, and for each of its pixels: measured on maps as they are
+recorded, which get many starts."""
 
-
-class Cost(NamedTuple):
-    """When a model is compiled: seconds of the batched engine per pixel, and in all from which that pays."""
-
-    per_pixel: float
-    compile_from: float
-
-
-GABOR, OTHERS = Cost(8e-6, 2.0), Cost(1.3e-5, 15.0)
-"""A model is compiled once per machine when that saves what it costs; the Gabor sooner, since where one large job is
-fitted bootstraps, nulls and other banks follow."""
-
-SMALL, LARGE = 200, 2000
-"""Units up to which `engine_by_size` takes the engine that starts at once, and from which it takes the compiled one."""
+_spent: Counter[str] = Counter()
+"""Seconds of this process on the batched engine, by functions not yet compiled: an engine is compiled once per machine
+when half as long as that takes was spent without it, in however many jobs."""
 
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
@@ -194,30 +185,16 @@ class Engine:
         if not model.parameters or self.name == "batched" or self.device is not None:
             return False
         n, channels, height, width = maps.values.shape
-        cost = GABOR if model.name == "gabor" else OTHERS
-        seconds = n * self.times * (PER_MAP + cost.per_pixel * height * width * channels)
+        seconds = n * self.times * (PER_MAP + PER_PIXEL * height * width * channels)
         if self.name == "auto" and seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
-        from rfcompare.fitting.compiled import is_warm, knows
+        from rfcompare.fitting.compiled import COMPILE_SECONDS, functions_for, is_warm
 
-        if not knows(model):
-            return False
-        return self.name == "compiled" or is_warm(model.name, alone=maps.alone) or seconds > cost.compile_from
-
-
-def engine_by_size(bank: xr.Dataset) -> str:
-    """The engine for a bank by its number of units: between the smallest and the largest, the compiled one where it is
-    ready. Both find the same minima; where the numbers of few units must repeat to the last digit, they do.
-
-    Examples
-    --------
-    >>> import numpy as np, rfcompare as rfc
-    >>> from rfcompare.fitting import engine_by_size
-    >>> engine_by_size(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="learned"))
-    'batched'
-    """
-    units = bank.sizes["unit"]
-    return "batched" if units <= SMALL else "compiled" if units > LARGE else "auto"
+        needed = functions_for(model, alone=maps.alone)
+        if not needed or self.name == "compiled" or is_warm(model, alone=maps.alone):
+            return bool(needed)
+        _spent[needed] += seconds
+        return _spent[needed] > COMPILE_SECONDS / 2
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:
@@ -311,9 +288,7 @@ def _compiled(model: Model, maps: Maps, engine: Engine) -> Any:
     """The compiled engine; what it costs is said where it is compiled now and somebody may be waiting."""
     from rfcompare.fitting.compiled import COMPILE_SECONDS, Compiled, is_warm
 
-    if not is_warm(model.name, alone=maps.alone) and (
-        engine.progress or (engine.progress is None and sys.stderr.isatty())
-    ):
+    if not is_warm(model, alone=maps.alone) and (engine.progress or (engine.progress is None and sys.stderr.isatty())):
         print(
             f"compiling the engine for the model {model.name}, once on this machine: about {COMPILE_SECONDS:.0f} s",
             file=sys.stderr,

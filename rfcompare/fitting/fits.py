@@ -49,7 +49,8 @@ def fit(
     seed : int, numpy.random.Generator or None
         For what is drawn at random (bootstrap); the fits themselves draw nothing. None draws a seed and records it.
     engine : {"auto", "batched", "compiled"}
-        "auto" takes the compiled one where it is ready or the job is large enough to compile it; it records its choice.
+        "auto" takes the compiled one where it is ready, and compiles it when enough was fitted without; the choice is
+        recorded. Both find the same minima; digits beyond the search's tolerance differ.
     device : str, optional
         A torch device ("cuda"): the batched engine on torch tensors there.
     workers : int

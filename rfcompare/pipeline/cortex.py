@@ -180,11 +180,8 @@ def study_columns(
         if not compared:
             return ColumnStudy(bank, tree, _beside(network, columns, seed=seed), {}, None)
         sides = {"cells": to_signed(bank), "columns": columns}
-        conv1 = describe(fit(network, "gabor", seed=seed, engine="batched", progress=False))
-        described = {
-            name: describe(fit(side, "gabor", seed=seed, engine="batched", progress=False))
-            for name, side in sides.items()
-        }
+        conv1 = describe(fit(network, "gabor", seed=seed, progress=False))
+        described = {name: describe(fit(side, "gabor", seed=seed, progress=False)) for name, side in sides.items()}
         results = {name: likeness(side, network, references=False, seed=seed) for name, side in sides.items()}
         bar.update()
         nearer = which_is_nearer(described["cells"], described["columns"], conv1)

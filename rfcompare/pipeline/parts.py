@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from rfcompare.bank import (
     write_bytes,
 )
 from rfcompare.errors import InputError
-from rfcompare.fitting import engine_by_size, fit, predict
+from rfcompare.fitting import fit, predict
 
 PART = 8000
 """Units fitted and kept at a time, a second or two of work: what a stopped run may lose of each worker."""
@@ -64,12 +64,12 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Options:
-    """How a population is fitted: what `rfcompare.fit` takes, and the engine by the size of the whole."""
+    """How a population is fitted: what `rfcompare.fit` takes."""
 
     model: str
     joint: bool
     seed: int
-    engine: str
+    engine: str = "auto"
 
 
 class _Workers(NamedTuple):
@@ -110,6 +110,8 @@ def fitted_parts(
 
     read = _reader(bank, options.joint)
     starts = range(0, bank.sizes["unit"], PART)
+    if bank.sizes["unit"] > SMALL_JOB:
+        options = replace(options, engine="compiled")  # one engine for all, also where a process gets a short last part
     bar = tqdm(total=bank.sizes["unit"], desc=f"fit {options.model}", unit="map", disable=None if progress else True)
     # The bank is hashed while workers start.
     with bar, ThreadPoolExecutor(1) as beside, _workers(bank.sizes["unit"], workers, scheduler) as pool:
@@ -290,7 +292,7 @@ def fit_to_file(
     """
     refuse_fits(bank)
     target, n = file_to_write(path), bank.sizes["unit"]
-    options = Options(model, joint, seed, engine_by_size(bank))
+    options = Options(model, joint, seed)
     folder = target.with_name(f".{target.name}.parts")
     told: list[xr.Dataset] = []
     with write_beside(target) as growing:

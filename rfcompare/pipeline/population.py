@@ -20,7 +20,7 @@ from rfcompare.bank import (
 )
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.figures.maps import r2_words
-from rfcompare.fitting import engine_by_size, fit
+from rfcompare.fitting import fit
 from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits
 from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources.kernels import sha256_of
@@ -204,11 +204,10 @@ def fit_population(
         Fits.
     """
     refuse_fits(bank)
-    engine = engine_by_size(bank)
     if bank.sizes["unit"] <= PART or not cache:
         maps = bank if joint else to_signed(bank)
-        return fit(maps, model, joint=joint, seed=seed, engine=engine, workers=workers, progress=progress)
-    how = Options(model, joint, seed, engine)
+        return fit(maps, model, joint=joint, seed=seed, workers=workers, progress=progress)
+    how = Options(model, joint, seed)
     return in_memory(list(fitted_parts(bank, kept_in("fits"), how, workers=workers, progress=progress)))
 
 

@@ -156,7 +156,7 @@ def alexnet_table(kernels: xr.Dataset, *, seed: int = 0) -> pd.DataFrame:
         A row a kernel: Gabor parameters in pixels and degrees of angle, r², color direction, the share that one color
         direction explains, and the fit's status. No weight can be read back from it.
     """
-    fits = fit(to_signed(kernels), "gabor", seed=seed, engine="batched").isel(channel=0)
+    fits = fit(to_signed(kernels), "gabor", seed=seed).isel(channel=0)
     columns: dict[str, Any] = {"unit": fits.unit.values}
     for name in ("x0", "y0", "orientation", "frequency", "sigma_x", "sigma_y", "phase", "amplitude", "offset", "r2"):
         columns[name] = fits[name].values

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import is_recorded, make_bank, pitch
 from rfcompare.errors import InputError
-from rfcompare.fitting import engine_by_size, fit, fit_models, fits_of, predict
+from rfcompare.fitting import fit, fit_models, fits_of, predict
 from rfcompare.models import MODELS
 from rfcompare.taxonomy.lobes import FINER, cut_off, lobes_seen, zero_line
 from rfcompare.taxonomy.spectrum import name_direction
@@ -61,14 +61,14 @@ def select_forms(signed: xr.Dataset, *, progress: bool | None = None) -> xr.Data
 
     Noise that cannot be counted is then allowed for by a wider margin, or a few noisy pixels make a blob a Gabor.
     """
-    forms, engine = forms_for(signed.sizes["y"] * signed.sizes["x"]), engine_by_size(signed)
+    forms = forms_for(signed.sizes["y"] * signed.sizes["x"])
     try:
-        return fit_models(signed, forms, seed=0, engine=engine, progress=progress)
+        return fit_models(signed, forms, seed=0, progress=progress)
     except InputError as error:
         if "noise correlation unknown" not in str(error):
             raise
         margin = value("noisy_margin")
-        return fit_models(signed, forms, criterion="r2", tolerance=margin, seed=0, engine=engine, progress=progress)
+        return fit_models(signed, forms, criterion="r2", tolerance=margin, seed=0, progress=progress)
 
 
 def draw_forms(signed: xr.Dataset, table: xr.Dataset, chosen: NDArray[Any]) -> NDArray[np.float64]:
@@ -163,7 +163,7 @@ def noise_form(pixels: int) -> str:
 def noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
     """r² of a form on noise maps (n, y, x)."""
     bank = make_bank(maps[:, None], channel=("signed",), kind="analytic")
-    result: NDArray[np.float64] = fit(bank, form, seed=0, engine=engine_by_size(bank), progress=False).r2.values
+    result: NDArray[np.float64] = fit(bank, form, seed=0, progress=False).r2.values
     return result
 
 

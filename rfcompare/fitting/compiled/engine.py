@@ -38,17 +38,19 @@ _ENTRIES = {
 """The jitted function and variant of every model that has parameters."""
 
 
-def knows(model: Model) -> bool:
-    """Whether this engine has functions for a model."""
-    return model.name in _ENTRIES
+def _needed(model: Model, alone: bool) -> tuple[Any, ...]:
+    """The jitted functions that fit a model, none where there are none; `alone` as for `is_warm`."""
+    if model.name == "gabor" and alone:
+        return choose, search, inspect
+    return (choose, _ENTRIES[model.name][0]) if model.name in _ENTRIES else ()
 
 
-def _needed(model: str, alone: bool) -> tuple[Any, ...]:
-    """The jitted functions that fit a model; `alone` as for `is_warm`."""
-    return (choose, search, inspect) if model == "gabor" and alone else (choose, _ENTRIES[model][0])
+def functions_for(model: Model, *, alone: bool) -> str:
+    """What is compiled to fit a model, by name: the same for models that share it, "" for one that is unknown here."""
+    return " ".join(function.__name__ for function in _needed(model, alone))
 
 
-def is_warm(model: str = "gabor", *, alone: bool = True) -> bool:
+def is_warm(model: Model, *, alone: bool = True) -> bool:
     """Whether a model is fitted at once: compiled in this process or by an earlier one on this machine.
 
     `alone` says that a Gabor is fitted to one channel on square pixels, which has functions of its own.
@@ -58,7 +60,7 @@ def is_warm(model: str = "gabor", *, alone: bool = True) -> bool:
     )
 
 
-def _note_what_is_ready(model: str, alone: bool) -> None:
+def _note_what_is_ready(model: Model, alone: bool) -> None:
     """Leave a file beside the cache for every function that was compiled."""
     for function in _needed(model, alone):
         ready = FOLDER / f"{function.__name__}.ready"
@@ -152,5 +154,5 @@ class Compiled:
             fitted = render(self.model, p, linear, self.x, self.y)
         scale = np.ones((n, size))
         scale[:, :q] = unit[:, None]
-        _note_what_is_ready(self.model.name, self.alone)
+        _note_what_is_ready(self.model, self.alone)
         return Description(linear, cost * unit**2, inner * scale[:, :, None] * scale[:, None, :], fitted)
