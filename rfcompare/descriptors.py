@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -302,6 +303,14 @@ def describe_arrays(
     over the map does not widen it); ``field_radius`` is the RMS distance from its centroid there. The map is windowed
     by a Gaussian of two radii before the transform.
     """
+    size = padded or _padded_length(maps.shape)
+    step = max(1, CHUNK_VALUES // size**2)  # transforms that stay in the processor's cache
+    parts = [_described(maps[start : start + step], dx, dy, size) for start in range(0, max(len(maps), 1), step)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _described(maps: npt.NDArray[np.float64], dx: float, dy: float, size: int) -> dict[str, npt.NDArray[np.float64]]:
+    """`describe_arrays` of a few maps."""
     n, height, width = maps.shape
     x = dx * (np.arange(width) - (width - 1) / 2)
     y = dy * (np.arange(height) - (height - 1) / 2)
@@ -319,39 +328,61 @@ def describe_arrays(
     window_x, window_y = np.exp(-((x - cx[:, None]) ** 2) / spread), np.exp(-((y - cy[:, None]) ** 2) / spread)
     seen = clean * window_y[:, :, None] * window_x[:, None, :]
 
-    size = padded or _padded_length(maps.shape)
-    transform = scipy.fft.rfft2(seen, (size, size))
-    fx, fy = scipy.fft.rfftfreq(size, dx), scipy.fft.fftfreq(size, dy)
-    count = np.where(fx == 0, 1.0, 2.0)  # columns of the half plane stand for two, except fx = 0
-    power = (transform.real**2 + transform.imag**2) * count
-    total = power.sum((1, 2))
-    radial = np.hypot(fx, fy[:, None])
-    flat = power.reshape(n, -1)
-    centroid = flat @ radial.ravel() / total
-    second = flat @ (radial**2).ravel() / total
-    xx, yy = power.sum(1) @ fx**2 / total, power.sum(2) @ fy**2 / total
-    xy = flat @ (fx * fy[:, None]).ravel() / total
-    square = (fx + 1j * fy[:, None]) ** 4 / np.maximum(radial**2, np.finfo(float).tiny)  # f² exp(4iθ)
-    fourfold = np.hypot(flat @ square.real.ravel(), flat @ square.imag.ravel())
+    frequencies = _frequencies(size, dx, dy)
+    # Products with the waves: on a padding of four maps they are four times as fast as a fast transform.
+    along_y, along_x = _waves(frequencies.y * dy, height), _waves(frequencies.x * dx, width)
+    transform = along_y @ (seen @ along_x.T)
+    flat = (transform.real**2 + transform.imag**2).reshape(n, -1) * frequencies.count
+    total, first, second, xx, yy, xy, fourfold_x, fourfold_y = (flat @ frequencies.moments).T
+    centroid, second = first / total, second / total
     # Even minus odd energy about the centroid c is Σ s(c + d) s(c − d), which is the inverse transform of F² at 2c.
-    turn_x = np.exp(4j * np.pi * fx * (cx - x[0])[:, None]) * count
-    turn_y = np.exp(4j * np.pi * fy * (cy - y[0])[:, None])
+    turn_x = np.exp(4j * np.pi * frequencies.x * (cx - x[0])[:, None]) * frequencies.columns
+    turn_y = np.exp(4j * np.pi * frequencies.y * (cy - y[0])[:, None])
     mirrored = turn_y[:, None, :] @ transform**2 @ turn_x[:, :, None]
-    even = mirrored[:, 0, 0].real / total
-    below = np.less(radial.ravel()[None], LOW_PASS_CYCLES / radius[:, None])
-    peak = (power / count).reshape(n, -1).argmax(1)
+    below = np.less(frequencies.radial, LOW_PASS_CYCLES / radius[:, None])
+    peak = (flat / frequencies.count).argmax(1)
     return {
         "centroid_cycles": centroid * radius,
         "spectral_bandwidth": np.sqrt(np.maximum(second - centroid**2, 0)) / centroid,
         "spectral_anisotropy": np.hypot(xx - yy, 2 * xy) / (xx + yy),
-        "fourfold_anisotropy": fourfold / (second * total),
+        "fourfold_anisotropy": np.hypot(fourfold_x, fourfold_y) / (second * total),
         "localization": np.einsum("nyx,nyx->n", clean**2, near) / (clean**2).sum((1, 2)),
-        "even_symmetry": even,
+        "even_symmetry": mirrored[:, 0, 0].real / total,
         "on_off_balance": seen.sum((1, 2)) / np.abs(seen).sum((1, 2)),
         "low_pass_share": np.einsum("nf,nf->n", below, flat) / total,
-        "peak_frequency": radial.ravel()[peak],
+        "peak_frequency": frequencies.radial[peak],
         "field_radius": radius,
     }
+
+
+class _Frequencies(NamedTuple):
+    """The half plane that a real transform fills, flattened."""
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    columns: npt.NDArray[np.float64]
+    """How many columns of the whole plane each stands for: two, except fx = 0."""
+    count: npt.NDArray[np.float64]
+    """The same for every frequency."""
+    radial: npt.NDArray[np.float64]
+    moments: npt.NDArray[np.float64]
+    """What power is summed with: 1, f, f², fx², fy², fx fy, and f² exp(4iθ), real and imaginary."""
+
+
+def _waves(cycles_per_pixel: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.complex128]:
+    """The Fourier transform's matrix (frequency, pixel)."""
+    return np.exp(-2j * np.pi * np.multiply.outer(cycles_per_pixel, np.arange(length)))
+
+
+@lru_cache(maxsize=8)
+def _frequencies(size: int, dx: float, dy: float) -> _Frequencies:
+    fx, fy = scipy.fft.rfftfreq(size, dx), scipy.fft.fftfreq(size, dy)
+    columns = np.where(fx == 0, 1.0, 2.0)
+    x, y = (each.ravel() for each in np.meshgrid(fx, fy))
+    radial = np.hypot(x, y)
+    fourfold = (x + 1j * y) ** 4 / np.maximum(radial**2, np.finfo(float).tiny)
+    moments = [np.ones_like(radial), radial, radial**2, x**2, y**2, x * y, fourfold.real, fourfold.imag]
+    return _Frequencies(fx, fy, columns, np.tile(columns, size), radial, np.stack(moments, axis=1))
 
 
 def _padded_length(shape: tuple[int, ...]) -> int:
