@@ -355,8 +355,10 @@ def zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         border = np.zeros((height, width), bool)
         border[[0, -1]] = border[:, [0, -1]] = True
         ring = maps[:, border]
-        seen: npt.NDArray[np.bool_] = np.any(np.isfinite(ring), axis=1)
-        level = np.where(seen, np.nanmedian(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
+        finite = np.isfinite(ring)
+        seen: npt.NDArray[np.bool_] = np.any(finite, axis=1)
+        median = np.median if finite.all() else np.nanmedian  # the same, many times faster
+        level = np.where(seen, median(np.where(seen[:, None], ring, 0.0), axis=1), 0.0)
     else:
         level = np.zeros(n)
     return np.nan_to_num(maps - level[:, None, None], nan=0.0)

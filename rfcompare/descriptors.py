@@ -332,7 +332,7 @@ def _described(maps: npt.NDArray[np.float64], dx: float, dy: float, size: int) -
     # Products with the waves: on a padding of four maps they are four times as fast as a fast transform.
     along_y, along_x = _waves(frequencies.y * dy, height), _waves(frequencies.x * dx, width)
     transform = along_y @ (seen @ along_x.T)
-    flat = (transform.real**2 + transform.imag**2).reshape(n, -1) * frequencies.count
+    flat = (transform.real**2 + transform.imag**2).reshape(n, -1) * frequencies.weight
     total, first, second, xx, yy, xy, fourfold_x, fourfold_y = (flat @ frequencies.moments).T
     centroid, second = first / total, second / total
     # Even minus odd energy about the centroid c is Σ s(c + d) s(c − d), which is the inverse transform of F² at 2c.
@@ -340,7 +340,7 @@ def _described(maps: npt.NDArray[np.float64], dx: float, dy: float, size: int) -
     turn_y = np.exp(4j * np.pi * frequencies.y * (cy - y[0])[:, None])
     mirrored = turn_y[:, None, :] @ transform**2 @ turn_x[:, :, None]
     below = np.less(frequencies.radial, LOW_PASS_CYCLES / radius[:, None])
-    peak = (flat / frequencies.count).argmax(1)
+    peak = (flat / frequencies.weight).argmax(1)
     return {
         "centroid_cycles": centroid * radius,
         "spectral_bandwidth": np.sqrt(np.maximum(second - centroid**2, 0)) / centroid,
@@ -362,7 +362,7 @@ class _Frequencies(NamedTuple):
     y: npt.NDArray[np.float64]
     columns: npt.NDArray[np.float64]
     """How many columns of the whole plane each stands for: two, except fx = 0."""
-    count: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
     """The same for every frequency."""
     radial: npt.NDArray[np.float64]
     moments: npt.NDArray[np.float64]
