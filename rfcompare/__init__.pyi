@@ -14,7 +14,6 @@ from .bank import select as select
 from .bank import to_signed as to_signed
 from .bank import weights as weights
 from .columns import analyze_columns as analyze_columns
-from .comparison import likeness as likeness
 from .descriptors import describe as describe
 from .errors import InputError as InputError
 from .estimation import estimate as estimate
@@ -27,6 +26,7 @@ from .frontend import to_module as to_module
 from .matching import apply_transform as apply_transform
 from .matching import compare_responses as compare_responses
 from .matching import match as match
+from .pipeline import likeness as likeness
 from .quantities import kinds as kinds
 from .recording import record as record
 from .reporting import write_report as write_report

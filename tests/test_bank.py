@@ -448,7 +448,8 @@ def test_no_public_function_swallows_a_keyword(name: str) -> None:
     if name == "estimate":
         pytest.skip("hands what it has not to make_bank, after both arrays")
     given = {"min_r2": 0.7} if name == "select" else {f"{last}s": None}
-    first = [rfc.make_bank(np.eye(3)[None, None], channel="signed", kind="analytic")] if name == "select" else []
+    bank = rfc.make_bank(np.eye(3)[None, None], channel="signed", kind="analytic")
+    first = {"select": [bank], "likeness": [bank, bank]}.get(name, [])
     with pytest.raises((rfc.InputError, TypeError), match="did you mean") as error:
         function(*first, **given)
     assert isinstance(error.value, TypeError)

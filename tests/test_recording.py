@@ -221,3 +221,19 @@ def test_the_command_records_a_network_like_a_recording(tmp_path: Path) -> None:
     xr.testing.assert_equal(bank.x, rfc.load(like).x)
     wrong = CliRunner().invoke(main, [part.replace("features.0", "feature.0") for part in [*call, *more]])
     assert wrong.exit_code == 2 and "did you mean features.0" in wrong.output
+
+
+def test_maps_are_recorded_as_the_kernels_of_a_first_layer() -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 5, 5))
+    bank = rfc.make_bank(maps[:, None], channel=("signed",), kind="analytic", rows="down", unit=["a", "b", "c"])
+    recordings = [rfc.record(given, n_frames=4000, progress=False) for given in (bank, rfc.pipeline.prepare(bank))]
+    recordings.append(rfc.record(maps, kind="analytic", n_frames=4000, progress=False))
+    for recording in recordings:
+        assert np.array_equal(recording.response, recordings[0].response)
+    found = recorded_maps(recordings[0])
+    assert found.unit.values.tolist() == ["a", "b", "c"] and found.attrs["kind"] == "in-silico"
+    assert correlation(found.rf.values[:, 0], bank.rf.values[:, 0]).min() > LEAST_CORRELATION
+    with pytest.raises(InputError, match="leave it out"):
+        rfc.record(bank, "0")
+    with pytest.raises(InputError, match="layer by name"):
+        rfc.record(nn.Sequential(nn.Conv2d(1, 2, 3)))

@@ -1,5 +1,7 @@
 """Arrays in, answers out: one door for a bank, a Population, a network, a tensor and an array."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,45 @@ def test_a_kind_is_asked_for_and_never_overruled() -> None:
         open_population(maps[None].repeat(5, axis=0).swapaxes(0, 1), kind="simulated")
     with pytest.raises(rfc.InputError, match="no keyword kynd"):
         rfc.fit(bank, kynd="measured")
+
+
+def test_the_answer_is_one_call_whatever_form_both_sides_come_in(network: torch.nn.Module) -> None:
+    cells, _ = rfc.simulation.simulate_population(n=30, size=11, seed=0, snr=4.0)
+    weight = network[0].weight  # type: ignore[index]
+    bank = rfc.load_kernels(network, kind="untrained")
+    expected = rfc.likeness(cells, bank, references=False)
+    for given in (network, weight, weight.detach().numpy(), prepare(bank)):
+        how = {} if given is network or hasattr(given, "fits") else {"kernels_kind": "untrained"}
+        found = rfc.likeness(prepare(cells), given, references=False, **how)
+        assert float(found.effect.sel(quantity="likeness")) == float(expected.effect.sel(quantity="likeness"))
+    assert found.attrs["kind_b"] == "untrained"
+    turned = rfc.likeness(cells, np.moveaxis(weight.detach().numpy()[:, ::-1], 1, 3), references=False,
+                          kernels_kind="untrained", dims="unit y x channel", channel_order="bgr")  # fmt: skip
+    assert np.array_equal(turned.effect, expected.effect, equal_nan=True)
+    with pytest.raises(rfc.InputError, match="did you mean fields_kind or kernels_kind"):
+        rfc.likeness(cells, weight, kind="untrained")
+    with pytest.raises(rfc.InputError, match="did you mean references"):
+        rfc.likeness(cells, bank, reference=False)
+    table = rfc.classify(np.moveaxis(weight.detach().numpy(), 1, 3), kind="untrained", dims="unit y x channel")
+    assert table["sentence"].tolist() == rfc.classify(bank)["sentence"].tolist()
+
+
+def test_a_result_shows_its_verdict_and_ten_rows_and_prints_as_a_table(tmp_path: Path) -> None:
+    cells, kernels = (rfc.simulation.simulate_population(n=30, size=size, seed=size)[0] for size in (13, 9))
+    result = rfc.likeness(cells.assign_coords(subject=("unit", ["one"] * 30)), kernels, references=False)
+    shown = repr(result)
+    assert shown.startswith(result.attrs["verdict"])
+    # Nine of the ten rows have an interval, and the small print says it too.
+    assert shown.count("these cells and kernels only") == 9 + 1
+    assert "cells (simulated)" in shown and "3 more rows" in shown
+    assert "<table" in result._repr_html_() and "Demonstration" in result._repr_html_()
+    table = result.table()
+    assert table.index[0] == "Likeness" and len(table) == result.sizes["quantity"]
+    # One animal: the interval of these cells, in the columns where that of a species would stand.
+    assert np.isfinite(table.loc["Likeness", ["ci_low", "ci_high", "p"]].astype(float)).all()
+    markdown, latex = result.to_markdown().splitlines(), result.to_latex()
+    assert len(markdown) == len(table) + 2 and "nan" not in "".join(markdown)
+    assert latex.startswith(r"\begin{tabular}") and r"ci\_low" in latex
+    rfc.save(result, tmp_path / "result.nc")
+    assert repr(rfc.load(tmp_path / "result.nc")) == shown
+    assert repr(result.sel(quantity="likeness")).startswith("<xarray")

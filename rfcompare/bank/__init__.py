@@ -21,6 +21,7 @@ from rfcompare.bank.checking import (
 from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
+from rfcompare.bank.results import Results
 from rfcompare.bank.untrusted import bounded, expand, picture, sound_hdf5
 from rfcompare.bank.writing import (
     as_path,
@@ -38,6 +39,7 @@ from rfcompare.bank.writing import (
 __all__ = [
     "CHANNELS",
     "DEAD",
+    "Results",
     "add_history",
     "as_path",
     "at_lag",

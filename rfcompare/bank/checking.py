@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from rfcompare.bank.results import Results
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import SCHEMAS, Schema, kinds
 
@@ -45,6 +46,11 @@ def check(dataset: xr.Dataset) -> xr.Dataset:
     dataset : xarray.Dataset
         A bank, fits, descriptors or results; ``attrs["schema"]`` says which.
 
+    Returns
+    -------
+    xarray.Dataset
+        The same; results as `rfcompare.bank.Results`, which show their answer.
+
     Raises
     ------
     InputError
@@ -76,6 +82,8 @@ def check(dataset: xr.Dataset) -> xr.Dataset:
         raise InputError(
             f"this {word} has {count}: {'; '.join(listed)}; mend {'it' if len(faults) == 1 else 'them'} and check again"
         )
+    if word == "results" and not isinstance(dataset, Results):
+        return Results(dataset.data_vars, dataset.coords, dataset.attrs)
     return dataset
 
 

@@ -23,6 +23,8 @@ def fit(
     model: str = "gabor",
     *,
     kind: str | None = None,
+    dims: str | None = None,
+    channel_order: str | None = None,
     joint: bool = False,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
@@ -44,6 +46,8 @@ def fit(
         A name of `rfcompare.models.MODELS`.
     kind : str, optional
         What an array's maps are, one of `rfcompare.kinds`.
+    dims, channel_order : str, optional
+        How a network's array is laid out, as for `rfcompare.load_kernels`.
     joint : bool
         Fit all channels of a unit together: one set of space parameters, amplitudes and phases per channel.
     seed : int, numpy.random.Generator or None
@@ -99,7 +103,7 @@ def fit(
         raise InputError(f"expected bootstrap to be a number of refits from 0, got {bootstrap!r}; give bootstrap=200")
     chosen, how = model_named(model), Engine(engine, device, workers, progress, times=1 + bootstrap)
     rng, recorded = make_rng(seed)
-    opened = open_population(bank, kind=kind)
+    opened = open_population(bank, kind=kind, dims=dims, channel_order=channel_order)
     bank = opened if joint or isinstance(bank, xr.Dataset) else to_signed(opened)
     maps = Maps.of(bank, joint=joint)
     solution, used = run(chosen, maps, how)

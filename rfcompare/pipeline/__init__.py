@@ -22,7 +22,7 @@ from rfcompare.pipeline.population import (
     fits_sentence,
     prepare,
 )
-from rfcompare.pipeline.study import Study
+from rfcompare.pipeline.study import Study, likeness
 from rfcompare.pipeline.tables import (
     alexnet_table,
     descriptor_table,
@@ -55,6 +55,7 @@ __all__ = [
     "fits_sentence",
     "in_report",
     "known_figures",
+    "likeness",
     "load_many",
     "open_population",
     "output_file",

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rfcompare import __version__
+from rfcompare import __version__, comparison
 from rfcompare.bank import dead_units, fingerprint, r2_is_fixed, select, write_text
-from rfcompare.comparison import compare_published, likeness, ringach_claims
+from rfcompare.comparison import compare_published, ringach_claims
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.sentences import numbers
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation import simulate_treeshrew
-from rfcompare.sources.population import by_side
+from rfcompare.sources.population import AnyPopulation, by_side
 from rfcompare.sources.reference import path_of
 
 BETWEEN = " – "
@@ -32,6 +33,74 @@ EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
 NOT_TESTED = "not yet tested against chance"
 
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
+
+
+def likeness(
+    fields: AnyPopulation,
+    kernels: AnyPopulation,
+    *,
+    seed: int | np.random.Generator | None = 0,
+    min_r2: float | None = None,
+    references: bool = True,
+    truth: xr.Dataset | None = None,
+    progress: bool = False,
+    **reading: Any,
+) -> xr.Dataset:
+    """Answer how alike a network's kernels are to the fields of a cortex, whatever form both come in.
+
+    Parameters
+    ----------
+    fields, kernels : bank, fits, Population, torch.nn.Module, array, name or path
+        The two sides; see `rfcompare.sources.population.open_population`. Maps in an array are (unit, y, x) or (unit,
+        channel, y, x), row 0 on top.
+    seed : int, Generator or None
+        Of everything drawn.
+    min_r2 : float, optional
+        Selection of both sides by the share that a Gabor explains; default: none.
+    references, truth
+        See `rfcompare.comparison.likeness`; the shipped simulation brings its own truth.
+    progress : bool
+        Show progress on standard error.
+    **reading
+        How to read either side, as on the command line: ``fields_kind=``, ``kernels_kind=``, ``layout=``,
+        ``deg_per_px=``, ``channel_order=``, ``dims=``, ``key=``, ``layer=``; see
+        `rfcompare.sources.population.by_side`.
+
+    Returns
+    -------
+    rfcompare.bank.Results
+        An `xarray.Dataset` that shows its verdict and ten rows, with ``to_markdown()`` and ``to_latex()``; what it
+        holds says `rfcompare.comparison.likeness`.
+
+    Raises
+    ------
+    InputError
+        When a side cannot be opened or compared, an array comes without its kind, or a keyword is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, rfcompare as rfc
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.arange(-5, 6.0)
+    >>> maps = np.stack([np.exp(-(x**2 + x[:, None] ** 2) / s) * np.cos(f * x) for s, f in rng.uniform(1, 9, (40, 2))])
+    >>> maps += 0.01 * rng.normal(size=maps.shape)
+    >>> how = {"fields_kind": "simulated", "kernels_kind": "learned", "references": False}
+    >>> result = rfc.likeness(maps[:20], maps[20:], **how)
+    >>> result.attrs["kind_a"], result.attrs["kind_b"], "likeness" in result.quantity
+    ('simulated', 'learned', True)
+    """
+    known = ("seed", "min_r2", "references", "truth", "progress")
+    of_fields, of_kernels = by_side(reading, known=known)
+    cortex = prepare(fields, progress=progress, **of_fields)
+    network = prepare(kernels, progress=progress, **of_kernels)
+    return comparison.likeness(
+        _selected(cortex, min_r2),
+        _selected(network, min_r2),
+        seed=seed,
+        references=references,
+        truth=own_truth(cortex) if truth is None else truth,
+        progress=progress,
+    )
 
 
 @dataclass
@@ -107,7 +176,7 @@ class Study:
         if not compared:
             return cls(cortex, network, xr.Dataset(), options, steps.seconds)
         with steps("compare"):
-            results = likeness(
+            results = comparison.likeness(
                 _selected(cortex, min_r2),
                 _selected(network, min_r2),
                 seed=seed,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,11 +15,11 @@ from tqdm import tqdm
 from rfcompare.bank import add_history, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import estimate
+from rfcompare.frontend import to_module
 from rfcompare.recording.fields import central, corner, field_of
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
-
-if TYPE_CHECKING:
-    from torch import nn
+from rfcompare.sources.population import AnyPopulation, open_population
+from rfcompare.sources.torchvision_models import is_module, read_network
 
 BATCH_VALUES = 2**22
 """Input values shown at a time (16 MB)."""
@@ -26,11 +27,12 @@ BATCH_VALUES = 2**22
 
 @named_strictly
 def record(
-    model: nn.Module | str,
-    layer: str,
+    model: AnyPopulation,
+    layer: str | None = None,
     stimulus: Stimulus | str = "white noise",
     *,
-    like: xr.Dataset | None = None,
+    kind: str | None = None,
+    like: AnyPopulation | None = None,
     deg_per_px: float | None = None,
     n_frames: int | None = None,
     n_units: int | None = None,
@@ -46,13 +48,16 @@ def record(
 
     Parameters
     ----------
-    model : nn.Module or str
-        A network, or the name of one of torchvision's with its published weights.
-    layer : str
-        Name of a module in it, as in "features.0".
+    model : nn.Module, str, bank, fits, Population or array
+        A network, or the name of one of torchvision's with its published weights. Maps and arrays of them are the
+        kernels of a first layer, as `rfcompare.to_module` makes it.
+    layer : str, optional
+        Name of a module in a network, as in "features.0"; maps have none.
     stimulus : Stimulus or {"white noise", "pink noise", "sparse noise"}
         What to show; a name covers the layer's theoretical field, a point a pixel.
-    like : xarray.Dataset, optional
+    kind : str, optional
+        What an array's maps are, one of `rfcompare.kinds`.
+    like : bank, Population or name, optional
         Show the stimulus of this recording instead: its class, element, grid and number of frames.
     deg_per_px : float, optional
         Degrees that a network pixel stands for; required with `like` in degrees.
@@ -95,9 +100,7 @@ def record(
     ...                   model[0].weight[0].sum(0).detach().numpy()[::-1].ravel())[0, 1]) > 0.98
     True
     """
-    from rfcompare.sources.torchvision_models import is_module, read_network
-
-    network: Any = model if is_module(model) else read_network(str(model))
+    network, layer = _network(model, layer, kind)
     for name, value in (("spikes", spikes), ("decay", decay)):
         if value is not None and not _is_positive(value):
             raise InputError(f"expected {name} to be positive, got {value!r}; leave it out for none")
@@ -107,7 +110,7 @@ def record(
     network.eval()
     try:
         if like is not None:
-            stimulus = stimulus_like(like, deg_per_px=deg_per_px, n_frames=n_frames, seed=seed)
+            stimulus = stimulus_like(open_population(like), deg_per_px=deg_per_px, n_frames=n_frames, seed=seed)
         elif isinstance(stimulus, str):
             size = field_of(network, layer, canvas=canvas).size
             frames = 20_000 if n_frames is None else n_frames
@@ -120,7 +123,7 @@ def record(
     dead = np.flatnonzero(np.ptp(responses, axis=0) == 0) if len(responses) > 1 else np.zeros(0, int)
     if dead.size == chosen.size:
         raise InputError(
-            f"expected units of {layer!r} that answer the {stimulus.name}, none does; show another stimulus"
+            f"expected units of {layer or 'the maps'} that answer the {stimulus.name}, none does; show another stimulus"
         )
     if spikes is not None:
         responses = _spiking(responses, float(spikes), seed)
@@ -132,9 +135,9 @@ def record(
     said = {"spikes": spikes, "decay": decay, "seed": seed, "dead": [int(chosen[at]) for at in dead]}
     return xr.Dataset(
         {"response": (("frame", "unit"), responses), "stimulus": (("frame", "y", "x"), stimulus.frames)},
-        coords={"unit": [f"{layer}:{at}" for at in chosen]},
+        coords={"unit": [f"{layer}:{at}" if layer else network.units[at] for at in chosen]},
         attrs={
-            "network": str(model) if isinstance(model, str) else type(network).__name__,
+            "network": model if isinstance(model, str) else type(network).__name__ if layer else "maps",
             "layer": layer,
             "shown": stimulus.as_attribute,
             "pitch": stimulus.pitch,
@@ -142,6 +145,18 @@ def record(
             "recorded": json.dumps(said, sort_keys=True),
         },
     )
+
+
+def _network(model: AnyPopulation, layer: str | None, kind: str | None) -> tuple[Any, str]:
+    """What runs, and the layer of it that is recorded; of maps alone the layer is the whole."""
+    named = isinstance(model, str) and not (":" in model or Path(model).suffix or Path(model).exists())
+    if not named and not is_module(model):
+        if layer is not None:
+            raise InputError(f"expected no layer with maps, which are a layer's kernels, got {layer!r}; leave it out")
+        return to_module(model, kind=kind), ""
+    if layer is None or kind is not None:
+        raise InputError("expected a network's layer by name, and kind= with an array only; see named_modules()")
+    return (model if is_module(model) else read_network(str(model))), layer
 
 
 def _answers(network: Any, layer: str, stimulus: Stimulus, canvas: int | None, progress: bool | None) -> Any:

@@ -222,10 +222,11 @@ OPTIONS = ("layout", "deg_per_px", "kind", "channel_order", "dims", "key", "laye
 """How a population is read; for one side of two with ``fields_`` or ``kernels_`` before it."""
 
 
-def by_side(reading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def by_side(reading: Mapping[str, Any], *, known: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """How to read the fields and how the kernels.
 
     Without a side before them ``layout`` and ``deg_per_px`` are the fields', all others but ``kind`` the kernels'.
+    `known` names what else the caller takes, for whoever misspells it.
 
     Examples
     --------
@@ -238,8 +239,8 @@ def by_side(reading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         if side not in sides:
             side, option = "fields" if name in ("layout", "deg_per_px") else "kernels", name
         if option not in OPTIONS or name == "kind":
-            known = [f"{each}_{option}" for each in sides for option in OPTIONS]
-            raise KeywordError(f"there is no option {name} to read two sides; {meant(name, known)}")
+            options = [f"{each}_{option}" for each in sides for option in OPTIONS]
+            raise KeywordError(f"there is no option {name} for two sides; {meant(name, [*known, *options])}")
         if value is not None and value != ():
             sides[side][option] = value
     return sides["fields"], sides["kernels"]

@@ -36,7 +36,14 @@ NO_CLASS = "not classified"
 
 
 @named_strictly
-def classify(bank: AnyPopulation, *, kind: str | None = None, progress: bool | None = None) -> pd.DataFrame:
+def classify(
+    bank: AnyPopulation,
+    *,
+    kind: str | None = None,
+    dims: str | None = None,
+    channel_order: str | None = None,
+    progress: bool | None = None,
+) -> pd.DataFrame:
     """Say in common terms what kind of filter every map is.
 
     Parameters
@@ -45,6 +52,8 @@ def classify(bank: AnyPopulation, *, kind: str | None = None, progress: bool | N
         Kernels or fields, in color, ON/OFF or signed; see `rfcompare.sources.population.open_population`.
     kind : str, optional
         What an array's maps are, one of `rfcompare.kinds`.
+    dims, channel_order : str, optional
+        How a network's array is laid out, as for `rfcompare.load_kernels`.
     progress : bool, optional
         Show progress; by default where stderr is a terminal and the job is long.
 
@@ -81,7 +90,7 @@ def classify(bank: AnyPopulation, *, kind: str | None = None, progress: bool | N
     >>> table.loc[0, ["band", "direction", "profile", "straightness"]].tolist()
     ['band-pass', 'anisotropic', 'Gabor', 'straight']
     """
-    bank = open_population(bank, kind=kind)
+    bank = open_population(bank, kind=kind, dims=dims, channel_order=channel_order)
     signed = to_signed(bank)
     problems = bad_units(signed)
     usable = np.array([problem == "" for problem in problems])
