@@ -35,6 +35,7 @@ from .sources import fetch as fetch
 from .sources import load_kernels as load_kernels
 from .sources import open_fields as open_fields
 from .sources.combining import combine as combine
+from .sources.reference import reference as reference
 from .taxonomy import classify as classify
 from .taxonomy import survey as survey
 from .training import code_patches as code_patches

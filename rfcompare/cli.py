@@ -465,12 +465,15 @@ def estimate_verb(recording: Path, layout: Path, lags: int, method: str, shifts:
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=_Place("either"), help="Copy the file there as well.")
 def fetch(name: str | None, output: Path | None) -> None:
-    """Bring NAME (reference:…, an https address, a torchvision model) and print where it is; alone, list what ships."""
+    """Bring NAME (reference:…, an https address, a torchvision model) and print where it is; alone, list what ships.
+
+    The list names every published distribution and population with species, number, stimulus, source and license.
+    """
     from rfcompare import sources
 
     if name is None:
         for shipped, what in sources.available().items():
-            say(f"{shipped}  {what}")
+            say("\n    ".join((shipped, *what.split("\n"))))
         return
     path = sources.fetch(name)
     if output is not None:

@@ -79,6 +79,8 @@ def describe(fits: xr.Dataset) -> xr.Dataset:
     (0.45, 90.0)
     """
     check(fits)
+    if "r2" not in fits:
+        raise InputError("expected fits, got a Dataset without r2; call rfcompare.fit first, or describe_maps for maps")
     if "rf" not in fits:
         raise InputError("expected fits that carry their maps, got none; fit again with rfcompare.fit")
     if fits.sizes["channel"] != 1:
@@ -202,6 +204,7 @@ def _gabor_form(values: dict[str, npt.NDArray[Any]], one: xr.Dataset) -> dict[st
             "bandwidth_octaves": np.where(
                 nx > KAPPA, np.log2((nx + KAPPA) / np.where(nx > KAPPA, nx - KAPPA, np.nan)), np.nan
             ),
+            "cutoff_ratio": 100 * np.maximum(nx - KAPPA, 0) / (nx + KAPPA),
             "orientation_half_width": np.degrees(np.arctan(KAPPA / ny)),
         }
     if "phase" in one and one["phase"].dims == ("unit",):

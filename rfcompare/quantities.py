@@ -237,6 +237,13 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         follows={"sigma_x": -1, "frequency": -1},
     ),
     Quantity(
+        "cutoff_ratio",
+        "Low over high cutoff, percent",
+        definition="100·(nx−κ)/(nx+κ), the frequencies of half the peak; 0 for nx ≤ κ",
+        reference="Schiller, Finlay & Volman 1976, doi:10.1152/jn.1976.39.6.1334",
+        follows={"sigma_x": 1, "frequency": 1},
+    ),
+    Quantity(
         "orientation_half_width",
         "Orientation half-width",
         scaling="angle",

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 
 import rfcompare as rfc
-from rfcompare.simulation import parameter_table, simulate_population, simulate_treeshrew, write_treeshrew
+from rfcompare.simulation import eye, parameter_table, simulate_population, simulate_treeshrew, write_treeshrew
 from rfcompare.simulation.treeshrew import STORED_STEP, find_pinwheels
+from tests import sample_eye
 
 REFERENCE = Path(rfc.__file__).parents[1] / "reference_data" / "treeshrew_simulated.h5"
 MAX_BYTES = 600_000  # what the shipped file may weigh
@@ -40,7 +41,7 @@ def test_every_parameter_states_its_basis() -> None:
     table = parameter_table()
     assert {"separation", "on_scatter", "segregation", "n_animals"} <= {row["name"] for row in table}
     for row in table:
-        sources = ("assumed", "Lee 2016", "Van Hooser 2013", "Veit 2014", "Yeh 2009", "Petry 1984")
+        sources = ("assumed", "Lee 2016", "Van Hooser 2013", "Veit 2014", "Yeh 2009", "Petry 1984", "treeshrew-optics")
         assert any(source in row["basis"] for source in sources), row
         assert row["meaning"]
 
@@ -285,3 +286,44 @@ def test_numbers_of_a_population_that_do_not_fit_are_one_sentence(given: dict[st
         simulate_population(**{"n": 5, "seed": 0, **given})
     with pytest.raises(rfc.InputError, match="n_cells to be a positive whole number"):
         simulate_treeshrew(n_cells=True)
+
+
+EYE = Path(rfc.__file__).parents[1] / "../shared/data/treeshrew"
+OPTICS_TOLERANCE = 0.011
+"""What three Gaussians leave of the measured modulation at most."""
+
+
+def test_the_tables_of_the_eye_are_what_a_fit_to_the_measurements_gives() -> None:
+    if not EYE.exists():
+        pytest.skip("../shared/data holds no measurements of a tree shrew's eye")
+    optics, worst = sample_eye.fitted_optics(EYE / "mtf_265OD_0D_4mm_radial.csv")
+    share, sd = eye.point_spread()
+    np.testing.assert_allclose(np.stack([share, sd]), optics[["share", "sd_deg"]].to_numpy().T, rtol=1e-3)
+    assert worst < OPTICS_TOLERANCE
+    fitted = sample_eye.fitted_sensitivity(EYE / "csfData_Casagrande1984.mat")
+    shipped = rfc.reference("treeshrew-contrast-sensitivity")
+    np.testing.assert_allclose(shipped.to_numpy(float), fitted.to_numpy(float), rtol=1e-3)
+
+
+def test_sensitivity_peaks_where_the_paper_says_and_ends_at_the_acuity_it_states() -> None:
+    table = rfc.reference("treeshrew-contrast-sensitivity")
+    # "Peak sensitivity at approximately 0.7 c/deg", "estimates of grating acuity ranged from 1.2 to 2.4" (abstract).
+    assert table["cutoff"].between(1.1, 2.4).all() and table["peak_frequency"].median() == pytest.approx(0.7, abs=0.1)
+    at = table["peak_frequency"].to_numpy()
+    np.testing.assert_allclose(np.diag(eye.contrast_sensitivity(at)), table["peak_sensitivity"], rtol=1e-6)
+    np.testing.assert_allclose(np.diag(eye.contrast_sensitivity(table["cutoff"])), 1, rtol=1e-3)
+    assert (eye.contrast_sensitivity(2 * at).to_numpy().diagonal() < table["peak_sensitivity"]).all()
+
+
+def test_simulated_fields_are_seen_through_the_measured_optics() -> None:
+    """The spectrum of every map is that of a map without optics times the eye's modulation."""
+    how = {"n_cells": 2, "size": 64, "pitch": 0.2, "seed": 3, "element": 0.01}
+    plain, seen = (rfc.simulate_treeshrew(optics=optics, **how)[1].signal.values for optics in (0.0, 1.0))
+    frequency = np.fft.fftfreq(64, 0.2)
+    expected = eye.modulation(np.hypot(*np.meshgrid(frequency, frequency)))
+    spectra = [np.abs(np.fft.fft2(maps)) for maps in (plain, seen)]
+    strong = spectra[0] > 1e-3 * spectra[0].max(axis=(2, 3), keepdims=True)
+    ratio = spectra[1][strong] / spectra[0][strong]
+    wanted = np.broadcast_to(expected, strong.shape)[strong]
+    np.testing.assert_allclose(ratio, wanted, atol=2e-3)  # fields that reach beyond the map's edge
+    assert wanted.min() < 0.95

@@ -649,6 +649,11 @@ def test_shipped_files_are_checked_against_their_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(reference.entries()))
 def test_what_ships_is_whole(name: str) -> None:
+    if "ask" in reference.entries()[name]:
+        for verb in (rfc.reference, rfc.open_fields, rfc.fetch):
+            with pytest.raises(InputError, match="cannot be downloaded and does not ship; ask"):
+                verb(f"reference:{name}")
+        return
     path = reference.path_of(name)
     assert path.stat().st_size < 20e6
     if reference.entries()[name].get("format") in reference.FORMATS:
@@ -741,6 +746,22 @@ def test_all_that_ships_is_listed_and_found_by_near_names() -> None:
     listed = sources.available()
     assert set(listed) == {f"reference:{name}" for name in reference.entries()}
     assert next(iter(listed)) == "reference:alexnet"
+    shelf = rfc.reference().set_index("name")
+    wanted = {
+        "ringach2002",
+        "devalois1982-frequency",
+        "devalois1982-orientation",
+        "schiller1976-simple",
+        "cavanaugh2002",
+    }
+    assert {f"published-{name}" for name in wanted} < set(shelf.index)
+    assert {"alexnet", "treeshrew-contrast-sensitivity", "treeshrew-vanhooser2013"} < set(shelf.index)
+    assert (shelf != "").all(axis=None)  # species, n, stimulus, source and license of every one
+    for name, row in shelf.iterrows():
+        assert all(row[each] in listed[f"reference:{name}"] for each in ("species", "n", "stimulus", "license"))
+    counts = rfc.reference("reference:published-schiller1976-simple")
+    assert counts["count"].sum() == 30 and "percent" in counts.attrs["note"]
+    assert rfc.reference("alexnet").attrs["kind"] == "parametric"
     with pytest.raises(InputError, match="did you mean reference:treeshrew-simulated") as error:
         rfc.fetch("treeshrew-simulatd")
     sentence(error)

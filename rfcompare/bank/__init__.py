@@ -22,6 +22,7 @@ from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
 from rfcompare.bank.results import Results
+from rfcompare.bank.shipped import folder, shipped_table
 from rfcompare.bank.untrusted import bounded, expand, picture, sound_hdf5
 from rfcompare.bank.writing import (
     as_path,
@@ -55,6 +56,7 @@ __all__ = [
     "expand",
     "file_to_write",
     "fingerprint",
+    "folder",
     "folder_to_write",
     "inherit",
     "is_recorded",
@@ -70,6 +72,7 @@ __all__ = [
     "reading",
     "save",
     "select",
+    "shipped_table",
     "sound_hdf5",
     "to_signed",
     "weights",

@@ -12,9 +12,11 @@ the calibrated ones in ``tests/test_likeness.py``.
 from rfcompare.comparison.histograms import compare_published, histogram_table, published, ringach_claims
 from rfcompare.comparison.likeness import likeness
 from rfcompare.comparison.populations import Space, make_space
+from rfcompare.comparison.sensitivity import beside_sensitivity
 
 __all__ = [
     "Space",
+    "beside_sensitivity",
     "compare_published",
     "histogram_table",
     "likeness",

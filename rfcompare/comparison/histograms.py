@@ -6,7 +6,6 @@ nothing is dropped. The published counts stand without animals, so every test he
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rfcompare.bank import check, make_rng
+from rfcompare.bank import check, folder, make_rng, shipped_table
 from rfcompare.comparison.populations import checked, n_subjects, subjects
 from rfcompare.comparison.rows import DEMONSTRATION, WITHIN_SAMPLE, Row, dataset
 from rfcompare.comparison.statistics import Array
 from rfcompare.errors import InputError
 from rfcompare.quantities import QUANTITIES
-from rfcompare.sources.reference import folder
 
 Counts = NDArray[np.int64]
 
@@ -41,6 +39,10 @@ FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "devalois1982_orientation": (
             "published_devalois1982_orientation.csv",
             "De Valois, Yund & Hepler 1982, doi:10.1016/0042-6989(82)90112-2",
+        ),
+        "schiller1976_simple": (
+            "published_schiller1976_simple.csv",
+            "Schiller, Finlay & Volman 1976, doi:10.1152/jn.1976.39.6.1334",
         ),
     }
 )
@@ -141,7 +143,7 @@ def published(name: str, *, read_from: str = "vonenet") -> Distribution:
 
     Parameters
     ----------
-    name : {"ringach2002", "devalois1982_frequency", "devalois1982_orientation"}
+    name : {"ringach2002", "devalois1982_frequency", "devalois1982_orientation", "schiller1976_simple"}
         Which one.
     read_from : {"vonenet", "brainscore"}
         Which reading of the paper's figure; they disagree, see `Distribution.note`.
@@ -173,12 +175,7 @@ def read_distribution(path: Path, *, name: str, citation: str, read_from: str | 
     InputError
         When the file cannot be read as such a table, or its bins leave gaps.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}); give a table of bins and counts") from None
-    note = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
-    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    rows, note = shipped_table(path)
     columns = list(rows[0]) if rows else []
     quantities = tuple(column.removesuffix("_low") for column in columns if column.endswith("_low"))
     if not quantities or "count" not in columns or any(f"{q}_high" not in columns for q in quantities):
@@ -366,7 +363,7 @@ def everything_published() -> list[Distribution]:
     found = [ringach, *(ringach.marginal(quantity) for quantity in ringach.quantities)]
     for name in ("devalois1982_frequency", "devalois1982_orientation"):
         found += [published(name, read_from=reading) for reading in ("vonenet", "brainscore")]
-    return found
+    return [*found, published("schiller1976_simple")]
 
 
 def _values(data: xr.Dataset, distribution: Distribution) -> list[Array] | str:

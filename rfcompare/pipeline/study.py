@@ -14,7 +14,7 @@ import xarray as xr
 
 from rfcompare import __version__, comparison
 from rfcompare.bank import dead_units, fingerprint, r2_is_fixed, select, write_text
-from rfcompare.comparison import compare_published, ringach_claims
+from rfcompare.comparison import beside_sensitivity, compare_published, ringach_claims
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.sentences import numbers
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
@@ -205,6 +205,8 @@ class Study:
         """Every table of the report by file name; each says of what kind its populations are."""
         sides = {"kind_a": self.cortex.kind, "kind_b": self.network.kind}
         found = {name: table.assign(**sides) for name, table in tables(self.results).items()}
+        if self.cortex.name == EMBEDDED[1]:
+            found["fields_sensitivity"] = beside_sensitivity(self.cortex.descriptors)
         return {
             **found,
             "published": published_table(self.network, seed=int(self.options["seed"])),

@@ -12,7 +12,8 @@ The construction, per field of view of the cortex:
 * the OFF subfield's center sits on the visuotopic map, the ON subfield's is displaced from it along the axis
   orthogonal to the cell's preferred orientation, to a random side, and scattered besides (Lee 2016). With `anchor` =
   0.5 the displacement is shared equally by both signs, and with it and equal scatters the two are exchangeable;
-* subfields are Gaussians elongated along the preferred orientation, seen through the stimulus's element.
+* subfields are Gaussians elongated along the preferred orientation, seen through the stimulus's element and through the
+  measured optics of a tree shrew's eye.
 
 The same cells can be shown as two classes of stimulus would show them: `stimulus="sparse noise"` renders the ON and OFF
 maps, with subfields as segregated as `segregation` says (1: as in Lee 2016; 0: coinciding and round, as Veit 2014
@@ -43,6 +44,7 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import make_bank, make_rng, write_hdf5
 from rfcompare.errors import InputError, KeywordError, meant
+from rfcompare.simulation.eye import point_spread
 
 Array = NDArray[np.float64]
 
@@ -126,6 +128,12 @@ class TreeShrew:
         0.5, "", "assumed; Yeh 2009: multiple elongated subregions", "outer subregions over inner ones, Hartley"
     )
     hartley_cutoff: float = _parameter(1.0, "cycles/°", "assumed", "highest frequency in the Hartley set")
+    optics: float = _parameter(
+        1.0,
+        "",
+        "measured: optics of one tree shrew's eye, 4 mm pupil (reference:treeshrew-optics)",
+        "blur of the eye over the measured one: 0 leaves the optics out",
+    )
     element: float = _parameter(0.8, "°", "assumed", "side of a square of the sparse noise")
     size: int = _parameter(22, "px", "assumed", "side of a map")
     pitch: float = _parameter(0.4, "°", "assumed", "distance between neighboring pixels of a map")
@@ -251,7 +259,9 @@ def simulate_treeshrew(
     axis = np.asarray((np.arange(model.size) - (model.size - 1) / 2) * model.pitch, dtype=np.float64)
     blur = model.element**2 / 12 if stimulus == "sparse noise" else 0.0
     channel = ("on", "off") if stimulus == "sparse noise" else ("signed",)
-    signal = _render(lobes, axis, blur=blur, n_channels=len(channel))
+    share, sd = point_spread()
+    seen = zip(share, blur + (model.optics * sd) ** 2, strict=True)
+    signal = np.asarray(sum(part * _render(lobes, axis, blur=wide, n_channels=len(channel)) for part, wide in seen))
     peak = np.abs(signal).max(axis=(1, 2, 3))
     noise_sd = peak / (model.snr * np.exp(model.snr_spread * cells["snr_deviate"]))
     kernel = _noise_kernel(model, stimulus)
@@ -497,9 +507,9 @@ def _lobes(cells: dict[str, Any], model: TreeShrew, stimulus: str) -> dict[str, 
 
 
 def _render(lobes: dict[str, Array], axis: Array, *, blur: float, n_channels: int) -> Array:
-    """Sum the Gaussians, each seen through a square element of variance `blur` per axis, on the grid.
+    """Sum the Gaussians, each seen through a blur of this variance per axis, on the grid.
 
-    The convolution of a Gaussian with the square is taken as the Gaussian of the same integral and covariance.
+    The convolution of a Gaussian with a square element is taken as the Gaussian of the same integral and covariance.
     """
     covariance = lobes["covariance"]
     wide = covariance + blur * np.eye(2)

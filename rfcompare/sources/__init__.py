@@ -404,7 +404,7 @@ def copy_out(path: Path, output: Path) -> Path:
 
 
 def available() -> dict[str, str]:
-    """What `fetch` knows by name: the shipped populations, which `open_fields` reads, then tables and results.
+    """What `fetch` knows by name: populations and published distributions with their source, then tables of results.
 
     Examples
     --------
@@ -414,17 +414,18 @@ def available() -> dict[str, str]:
     """
     from rfcompare.sources import reference
 
-    shipped = reference.entries().items()
-    populations = {name: entry for name, entry in shipped if entry.get("format") in reference.FORMATS}
-    others = {name: entry for name, entry in shipped if name not in populations}
-    what = {name: str(entry.get("title") or entry.get("note") or entry["file"]) for name, entry in shipped}
-    return {
-        **{f"{reference.PREFIX}{name}": f"{entry.get('kind')}: {what[name]}" for name, entry in populations.items()},
-        **{
-            f"{reference.PREFIX}{name}": f"{entry.get('format')}, {entry.get('kind')}: {what[name]}"
-            for name, entry in others.items()
-        },
+    shelf = reference.reference()
+    columns = ("kind", "species", "n", "stimulus")
+    listed = {
+        row["name"]: "\n".join(
+            (row["what"], "; ".join(row[each] for each in columns), f"{row['source']}; {row['license']}")
+        )
+        for row in shelf.to_dict("records")
     }
+    for name, entry in reference.entries().items():
+        if name not in listed:
+            listed[name] = f"{entry['format']}, {entry['kind']}: {entry['note']}"
+    return {f"{reference.PREFIX}{name}": text for name, text in listed.items()}
 
 
 @named_strictly

@@ -6,7 +6,7 @@ looked at first, then the installed package's.
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import difflib
 import tomllib
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfcompare.bank import add_history, check, load, make_bank
-from rfcompare.errors import InputError
+from rfcompare.bank import add_history, check, folder, load, make_bank, shipped_table
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.rendering import OPTIONAL, REQUIRED, render_gabors
 
@@ -26,17 +26,8 @@ if TYPE_CHECKING:
 
 PREFIX = "reference:"
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _COLOR = ("color_r", "color_g", "color_b")
 _STORED = ("r2", "rank_one_share")
-
-
-def folder() -> Path:
-    """The folder with ``sources.toml``: the checkout's, or the one inside the installed package."""
-    for candidate in (_PACKAGE.parent / "reference_data", _PACKAGE / "reference_data"):
-        if (candidate / "sources.toml").is_file():
-            return candidate
-    raise InputError("expected reference_data/sources.toml beside or inside the package; install rfcompare again")
 
 
 def entries(where: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -60,9 +51,72 @@ def entry_of(name: str, where: Path | None = None) -> dict[str, Any]:
     return known[name]
 
 
+@named_strictly
+def reference(name: str | None = None) -> Any:
+    """List the references that ship, or give one: a population as a bank, a published distribution as its table.
+
+    Parameters
+    ----------
+    name : str, optional
+        Its name, with or without ``reference:``; default: the list.
+
+    Returns
+    -------
+    pandas.DataFrame or xarray.Dataset
+        The list has a row per reference: ``name``, ``what``, ``kind``, ``species``, ``n``, ``stimulus``, ``source`` and
+        ``license``. A table has its comment in ``attrs["note"]``.
+
+    Raises
+    ------
+    InputError
+        There is no such reference, or it has to be asked for: the message says where.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> shelf = rfc.reference().set_index("name")
+    >>> shelf.loc["published-ringach2002", ["species", "n"]].tolist()
+    ['macaque', '79 cells']
+    >>> rfc.reference("treeshrew-contrast-sensitivity")["cutoff"].round(1).tolist()
+    [1.1, 1.9, 2.2]
+    >>> rfc.reference("treeshrew-vanhooser2013")
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.InputError: reference:treeshrew-vanhooser2013 cannot be downloaded and does not ship; ask ...
+    """
+    import pandas as pd
+
+    if name is None:
+        return pd.DataFrame([_listed(*item) for item in entries().items() if "species" in item[1]])
+    name = name.removeprefix(PREFIX)
+    entry = entry_of(name)
+    if entry.get("format") in FORMATS:
+        return open_reference(name)
+    path = path_of(name)
+    if path.suffix != ".csv":
+        raise InputError(f"expected a population or a table, reference:{name} is {path.name}; copy it by fetch {name}")
+    rows, note = shipped_table(path)
+    table = pd.DataFrame(rows)
+    for column in table:
+        with contextlib.suppress(ValueError, TypeError):
+            table[column] = pd.to_numeric(table[column])
+    provenance = {each: str(entry[each]) for each in ("kind", "citation", "license") if each in entry}
+    table.attrs = {"note": note or str(entry.get("note", "")), **provenance}
+    return table
+
+
+def _listed(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    source = str(entry["citation"]) + (f", doi:{entry['doi']}" if "doi" in entry else "")
+    said = {each: str(entry.get(each, "")) for each in ("kind", "species", "n", "stimulus")}
+    what = "; ".join(str(entry[each]) for each in ("title", "ask") if each in entry) or str(entry["note"])
+    return {"name": name, "what": what, **said, "source": source, "license": str(entry["license"])}
+
+
 def path_of(name: str, where: Path | None = None) -> Path:
     """The file of the entry called `name`, its content checked against the recorded SHA-256."""
     entry = entry_of(name, where)
+    if "ask" in entry:
+        raise InputError(f"reference:{name} cannot be downloaded and does not ship; {entry['ask']}")
     path = (where or folder()) / str(entry["file"])
     if not path.is_file():
         raise InputError(
@@ -89,6 +143,8 @@ def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
     name = name.removeprefix(PREFIX)
     entry = entry_of(name, where)
     reader = FORMATS.get(str(entry.get("format")))
+    if reader is None and "ask" in entry:
+        path_of(name, where)
     if reader is None:
         raise InputError(
             f"expected a population of maps, reference:{name} is {entry.get('file')} (format "
@@ -111,8 +167,7 @@ def _open_bank(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
 
 def _open_gabor_table(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
     """Color maps rendered from one Gabor × one color direction per unit, with what was measured on the originals."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    rows, _ = shipped_table(path)
     if not rows:
         raise InputError(f"expected a table of Gabor parameters in {path.name}, it has no rows")
     missing = [name for name in ("unit", *REQUIRED, *OPTIONAL, *_COLOR, *_STORED) if name not in rows[0]]
