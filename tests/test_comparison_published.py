@@ -155,7 +155,9 @@ def test_published_rows_say_what_they_are() -> None:
     network = population(200, seed=4, kind="learned")
     result = compare_published(network, n_permutation=199)
     assert result.sizes["quantity"] == len(everything_published())
-    assert np.isnan(result.p).all()
+    compared = np.isfinite(result.effect.values)
+    assert np.array_equal(np.isfinite(result.p.values), compared) and 0 < compared.sum() < len(compared)
+    assert all(str(said).startswith("these cells only") for said in result.hypothesis.values[compared])
     assert np.isnan(result.ci_low).all()
     joint = row(result, "ringach2002")
     assert joint["n_units_a"] == 79
@@ -205,7 +207,7 @@ def test_a_sample_of_a_published_distribution_reaches_its_ceiling(rng: np.random
     apart, similar = self_comparison(nx, 5000)
     assert got["effect"] < 3 * apart
     assert got["property_similarity"] > 1 - 3 * (1 - similar)
-    assert got["p_cells"] > 0.05
+    assert got["p"] > 0.05 and got["hypothesis"].startswith("these cells only")
 
 
 def test_ringach_claims_by_hand() -> None:

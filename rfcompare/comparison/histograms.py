@@ -331,8 +331,9 @@ def compare_published(
     -------
     xarray.Dataset
         Schema ``rfcompare-results/1``: `effect` is the total variation distance, `ceiling` what as many units drawn
-        from the published distribution show, `p_cells` the binned test's; `property_similarity` and `property_ceiling`
-        are Brain-Score's, for single quantities. A histogram holds no animals, hence no interval and no p for them.
+        from the published distribution show, `p` the binned test's, of these cells only as its hypothesis says: a
+        histogram holds no animals; `property_similarity` and `property_ceiling` are Brain-Score's, for single
+        quantities.
 
     Examples
     --------
@@ -401,7 +402,8 @@ def _published_row(
     row.notes.insert(0, f"{beyond} of {n} units beyond the published edges")
     row.number |= {"n_units_b": n, "n_missing_b": data.sizes["unit"] - n}
     row.number["effect"] = total_variation(reference, counts)
-    row.number["p_cells"] = binned_test(reference, counts, n_permutation=n_permutation, seed=generator)
+    row.number["p_smallest"] = 1 / (n_permutation + 1)
+    row.number["p"] = binned_test(reference, counts, n_permutation=n_permutation, seed=generator)
     row.number["ceiling"], similar = self_comparison(distribution, n, seed=generator)
     if counts.ndim == 1:
         inside = counts if distribution.period else folded(counts)  # Brain-Score's bins have no outside

@@ -45,9 +45,7 @@ class Row:
 
 NUMBERS = (
     *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling"),
-    *("p_smallest", "p_adjusted_bh", "p_cells", "cells_low", "cells_high"),
-    *("estimate_a", "estimate_b", "cliffs_delta", "wasserstein", "ks", "kuiper", "watson_u2"),
-    *("property_similarity", "property_ceiling"),
+    *("p_smallest", "property_similarity", "property_ceiling"),
     *("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b"),
 )
 TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name", "citation")
