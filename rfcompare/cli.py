@@ -439,15 +439,19 @@ def inspect(file: str) -> None:
 @seed_option
 @output_option("The maps, as BANK.h5.", *HDF5)
 def estimate_verb(recording: Path, layout: Path, lags: int, method: str, shifts: int, seed: int, output: Path) -> None:
-    """Make maps of RECORDING's stimulus and responses: each cell's best lag, halves, noise and significance."""
+    """Make maps of RECORDING's stimulus and responses: each cell's best lag, halves, noise and significance.
+
+    RECORDING is an HDF5, NWB or MATLAB file; rfcompare inspect RECORDING drafts the layout. A run that was stopped goes
+    on where it is repeated.
+    """
     from rfcompare import bank
     from rfcompare.estimation import estimate_maps
     from rfcompare.sources.recordings import read_recording
+    from rfcompare.sources.remote import kept_in
 
     read = read_recording(recording, layout)
-    maps = estimate_maps(
-        read.frames, read.responses, lag=range(lags), method=method, n_shifts=shifts, seed=seed, **read.options
-    )
+    how: dict[str, Any] = {"lag": range(lags), "method": method, "n_shifts": shifts, "seed": seed}
+    maps = estimate_maps(read.frames, read.responses, **how, progress=True, keep=kept_in("estimates"), **read.options)
     bank.save(maps, output)
     n, agree = maps.sizes["unit"], float(maps.half_correlation.median())
     certain = int((maps.p <= 0.05).sum())

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.estimation import estimate_maps
+from rfcompare.estimation import recordings as recordings_room
 from rfcompare.sources.recordings import read_recording
 
 FRAME_S = 0.02
@@ -117,3 +118,91 @@ def test_a_real_retinal_recording_gives_maps(shared_data: Path) -> None:
     bank = estimate_maps(read.frames, read.responses, n_shifts=19, lag=range(4), **read.options)
     assert dict(bank.rf.sizes) == {"unit": 19, "channel": 1, "y": 20, "x": 15}
     assert (bank.p <= 0.05).sum() > 10
+
+
+def in_nwb(path: Path, frames: np.ndarray, trains: list[np.ndarray], *, start: float, frame_s: float) -> None:
+    from datetime import UTC, datetime
+
+    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+
+    file = NWBFile(session_description="noise", identifier="id", session_start_time=datetime(2020, 1, 1, tzinfo=UTC))
+    for train in trains:
+        file.add_unit(spike_times=train)
+    series = TimeSeries(name="noise", data=frames, unit="a.u.", starting_time=start, rate=1 / frame_s)
+    file.add_stimulus(series)
+    with NWBHDF5IO(path, "w") as out:
+        out.write(file)
+
+
+@pytest.mark.parametrize("kind", ["nwb", "mat"])
+def test_a_recording_in_nwb_or_matlab_is_drafted_and_estimated(tmp_path: Path, kind: str) -> None:
+    from scipy.io import savemat
+
+    truth = recording(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5") as file:
+        frames, counts = file["shown"][()], file["counts"][()]
+        trains = [file[f"spikes/cell{cell}"][()] for cell in range(2)]
+    path = tmp_path / f"r.{kind}"
+    if kind == "nwb":
+        in_nwb(path, frames, trains, start=10.0, frame_s=FRAME_S)
+    else:
+        cell = np.empty((1, 2), dtype=object)
+        cell[0, :] = trains
+        onsets = 10.0 + FRAME_S * np.arange(len(frames))
+        savemat(path, {"stim": np.moveaxis(frames, 0, 2), "spikes": cell, "frame_times": onsets})
+    drafted = CliRunner().invoke(main, ["inspect", str(path)])
+    assert drafted.exit_code == 0 and f"rfcompare estimate {path.name}" in drafted.output
+    (tmp_path / "l.toml").write_text(drafted.output[drafted.output.index("# No maps") :])  # as it is drafted
+    read = read_recording(path, tmp_path / "l.toml")
+    assert np.array_equal(read.responses.T, counts)
+    command = [
+        "estimate",
+        str(path),
+        "--layout",
+        str(tmp_path / "l.toml"),
+        "--shifts",
+        "19",
+        "-o",
+        str(tmp_path / "b.h5"),
+    ]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    bank = rfc.load(tmp_path / "b.h5")
+    assert bank.p.values[0] == 0.05 and bank.attrs["kind"] == "not stated"
+    assert np.corrcoef(rfc.weights(bank)[0, 0].ravel(), truth.ravel())[0, 1] > 0.95
+    if kind == "nwb":
+        assert bank.unit.values.tolist() == ["unit 0", "unit 1"]
+
+
+def test_a_stopped_estimate_goes_on_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    frames, rates = rng.normal(size=(600, 4, 4)), rng.normal(size=(600, 40))
+    how = {"kind": "simulated", "n_shifts": 19, "lag": range(3), "progress": False}
+    whole = estimate_maps(frames, rates, **how)
+    calls = []
+    estimate = recordings_room.estimate
+
+    def stops(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return estimate(*args, **kwargs)
+
+    monkeypatch.setattr(recordings_room, "estimate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        estimate_maps(frames, rates, keep=tmp_path, **how)
+    assert len(list(tmp_path.iterdir())) == 1
+    calls[:] = [()] * 100
+    again = estimate_maps(frames, rates, keep=tmp_path, **how)
+    assert np.array_equal(again.p, whole.p)
+    assert len(calls) - 100 == 1 + 12 - 4  # the maps, and the blocks of shifts that were not done
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_real_recording_holds_is_drafted(shared_data: Path) -> None:
+    from rfcompare.sources import inspect
+
+    drafted = inspect(str(shared_data / "fields" / "macaque_v1_rust" / "544l029.p21_stc.mat"))
+    for line in ('frames = "/stim"', 'dims = "frame x"', '# spike_times = "/spk_tms"', '# each = "trial"'):
+        assert line in drafted
+    assert 'response_dims = "unit frame"' in inspect(str(shared_data / "other" / "RGC_dendrite.h5"))

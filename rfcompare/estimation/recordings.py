@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from tqdm import tqdm
 
-from rfcompare.bank import add_history, at_lag, make_rng
+from rfcompare.bank import add_history, at_lag, make_rng, write_bytes
 from rfcompare.errors import InputError
 from rfcompare.estimation.regression import estimate
 
@@ -28,6 +33,8 @@ def estimate_maps(
     n_shifts: int = 99,
     seed: int | np.random.Generator | None = 0,
     method: str = "sta",
+    progress: bool | None = None,
+    keep: Path | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Estimate maps at several lags, keep each cell's best, and test whether it has a map.
@@ -45,6 +52,10 @@ def estimate_maps(
         For the shifts.
     method : {"sta", "ridge", "smooth"}
         How the maps are made; the test is by reverse correlation always.
+    progress : bool, optional
+        Show progress; default: on a terminal.
+    keep : path, optional
+        Folder for the shifts that are done, where the same call finds them again after it was stopped.
     **options
         Of `rfcompare.estimate`.
 
@@ -84,12 +95,22 @@ def estimate_maps(
     least = int(LEAST_SHIFT * len(rates))
     shifts = rng.integers(least, len(rates) - least, n_shifts)
     plain: Any = {name: options[name] for name in ("channel", "background") if name in options}
-    above = np.ones(rates.shape[1])
-    for shift_rows in np.array_split(shifts, -(-n_shifts * rates.shape[1] // COLUMNS)):
-        if shift_rows.size:
-            moved = np.concatenate([np.roll(rates, shift, axis=0) for shift in shift_rows], axis=1)
-            null = estimate(frames, moved, kind="analytic", lag=lags, **plain)
-            above += (_energy(null).max(1).reshape(len(shift_rows), -1) >= found).sum(0)
+    blocks = [rows for rows in np.array_split(shifts, -(-n_shifts * rates.shape[1] // COLUMNS)) if rows.size]
+    file = None if keep is None else keep / f"{_digest(frames, rates, shifts, lags, plain)}.npz"
+    done, above = _kept(file, rates.shape[1])
+    with tqdm(total=n_shifts, desc="shifts", disable=None if progress is None else not progress) as bar:
+        for number, rows in enumerate(blocks):
+            if number >= done:
+                moved = np.concatenate([np.roll(rates, shift, axis=0) for shift in rows], axis=1)
+                null = estimate(frames, moved, kind="analytic", lag=lags, **plain)
+                above += (_energy(null).max(1).reshape(len(rows), -1) >= found).sum(0)
+                if file is not None:
+                    memory = io.BytesIO()
+                    np.savez(memory, done=number + 1, above=above)
+                    write_bytes(file, memory.getbuffer())
+            bar.update(len(rows))
+    if file is not None:
+        file.unlink(missing_ok=True)
     energy = _energy(bank)
     kept = bank if "lag" not in bank.dims else at_lag(bank, "peak")
     frame_s = options.get("frame_s")
@@ -106,6 +127,26 @@ def estimate_maps(
         }
     )
     return add_history(kept, f"per unit the strongest of lags {lags}; p by {n_shifts} shifts, seed {recorded}")
+
+
+def _digest(*parts: Any) -> str:
+    """What the shifted recordings depend on, as a name."""
+    said = hashlib.sha256()
+    for part in parts:
+        said.update(np.ascontiguousarray(part).tobytes() if np.ndim(part) else repr(part).encode())
+    return said.hexdigest()
+
+
+def _kept(file: Path | None, n: int) -> tuple[int, npt.NDArray[np.float64]]:
+    """How many blocks of shifts are done and what they gave; none where nothing sound is kept."""
+    try:
+        if file is not None:
+            with np.load(file, allow_pickle=False) as stored:
+                if stored["above"].shape == (n,):
+                    return int(stored["done"]), stored["above"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    return 0, np.ones(n)
 
 
 def _energy(bank: xr.Dataset) -> npt.NDArray[np.float64]:

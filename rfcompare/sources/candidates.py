@@ -1,4 +1,4 @@
-"""Which arrays of a file could hold maps, and which are a stimulus and the responses to it."""
+"""Which arrays of a file could hold maps."""
 
 from __future__ import annotations
 
@@ -36,9 +36,6 @@ SMALLEST_SIDE = 4
 LONGEST_SHAPE = 8
 """A map has at least four pixels a side and is no strip: what is smaller or longer is a table or a curve."""
 
-FEWEST_FRAMES = 100
-"""Shorter lengths that a stimulus and a response share may be units as well as frames."""
-
 _WORDS = (
     "rf",
     "sta",
@@ -54,8 +51,20 @@ _WORDS = (
     "space",
     "fits",
 )
-_SHOWN = {"stim", "stimulus", "stimuli", "frames", "movie", "images", "image", "template", "templates", "screen"}
-_ANSWERS = {"response", "responses", "resp", "spikes", "spike", "spk", "counts", "psth", "dff", "traces", "rates"}
+SHOWN = {
+    "stim",
+    "stimulus",
+    "stimuli",
+    "frames",
+    "movie",
+    "images",
+    "image",
+    "template",
+    "templates",
+    "screen",
+    "shown",
+}
+"""Words in the name of what was shown: no maps."""
 
 
 @dataclass(frozen=True)
@@ -116,42 +125,11 @@ def could_be_maps(candidate: Candidate) -> bool:
     False
     """
     words = set(re.split(r"[^a-z]+", candidate.path.rpartition("/")[2].lower()))
-    if words & _SHOWN and not words & set(_WORDS):
+    if words & SHOWN and not words & set(_WORDS):
         return False
     sizes = dict(zip(candidate.dims, candidate.shape, strict=False))
     sides = (sizes.get("y", 0), sizes.get("x", 0))
     return min(sides) >= SMALLEST_SIDE and max(sides) <= LONGEST_SHAPE * min(sides)
-
-
-def recording(path: Path, found: formats.Format) -> tuple[str, str] | None:
-    """Where a file keeps a stimulus and the responses to it, from which maps can be estimated.
-
-    Both are told by their names and by a length that they share: that of the frames.
-    """
-    if found is formats.NUMPY:
-        with entries_of(path) as entries:
-            arrays = {f"/{name}": entry.shape for name, entry in entries.items()}
-    elif found is formats.MATLAB_5:
-        arrays = {f"/{name}": shape for name, shape, kind in list_variables(path) if " " not in kind}
-    else:
-        arrays = {}
-        with Reader(path) as reader:
-
-            def visit(raw: str | bytes, item: Any) -> bool | None:
-                if isinstance(item, h5py.Dataset) and item.shape is not None and item.dtype.kind in "fiu":
-                    arrays[f"/{text_name(raw)}"] = tuple(int(size) for size in item.shape)
-                return True if len(arrays) >= MAX_VISITED else None
-
-            reader.file.visititems(visit)
-    last = {name: set(re.split(r"[^a-z]+", name.rpartition("/")[2].lower())) for name in arrays}
-    shown = [name for name in arrays if last[name] & _SHOWN and len(arrays[name]) >= 2 and not last[name] & {"tms"}]
-    answers = [name for name in arrays if last[name] & _ANSWERS]
-    for stimulus in shown:
-        for response in answers:
-            common = set(arrays[stimulus]) & set(arrays[response]) - set(range(FEWEST_FRAMES))
-            if stimulus != response and common:
-                return stimulus, response
-    return None
 
 
 def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:

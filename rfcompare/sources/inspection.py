@@ -13,7 +13,7 @@ import numpy as np
 
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, checkpoints, formats, matlab, numpy_files, reference
-from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates, recording
+from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates
 from rfcompare.sources.hdf5 import (
     Reader,
     damage_reported,
@@ -26,6 +26,7 @@ from rfcompare.sources.hdf5 import (
     text_name,
 )
 from rfcompare.sources.matlab_structure import list_variables
+from rfcompare.sources.recording_drafts import find_recording
 
 MAX_LINES = 300
 MAX_DEPTH = 12
@@ -258,13 +259,15 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
             if schema != SCHEMAS["bank"].name:
                 return [f'It holds no maps; read it with rfc.load("{path.name}").']
         return [f'It opens as it is: rfc.open_fields("{path.name}").']
-    listed = candidates(path, found)
+    listed, answered = candidates(path, found), find_recording(path, found)
     if not listed:
-        made = recording(path, found)
-        if made is not None:
+        if answered is not None:
             return [
-                f"No maps here, but a stimulus, {made[0]}, and responses to it, {made[1]}: maps can be made from them "
-                f"with rfcompare estimate {path.name} (or rfc.estimate)."
+                f"# No maps here, but a stimulus, {answered.frames}, and responses to it, "
+                f"{answered.responses or answered.spike_times}: maps can be made from them.",
+                "# A layout to edit: save it as recording.toml, then",
+                f"#   rfcompare estimate {path.name} --layout recording.toml -o BANK.h5",
+                *answered.layout,
             ]
         if found is formats.NUMPY:
             return [
@@ -280,6 +283,8 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         "# A layout to edit: save it as layout.toml and open the file with --layout layout.toml. Guessed from "
         f"{best.path}."
     ]
+    if answered is not None:
+        lines.append(f"# From {answered.frames} and its responses rfcompare estimate {path.name} can make maps as well.")
     if best.description:
         lines.append(f"# The file says: {best.description}")
     if len(listed) > 1:

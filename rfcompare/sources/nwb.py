@@ -90,9 +90,11 @@ class NWBStore(HDF5Store):
         publications = "/general/related_publications"
         if reader.is_dataset(publications):
             found["citation"] = "; ".join(str(text) for text in reader.values(publications).ravel())
-        description = reader.attrs(path).get("description") if "*" not in path else None
-        if description:
-            found["maps_description"] = description
+        own = reader.attrs(path) if "*" not in path else {}
+        if own.get("description"):
+            found["maps_description"] = own["description"]
+        if "rate" in own:
+            found["rate"] = own["rate"]
         return found
 
 

@@ -10,7 +10,8 @@ key                  meaning
                      frame"`` or ``"frame"``
 ``spike_times``      instead: path of times, a list per unit; ``each = "trial"`` where it is a list per repeat of one
                      unit, whose frames follow each other in ``frames``
-``frame_times``      path of the frames' onsets on the same clock, or ``frame_s`` alone where the first begins at 0
+``frame_times``      path of the frames' onsets on the same clock; or of an NWB series' ``starting_time``, which has a
+                     rate; or ``frame_s`` alone where the first begins at 0
 ``time_s``           seconds that one unit of time stands for; default 1, as in 0.001 for milliseconds
 ``frame_s``          duration of a frame (s); default: the median step of ``frame_times``
 ``y``                ``"down"`` (row 0 on top; default) or ``"up"``
@@ -97,6 +98,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
             f"{', '.join(given) or 'nothing'}; rfcompare inspect FILE shows the paths"
         )
     path = existing_file(source)
+    facts: dict[str, Any] = {}
     with ExitStack() as stack, hdf5.damage_reported(path):
         store = _store(path, stack)
         frames = _in_order(_array(store, given["frames"]), str(given.get("dims", "frame y x")), ("frame", "y", "x"))
@@ -106,11 +108,16 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
             responses = _in_order(responses, words, ("frame", "unit")).astype(float)
         else:
             responses, outside, frame_s = _binned(store, given, len(frames))
+        facts = store.facts(str(given.get("spike_times", given.get("responses"))))
     if len(frames) != len(responses):
         raise InputError(
             f"expected as many frames as responses, got {len(frames)} of {given['frames']} and {len(responses)}; name "
             "the axes by dims and response_dims"
         )
+    facts = {name: value for name, value in facts.items() if name in ("unit", "subject", "citation")}
+    if len(facts.get("unit", ())) != responses.shape[1]:
+        facts.pop("unit", None)
+    given = {**facts, **given}
     options: dict[str, Any] = {name: given[name] for name in ("deg_per_px", "unit", "subject") if name in given}
     said = {"title": given.get("title", path.stem), "citation": given.get("citation"), "file": path.name}
     options |= {"frame_s": None if frame_s is None else float(frame_s), "protocol": given.get("stimulus")}
@@ -159,6 +166,9 @@ def _binned(store: Any, given: Mapping[str, Any], n: int) -> tuple[NDArray[np.fl
         raise InputError(f"expected frames of {trials} trials of one length, got {n}; check spike_times and each")
     if "frame_times" in given:
         onset: NDArray[Any] = np.asarray(store.column(str(given["frame_times"])), float).ravel() * scale
+        rate = store.facts(str(given["frame_times"])).get("rate")
+        if rate and onset.size == 1:  # NWB: the first frame and how many follow each second
+            onset = onset[0] + np.arange(n // trials) / float(rate)
     elif "frame_s" in given:
         onset = np.arange(n // trials) * float(given["frame_s"])
     else:
