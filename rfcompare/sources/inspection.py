@@ -284,7 +284,7 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
         f"{best.path}."
     ]
     if answered is not None:
-        lines.append(f"# From {answered.frames} and its responses rfcompare estimate {path.name} can make maps as well.")
+        lines.append(f"# From {answered.frames} and its responses rfcompare estimate {path.name} makes maps as well.")
     if best.description:
         lines.append(f"# The file says: {best.description}")
     if len(listed) > 1:
