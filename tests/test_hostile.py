@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import os
+import struct
 import subprocess
 import sys
-import time
+import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -27,9 +29,6 @@ from rfcompare.errors import InputError, printable
 
 HOSTILE = ("a$x_{$b", "=1+1", "<script>alert(1)</script>", "\x1b[31mred")
 """Mathematics to Matplotlib, a formula to a spreadsheet, a program to a browser, an order to a terminal."""
-
-N_KILLS = int(os.environ.get("RFCOMPARE_KILLS", "4"))
-"""Moments at which a writing process is killed; the variable asks for more."""
 
 LARGEST_ERROR = 2000
 """Characters: whatever a file holds, a message about it stays readable."""
@@ -249,6 +248,107 @@ def test_a_bomb_in_a_matlab_file_is_refused(tmp_path: Path) -> None:
         rfc.open_fields(tmp_path / "bomb.mat", layout={"maps": "/rf", "dims": "unit y x"})
 
 
+def zeros(path: Path) -> None:
+    with h5py.File(path, "w") as file:  # 800 MB of which one piece is written
+        made = file.create_dataset("maps", (10**4, 100, 100), "f8", chunks=(10, 100, 100), compression="gzip")
+        made[0] = 1.0
+
+
+def one_text_many_times(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["maps"] = np.random.default_rng(0).normal(size=(4, 9, 9))
+        file.create_dataset("subject", (10_000,), h5py.string_dtype())[0] = "x" * 40_000
+    with h5py.File(path) as file:
+        at = file["subject"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[at : at + 16 * 10_000] = content[at : at + 16] * 10_000  # 16 bytes lead to a text
+    path.write_bytes(content)
+
+
+def one_array_many_times(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        one = file.create_dataset("#refs#/a", data=np.random.default_rng(0).normal(size=(100, 100)))
+        cell = file.create_dataset("maps", (1, 2000), h5py.ref_dtype)
+        cell.attrs["MATLAB_class"] = np.bytes_("cell")
+        cell[...] = one.ref
+
+
+FOREIGN_LAYOUT = {"maps": "/maps", "dims": "unit y x", "kind": "simulated"}
+
+
+@pytest.mark.parametrize("make", [zeros, one_text_many_times, one_array_many_times])
+def test_another_s_hdf5_is_bounded_by_its_own_size(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "bomb.h5")
+    layout = FOREIGN_LAYOUT | ({"subject": "/subject"} if make is one_text_many_times else {})
+    with pytest.raises(InputError, match=r"would grow|more than the file holds"):
+        rfc.open_fields(tmp_path / "bomb.h5", layout=layout)
+
+
+def test_a_header_longer_than_any_is_not_read(tmp_path: Path) -> None:
+    header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**30)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", header + bytes(2**24))
+    with (tmp_path / "a.npy").open("wb") as file:
+        file.write(header)
+        file.truncate(2**31)
+    for name in ("a.npz", "a.npy"):
+        tracemalloc.start()
+        with pytest.raises(InputError, match="header"):
+            rfc.load_kernels(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+        tracemalloc.stop()
+
+
+def test_a_number_repeated_by_its_strides_is_a_bomb(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"conv1.weight": torch.zeros(1).expand(64, 3, 900, 900)}, tmp_path / "net.pth")
+    with pytest.raises(InputError, match="would grow"):
+        rfc.load_kernels(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("how", ["bomb", "loop", "external link", "soft link", "external storage"])
+def test_keras_files_are_bounded_and_not_followed(how: str, tmp_path: Path) -> None:
+    kernels = np.random.default_rng(0).normal(size=(5, 5, 3, 8)).astype("f4")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["k"] = kernels
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs["layer_names"] = ["conv1"]
+        layer = file.create_group("conv1")
+        if how == "bomb":
+            big = layer.create_dataset("k", (800, 800, 3, 64), "f4", chunks=(10, 800, 3, 64), compression="gzip")
+            big[0] = 1.0
+        elif how == "loop":
+            layer["k"], layer["again"] = kernels, layer
+        elif how == "external link":
+            layer["k"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/k")
+        elif how == "soft link":
+            layer["k"] = h5py.SoftLink("/conv1/k")
+        else:
+            layer.create_dataset("k", (5, 5, 3, 8), "f4", external=[(str(tmp_path / "other.h5"), 0, 2400)])
+    if how == "loop":
+        assert rfc.load_kernels(tmp_path / "net.h5").sizes["unit"] == 8
+        return
+    with pytest.raises(InputError, match=r"would grow|found only nothing|another file"):
+        rfc.load_kernels(tmp_path / "net.h5")
+
+
+def test_hdf5_is_opened_by_one_door() -> None:
+    opened = {}
+    for path in sorted(Path(rfc.__file__).parent.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        words = {ast.unparse(call.func) for call in calls}
+        found = words & {"h5py.File", "h5netcdf.File", "xr.open_dataset", "xr.open_datatree", "xr.load_dataset"}
+        opened |= {path.name: found} if found else {}
+    # Besides the door: the process that looks, what is read behind the look, and a file that is being written.
+    assert opened == {
+        "untrusted.py": {"h5py.File"},
+        "probe.py": {"h5py.File"},
+        "keeping.py": {"xr.open_dataset", "xr.open_datatree"},
+        "parts.py": {"h5netcdf.File"},
+    }
+
+
 def test_a_small_picture_of_many_pixels_is_reduced_before_it_is_used(tmp_path: Path) -> None:
     Image.new("1", (5000, 5000)).save(tmp_path / "white.png")
     assert bank.picture(tmp_path / "white.png", most_pixels=16_000_000).size == (2500, 2500)
@@ -363,47 +463,3 @@ def test_a_kept_part_of_a_killed_run_is_taken_away(tmp_path: Path) -> None:
     with bank.write_beside(tmp_path / "f.nc") as part:
         part.write_text("y")
     assert [path.name for path in tmp_path.iterdir()] == ["f.nc"]
-
-
-KILLS = """
-import signal, sys, pathlib, numpy as np, pandas as pd, rfcompare as rfc
-from rfcompare import bank
-from rfcompare.figures.drawing import new_figure, save_picture
-made, _ = rfc.simulation.simulate_population(n=40, size=15, seed=0)
-figure = new_figure(height=20)
-print("ready", flush=True)
-while True:
-    bank.save(made, "bank.nc")
-    bank.write_csv(pd.DataFrame({"n": np.arange(5000.0)}), "table.csv")
-    bank.write_text("page.html", "page " * 10**5)
-    save_picture(figure, "figure.png")
-    if sys.argv[1] == "once":
-        break
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="the signal is POSIX's")
-def test_killed_while_writing_every_file_is_whole_and_the_next_run_makes_the_same(tmp_path: Path) -> None:
-    def start(how: str, place: Path) -> subprocess.Popen[str]:
-        place.mkdir(exist_ok=True)
-        words = [sys.executable, "-c", KILLS, how]
-        return subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, text=True)
-
-    def finish(place: Path) -> dict[str, bytes]:
-        with start("once", place) as done:
-            done.communicate()
-        assert done.returncode == 0
-        return {path.name: path.read_bytes() for path in place.iterdir()}
-
-    whole = finish(tmp_path / "whole")
-    assert len(whole) == 4
-    place, chance = tmp_path / "killed", np.random.default_rng(0)
-    for _ in range(N_KILLS):
-        with start("again", place) as child:
-            assert child.stdout is not None and child.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.3))
-            child.kill()
-        for name, content in whole.items():
-            if (place / name).exists():
-                assert (place / name).read_bytes() == content, name
-    assert finish(place) == whole

@@ -23,7 +23,7 @@ from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
 from rfcompare.bank.results import Results
 from rfcompare.bank.shipped import folder, shipped_table
-from rfcompare.bank.untrusted import bounded, expand, picture, sound_hdf5
+from rfcompare.bank.untrusted import bounded, expand, open_hdf5, picture, sound_hdf5
 from rfcompare.bank.writing import (
     as_path,
     claimed,
@@ -64,6 +64,7 @@ __all__ = [
     "make_bank",
     "make_rng",
     "map_norms",
+    "open_hdf5",
     "picture",
     "pitch",
     "plain_attributes",

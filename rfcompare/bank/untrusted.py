@@ -16,10 +16,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import h5py
+
 from rfcompare.bank import probe
 from rfcompare.bank.probe import FREE_BYTES, MOST_EXPANSION, expands_too_far
 from rfcompare.bank.writing import existing_file
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,6 +59,24 @@ def sound_hdf5(path: Path, *, saved: bool) -> None:
         )
 
 
+def open_hdf5(path: Path) -> h5py.File:
+    """Another's HDF5 file, open to be read: the one door to h5py, behind the look that `sound_hdf5` takes.
+
+    Raises
+    ------
+    InputError
+        One sentence with what is wrong.
+    """
+    sound_hdf5(path, saved=False)
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except OSError as error:
+        raise InputError(
+            f"cannot open {path}: it begins as HDF5 but is truncated or damaged ({first_line(error)}); copy or "
+            "download it again"
+        ) from None
+
+
 @lru_cache(maxsize=1024)
 def _fault(path: str, changed: int, size: int, node: int, saved: bool) -> str:
     """What the process that looks says; the file's state is part of the question, so that it is asked once."""
@@ -88,6 +108,7 @@ def _started() -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
         encoding="ascii",
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # whose threads take of the memory that it may have
     )
     atexit.register(_end, started, os.getpid())
     return started

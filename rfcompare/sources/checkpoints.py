@@ -8,12 +8,13 @@ read it; `pick` chooses one. NumPy, PyTorch and safetensors are read here, Keras
 from __future__ import annotations
 
 import difflib
+import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -304,6 +305,9 @@ def _holds(path: Path, suffix: str) -> bool:
 @contextmanager
 def _npy(path: Path) -> Iterator[dict[str, Entry]]:
     try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                _npy_shape(file)
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header stops NumPy, its tokenizer or the evaluation of its literal
         raise InputError(
@@ -343,9 +347,15 @@ def npz_array(archive: Any, name: str, path: Path) -> NDArray[Any]:
 def npz_shape(archive: Any, name: str) -> tuple[int, ...]:
     """The shape from the entry's header alone: an archive can claim more than memory holds."""
     with archive.zip.open(f"{name}.npy") as entry:
-        version = np.lib.format.read_magic(entry)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape: tuple[int, ...] = read_header(entry)[0]
+        return _npy_shape(entry)
+
+
+def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
+    """The shape that a header says; of a header that claims to be longer than any is, only the beginning is read."""
+    start = io.BytesIO(file.read(2**16))
+    version = np.lib.format.read_magic(start)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape: tuple[int, ...] = read_header(start)[0]
     return shape
 
 
@@ -482,5 +492,7 @@ def tensor_to_array(tensor: Any, where: str) -> NDArray[Any]:
         raise InputError(
             f"expected dense real weights with values in {where}, got {tensor.dtype} on {tensor.device}; convert them"
         )
+    # A view may repeat one number any number of times.
+    bounded(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes(), where)
     kept = tensor.detach().to("cpu", torch.float64 if tensor.dtype == torch.float64 else torch.float32)
     return np.array(kept.numpy())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rfcompare.bank import bounded, sound_hdf5
+from rfcompare.bank import bounded, open_hdf5
 from rfcompare.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StoredArray:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         try:
-            with h5py.File(self.path, "r", locking="best-effort") as file:
+            with open_hdf5(self.path) as file:
                 return np.asarray(file[stored_name(self.name)][index])
         except (OSError, KeyError) as error:
             raise InputError(
@@ -111,14 +111,7 @@ class Reader:
         self.name = path.name
         if signature_offset(path) is None:
             raise InputError(f"expected an HDF5 file, but {path} is not one; is it text or another format renamed?")
-        sound_hdf5(path, saved=False)
-        try:
-            self.file = h5py.File(path, "r", locking="best-effort")
-        except OSError as error:
-            raise InputError(
-                f"cannot open {path}: it begins as HDF5 but is truncated or damaged ({first_line(error)}); copy or "
-                "download it again"
-            ) from None
+        self.file = open_hdf5(path)
 
     def __enter__(self) -> Reader:
         return self
@@ -258,8 +251,9 @@ class Reader:
                 f"expected an array of at most {MAX_ELEMENTS:.1e} elements at {path} in {self.name}, got "
                 f"{found.size:.1e} ({' × '.join(map(str, found.shape))}); it is not read"
             )
-        piece = math.prod(map(float, found.chunks or ())) * found.dtype.itemsize
-        bounded(piece, found.id.get_storage_size(), f"a piece of {path} in {self.name}")
+        # Of a lazy bank only pieces are held, but all of it is worked through: days of zeros are a bomb as well.
+        largest = max(float(found.size), math.prod(map(float, found.chunks or ())))
+        bounded(largest * found.dtype.itemsize, found.id.get_storage_size(), f"{path} in {self.name}")
         missing = missing_filters(found)
         if missing:
             raise InputError(
@@ -307,6 +301,15 @@ class Reader:
         return lazy(
             StoredArray(self.path, text_name(dataset.name), tuple(dataset.shape), dataset.dtype), dataset.chunks
         )
+
+    def together(self, arrays: Iterator[Any], where: str) -> list[Any]:
+        """Arrays read one after another, unless references that repeat make them out of all proportion to the file."""
+        found, total = [], 0.0
+        for each in arrays:
+            total += each.nbytes if isinstance(each, np.ndarray) else 0  # lazy ones are not read here
+            bounded(total, self.path.stat().st_size, f"{where} in {self.name}")
+            found.append(each)
+        return found
 
     def read(self, dataset: h5py.Dataset, index: Any) -> Any:
         """Part of a dataset, or one sentence when the file is damaged there."""
@@ -373,8 +376,8 @@ class HDF5Store:
                 f"expected at most {MAX_LABELS:.0e} references at {name} in {self.name}, got {dataset.size:.1e}"
             )
         references = np.asarray(self.reader.read(dataset, ()))
-        items = [self._referred(reference, chunks, (*above, name)) for reference in references.ravel()]
-        return Cell(array_of(items).reshape(references.shape))
+        items = (self._referred(reference, chunks, (*above, name)) for reference in references.ravel())
+        return Cell(array_of(self.reader.together(items, name)).reshape(references.shape))
 
     def _referred(self, reference: Any, chunks: Any, above: tuple[str, ...]) -> Any:
         found = self.reader.follow(reference, above[-1])

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from rfcompare.bank import bounded, sound_hdf5
+from rfcompare.bank import bounded
 from rfcompare.errors import InputError, first_line
 from rfcompare.sources.checkpoints import Entry
-from rfcompare.sources.hdf5 import Reader, text_name
+from rfcompare.sources.hdf5 import Reader, link_of, text_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,11 +42,11 @@ def _is_version_3(file: h5py.File) -> bool:
     )
 
 
-def _all(group: h5py.Group) -> Iterator[Any]:
-    for item in group.values():
-        yield item
-        if isinstance(item, h5py.Group):
-            yield from _all(item)
+def _all(group: h5py.Group) -> list[Any]:
+    """What a group holds at any depth, each once; links are not followed."""
+    found: list[Any] = []
+    group.visititems(lambda _, item: found.append(item))
+    return found
 
 
 @contextmanager
@@ -63,11 +63,10 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
         if zipfile.is_zipfile(path):
             inside = Path(folder) / _INSIDE
             inside.write_bytes(_unpacked(path))
-        sound_hdf5(inside, saved=False)
         try:
-            with h5py.File(inside, "r", locking="best-effort") as file:
-                root = file.get("model_weights", file)
-                yield {name: _entry(name, item) for name, item in _arrays(root)}
+            with Reader(inside) as reader:
+                root = reader.find("/model_weights" if "model_weights" in reader.file else "/")
+                yield {name: _entry(name, item, reader) for name, item in _arrays(root)}
         except (OSError, RuntimeError, KeyError) as error:
             raise InputError(
                 f"cannot read {path} as Keras weights ({first_line(error)}); it is damaged: copy it again"
@@ -88,7 +87,7 @@ def _arrays(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
     named = [text_name(name) for name in root.attrs.get("layer_names", [])]
     layers = [*(name for name in named if name in root), *(name for name in root if name not in named)]
     for layer in layers:
-        if layer in _NO_WEIGHTS:
+        if layer in _NO_WEIGHTS or link_of(root, layer)[0] != "hard":
             continue
         item = root[layer]
         if isinstance(item, h5py.Dataset):
@@ -99,14 +98,14 @@ def _arrays(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
                 yield text_name(inner.name).removeprefix("/model_weights"), inner
 
 
-def _entry(name: str, item: h5py.Dataset) -> Entry:
+def _entry(name: str, item: h5py.Dataset, reader: Reader) -> Entry:
+    def read() -> NDArray[Any]:
+        return np.asarray(reader.read(reader.readable(item), ()))
+
     shape = tuple(int(size) for size in item.shape or ())
     if "depthwise" in name and len(shape) == 4:
         height, width, channels, each = shape
-
-        def apart() -> NDArray[Any]:
-            return np.asarray(item[()]).reshape(height, width, channels * each, 1)
-
-        return Entry((height, width, channels * each, 1), apart, "y x unit channel", groups=channels)
+        whole = (height, width, channels * each, 1)
+        return Entry(whole, lambda: read().reshape(whole), "y x unit channel", groups=channels)
     real = item.dtype.kind == "f"
-    return Entry(shape, lambda: np.asarray(item[()]), _DIMS.get(len(shape), "") if real else "")
+    return Entry(shape, read, _DIMS.get(len(shape), "") if real else "")

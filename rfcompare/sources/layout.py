@@ -55,6 +55,9 @@ from rfcompare.sources.rendering import evaluate, render_gabors
 if TYPE_CHECKING:
     import xarray as xr
 
+MAX_BYTES = 2**22
+"""Of a layout; more is another file."""
+
 MAX_UNITS = 10**6
 MAX_PIXELS = 2**14
 """Units and pixels along one side beyond these are a transposed or a mistaken layout."""
@@ -145,6 +148,8 @@ def given_keys(layout: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(layout, Mapping):
         return {str(key): value for key, value in layout.items()}
     path = existing_file(layout)
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"expected a layout in TOML, got {path} of {path.stat().st_size / 1e6:.3g} MB; name another")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -66,8 +66,8 @@ class V73Store(HDF5Store):
         if isinstance(node, h5py.Group):
             raise InputError(f"{path} in {self.name} is a struct with the fields {', '.join(list(node)[:8])}; name one")
         if isinstance(node, np.ndarray):
-            items = [self.content(self.reader.readable(item), chunks) for item in node.ravel()]
-            return Cell(array_of(items).reshape(node.shape))
+            items = (self.content(self.reader.readable(item), chunks) for item in node.ravel())
+            return Cell(array_of(self.reader.together(items, path)).reshape(node.shape))
         return self.content(self.reader.readable(node), chunks)
 
     def _fields(self, cell: h5py.Dataset, field: str, trail: str) -> NDArray[np.object_]:
