@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,7 @@ LAYOUT = {"maps": "/maps", "dims": "unit y x", "kind": "simulated"}
 
 def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     """A small sound file of every format, and what opens it."""
+    import onnx
     import torch
     from PIL import Image
     from safetensors.numpy import save_file
@@ -74,8 +76,25 @@ def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
     np.savez_compressed(folder / "kernels.npz", w=color)
     torch.save({"conv1.weight": torch.from_numpy(color)}, folder / "net.pth")
     save_file({"conv1.weight": color}, folder / "net.safetensors")
+    with h5py.File(folder / "net.h5", "w") as file:
+        file.attrs["layer_names"] = ["conv1"]
+        file["conv1/conv1/kernel:0"] = color.transpose(2, 3, 1, 0)
+    with h5py.File(folder / "v73.mat", "w", userblock_size=512) as file:
+        cells = file.create_dataset("maps", (1, 3), h5py.ref_dtype)
+        cells.attrs["MATLAB_class"] = np.bytes_("cell")
+        cells[0] = [file.create_dataset(f"#refs#/{index}", data=each.T).ref for index, each in enumerate(values)]
+    with (folder / "v73.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+    with zipfile.ZipFile(folder / "net.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "net.h5", "model.weights.h5")
+    weight = onnx.numpy_helper.from_array(color, "w")
+    convolution = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
+    seen_by, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy")
+    graph = onnx.helper.make_graph([convolution], "net", [seen_by], [made], [weight])
+    onnx.save(onnx.helper.make_model(graph), str(folder / "net.onnx"))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 30, 3), np.uint8)).save(folder / "photo.png")
-    Image.open(folder / "photo.png").save(folder / "photo.jpg")
+    for suffix in ("jpg", "tif"):
+        Image.open(folder / "photo.png").save(folder / f"photo.{suffix}")
     (folder / "layout.toml").write_text('maps = "/maps"\ndims = "unit y x"\nkind = "simulated"\ndeg_per_px = [1, 2]\n')
     plain = folder / "plain.h5"
     # What `filter` and the training do with a photograph once it is read does not depend on its file.
@@ -85,7 +104,8 @@ def samples(folder: Path) -> dict[str, tuple[Path, Callable[[Path], Any]]]:
         "bank.nc": rfc.open_fields, "fits.nc": rfc.load, "descriptors.nc": rfc.load, "many.h5": load_many,
         "hand.h5": rfc.open_fields, "plain.h5": with_layout, "v5.mat": with_layout, "kernels.npy": rfc.load_kernels,
         "kernels.npz": rfc.load_kernels, "net.pth": rfc.load_kernels, "net.safetensors": rfc.load_kernels,
-        "photo.png": seen, "photo.jpg": seen,
+        "photo.png": seen, "photo.jpg": seen, "photo.tif": seen, "net.h5": rfc.load_kernels,
+        "net.keras": rfc.load_kernels, "net.onnx": rfc.load_kernels, "v73.mat": with_layout,
         "layout.toml": lambda path: rfc.open_fields(plain, layout=path),
     }  # fmt: skip
     return {name: (folder / name, door) for name, door in doors.items()}
@@ -125,7 +145,7 @@ def attempt(path: Path, door: Callable[[Path], Any]) -> str:
             opened = door(path)
             if path.suffix in (".nc", ".h5", ".mat", ".npy", ".npz", ".pth") and "rf" in opened:
                 opened.load()
-            rfc.sources.inspect(path) if path.suffix not in (".toml", ".png", ".jpg") else None
+            rfc.sources.inspect(path) if path.suffix not in (".toml", ".png", ".jpg", ".tif") else None
     except InputError as error:
         text = str(error)
         return "refused" if len(text) < MESSAGE and "\n" not in text else f"message: {text[:200]}"

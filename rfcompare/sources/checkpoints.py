@@ -297,7 +297,7 @@ def _holds(path: Path, suffix: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # a damaged archive stops zipfile with exceptions of many kinds; whoever reads it says so
         return False
     return bool(names) and all(name.endswith(suffix) for name in names)
 

@@ -75,12 +75,19 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
 
 def _unpacked(path: Path) -> bytes:
     """The HDF5 file inside a ``.keras`` archive."""
-    with zipfile.ZipFile(path) as archive:
-        if _INSIDE not in archive.namelist():
-            raise InputError(f"expected {_INSIDE} in the Keras archive {path}, it has none; save the model again")
-        entry = archive.getinfo(_INSIDE)
-        bounded(entry.file_size, entry.compress_size, f"{path}, {_INSIDE}")
-        return archive.read(_INSIDE)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _INSIDE not in archive.namelist():
+                raise InputError(f"expected {_INSIDE} in the Keras archive {path}, it has none; save the model again")
+            entry = archive.getinfo(_INSIDE)
+            bounded(entry.file_size, entry.compress_size, f"{path}, {_INSIDE}")
+            return archive.read(_INSIDE)
+    except InputError:
+        raise
+    except Exception as error:  # as any damaged archive
+        raise InputError(
+            f"cannot read {path} as a Keras archive ({first_line(error)}); it is damaged: copy it again"
+        ) from None
 
 
 def _arrays(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
