@@ -31,6 +31,7 @@ CITATION = (
 DEFAULT_FIELDS = "reference:treeshrew-simulated"
 DEFAULT_KERNELS = "reference:alexnet"
 HDF5 = (".nc", ".h5", ".hdf5")
+"""`rfcompare.bank.HDF5`, whose room is not loaded for --help."""
 
 
 class _Place(click.Path):
@@ -43,11 +44,7 @@ class _Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from rfcompare.bank import as_path
 
-        path = as_path(value)
-        if self.suffixes and path.suffix and path.suffix.lower() not in self.suffixes:
-            known = " or ".join(self.suffixes)
-            raise InputError(f"expected a file ending in {known}, got {str(value)!r}; its ending decides its format")
-        return path
+        return as_path(value)
 
 
 class _Verb(click.Command):
@@ -71,6 +68,9 @@ class _Verb(click.Command):
                 if target in files:
                     raise InputError(f"expected a file for each output, got {str(target)!r} for two; name another")
                 files[target] = name
+        for target, name in files.items():
+            if places[name].suffixes:
+                bank.ending_in(target, *places[name].suffixes)
         self._check_addresses(ctx.params)
         return super().invoke(ctx)
 
@@ -540,7 +540,7 @@ def match(
 @click.option("--spikes", type=float, help="Mean spikes per frame; default: the responses themselves.")
 @click.option("--decay", type=float, help="Frames in which a calcium indicator falls to 1/e.")
 @seed_option
-@output_option("The bank of the units' maps, as BANK.h5.")
+@output_option("The bank of the units' maps, as BANK.h5.", *HDF5)
 def record(model: str, layer: str, weights: str, like: str | None, units: int | None, output: Path, **how: Any) -> None:
     """Record MODEL, one of torchvision's, as an animal is recorded, and estimate its units' maps."""
     from rfcompare import bank, pipeline, recording
@@ -838,7 +838,7 @@ def training_options(steps: int) -> Callable[[Command], Command]:
             click.option("--snapshots", type=_Place(suffixes=HDF5), help="Twelve kernels along the way, as FILE.h5."),
             click.option(
                 "--checkpoint",
-                type=_Place(),
+                type=_Place(suffixes=(".pt", ".pth", ".checkpoint")),
                 help="Written on the way, and continued from; default: beside FILE.nc until it is done.",
             ),
             click.option("--runs", type=click.IntRange(min=1), default=1, help="Seeds: --seed, --seed + 1, …"),

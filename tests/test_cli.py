@@ -317,7 +317,11 @@ def test_the_ending_decides_the_format_or_is_refused(tmp_path: Path) -> None:
     maps = np.random.default_rng(0).normal(size=(3, 7, 7))
     np.save(tmp_path / "k.npy", maps)
     for command in (("fit", tmp_path / "k.npy"), ("classify", tmp_path / "k.npy"), ("describe", tmp_path / "k.npy")):
-        assert "ending decides its format" in one_sentence(run(*command, "-o", tmp_path / "out.xlsx"))
+        for name in ("out.xlsx", "out"):
+            assert "ending decides its format" in one_sentence(run(*command, "-o", tmp_path / name))
+    assert not list(tmp_path.glob("out*"))
+    with pytest.raises(rfc.InputError, match="its ending decides its format"):
+        rfc.save(rfc.make_bank(maps[:, None], channel=("signed",), kind="analytic"), tmp_path / "bank.csv")
     assert "ending in .nc or .h5 or .hdf5" in one_sentence(run("fit", tmp_path / "k.npy", "-o", tmp_path / "fits.csv"))
 
 

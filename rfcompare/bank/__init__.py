@@ -25,8 +25,10 @@ from rfcompare.bank.results import Results
 from rfcompare.bank.shipped import folder, shipped_table
 from rfcompare.bank.untrusted import bounded, expand, open_hdf5, picture, sound_hdf5
 from rfcompare.bank.writing import (
+    HDF5,
     as_path,
     claimed,
+    ending_in,
     existing_file,
     file_to_write,
     folder_to_write,
@@ -40,6 +42,7 @@ from rfcompare.bank.writing import (
 __all__ = [
     "CHANNELS",
     "DEAD",
+    "HDF5",
     "Results",
     "add_history",
     "as_path",
@@ -52,6 +55,7 @@ __all__ = [
     "count_alive",
     "dead_below",
     "dead_units",
+    "ending_in",
     "existing_file",
     "expand",
     "file_to_write",

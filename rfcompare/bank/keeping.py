@@ -12,7 +12,7 @@ import xarray as xr
 
 from rfcompare.bank.checking import check
 from rfcompare.bank.untrusted import sound_hdf5
-from rfcompare.bank.writing import existing_file, write_bytes
+from rfcompare.bank.writing import HDF5, ending_in, existing_file, write_bytes
 from rfcompare.errors import InputError, first_line, named_strictly
 
 MAPS = ("rf", "rf_half", "rf_fit")
@@ -54,12 +54,12 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     dataset : xarray.Dataset
         Any of the four schemas.
     path : path
-        Usually ending in ``.nc`` or ``.h5``; plain ``xarray.open_dataset`` reads it too.
+        Ending in ``.nc``, ``.h5`` or ``.hdf5``; plain ``xarray.open_dataset`` reads it too.
 
     Raises
     ------
     InputError
-        When the Dataset has faults or the file cannot be written.
+        When the Dataset has faults, the ending is another, or the file cannot be written.
 
     Examples
     --------
@@ -70,6 +70,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     ...     rfc.load(pathlib.Path(folder) / "bank.nc").identical(bank)
     True
     """
+    target = ending_in(path, *HDF5)
     plain = check(dataset).copy()
     encoding: dict[Hashable, dict[str, Any]] = {}
     for name, variable in plain.variables.items():
@@ -81,7 +82,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             # Maps are mostly noise: packing them takes seven times as long as all else and saves a tenth.
             if variable.ndim > 1 and name not in MAPS:
                 encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
-    write_hdf5(path, [(None, plain, encoding)])
+    write_hdf5(target, [(None, plain, encoding)])
 
 
 @named_strictly

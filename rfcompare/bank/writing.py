@@ -33,6 +33,34 @@ _INPUTS: list[Path] = []
 """Files and folders that the running command reads."""
 
 
+HDF5 = (".nc", ".h5", ".hdf5")
+"""Endings of what is written as HDF5."""
+
+
+def ending_in(path: str | os.PathLike[str], *suffixes: str) -> Path:
+    """A path to write whose ending names the format.
+
+    Raises
+    ------
+    InputError
+        When it has another ending, or none.
+
+    Examples
+    --------
+    >>> ending_in("maps.csv", *HDF5)
+    Traceback (most recent call last):
+    ...
+    rfcompare.errors.InputError: expected a file ending in .nc or .h5 or .hdf5, got 'maps.csv'; its ending decides its
+    format
+    """
+    found = as_path(path)
+    if found.suffix.lower() not in suffixes:
+        raise InputError(
+            f"expected a file ending in {' or '.join(suffixes)}, got {str(path)!r}; its ending decides its format"
+        )
+    return found
+
+
 def as_path(path: str | os.PathLike[str]) -> Path:
     """A path as the file system takes it, its ``~`` expanded.
 
@@ -234,11 +262,12 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike[str], *, digits: str 
     >>> path.read_text().splitlines()
     ['unit,n', "'=1+1,1", 'cell 2,2', '-3,3']
     """
+    target = ending_in(path, ".csv")
     plain = table.rename(columns=_no_formula)
     for position, dtype in enumerate(plain.dtypes):
         if dtype.kind not in "iufb":
             plain.isetitem(position, plain.iloc[:, position].astype(object).map(_no_formula))
-    write_text(path, plain.to_csv(index=False, float_format=digits, lineterminator="\n"))
+    write_text(target, plain.to_csv(index=False, float_format=digits, lineterminator="\n"))
 
 
 def _no_formula(value: object) -> object:

@@ -30,7 +30,7 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.quantities import kind_words
-from rfcompare.bank import count_alive, folder_to_write, write_bytes, write_csv, write_text
+from rfcompare.bank import ending_in, count_alive, folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
 
 WIDTHS = {"single": 89.0, "double": 183.0}
@@ -362,13 +362,18 @@ def save(
 def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
     """Write a figure alone, in the format that its file's ending names, beside its place and then renamed.
 
+    Raises
+    ------
+    InputError
+        For an ending that matplotlib does not write.
+
     Examples
     --------
     >>> import tempfile
     >>> save_picture(new_figure(height=20), Path(tempfile.mkdtemp()) / "empty.png").name
     'empty.png'
     """
-    place = Path(path)
+    place = ending_in(path, *(f".{ending}" for ending in sorted(figure.canvas.get_supported_filetypes())))
     ending = place.suffix[1:].lower()
     # The date and the program's version would make equal figures differ byte by byte.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}

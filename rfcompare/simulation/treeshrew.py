@@ -42,7 +42,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import make_bank, make_rng, write_hdf5
+from rfcompare.bank import HDF5, ending_in, make_bank, make_rng, write_hdf5
 from rfcompare.errors import InputError, KeywordError, meant
 from rfcompare.simulation.eye import point_spread
 
@@ -321,7 +321,7 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
     Parameters
     ----------
     path : path
-        Where to write, usually ending in ``.h5``.
+        Where to write, ending in ``.h5``, ``.hdf5`` or ``.nc``.
     **options
         As for `simulate_treeshrew`.
 
@@ -343,6 +343,7 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
     ...     rfc.load(pathlib.Path(folder) / "shrew.h5").sizes["unit"]
     24
     """
+    target = ending_in(path, *HDF5)
     bank, truth = simulate_treeshrew(**options)
     stored = bank.copy()
     halves = np.round(bank.rf_half.values / STORED_STEP) * STORED_STEP
@@ -361,7 +362,7 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
             dataset[text] = (dataset[text].dims, dataset[text].values.astype(object), dataset[text].attrs)
     small["orientation_map"] = (small.orientation_map.round() % 180).astype(np.uint8)
     compressed = {"orientation_map": {"zlib": True, "complevel": 9}}
-    write_hdf5(path, [(None, stored, encoding), ("truth", small, compressed)])
+    write_hdf5(target, [(None, stored, encoding), ("truth", small, compressed)])
     return bank, truth
 
 

@@ -391,13 +391,13 @@ def copy_out(path: Path, output: Path) -> Path:
     Raises
     ------
     InputError
-        The place cannot be written.
+        The place cannot be written, or its ending is that of another format.
     """
     import shutil
 
-    from rfcompare.bank import write_beside
+    from rfcompare.bank import ending_in, write_beside
 
-    target = output / path.name if output.is_dir() else output
+    target = output / path.name if output.is_dir() else ending_in(output, path.suffix.lower())
     with write_beside(target) as part:
         shutil.copyfile(path, part)
     return target
