@@ -546,8 +546,8 @@ def record(model: str, layer: str, weights: str, like: str | None, units: int | 
     from rfcompare import bank, pipeline, recording
     from rfcompare.sources.torchvision_models import read_network
 
-    network = read_network(model, None if weights == "none" else weights, how["seed"])
     fields = None if like is None else pipeline.open_population(like)
+    network = read_network(model, None if weights == "none" else weights, how["seed"])
     how["n_frames"] = how.pop("frames")
     maps = recording.recorded_maps(recording.record(network, layer, like=fields, n_units=units, **how))
     bank.save(maps, output)

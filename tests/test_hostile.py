@@ -26,6 +26,7 @@ from rfcompare import bank
 from rfcompare.bank import untrusted
 from rfcompare.cli import main
 from rfcompare.errors import InputError, printable
+from rfcompare.pipeline import parts, population
 
 HOSTILE = ("a$x_{$b", "=1+1", "<script>alert(1)</script>", "\x1b[31mred")
 """Mathematics to Matplotlib, a formula to a spreadsheet, a program to a browser, an order to a terminal."""
@@ -393,7 +394,14 @@ def test_output_that_cannot_be_printed_is_one_sentence(output: str) -> None:
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
+def full_disk(small_disk: Path) -> Path:
+    """A disk with 8 kB of room."""
+    (small_disk / "filler").write_bytes(bytes(24 * 1024))
+    return small_disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 kB, where one may be mounted."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -422,10 +430,45 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     ids=lambda words: words[0],
 )
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(words: tuple[str, ...], full_disk: Path) -> None:
-    (full_disk / "filler").write_bytes(bytes(24 * 1024))
     assert "No space left" in one_sentence(run(*(word.replace("DISK", str(full_disk)) for word in words)))
     left = [path for path in full_disk.rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["filler"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("describe", "MAPS", "-o", "t.csv"),
+        ("match", "--fields", "MAPS", "--kernels", "MAPS", "-o", "m.nc"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_full_cache_is_one_sentence_and_leaves_nothing(
+    words: tuple[str, ...], full_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = rfc.simulation.simulate_population(n=12, size=9, seed=0)
+    bank.save(made, tmp_path / "maps.nc")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(full_disk / "cache"))
+    for room in (parts, population):
+        monkeypatch.setattr(room, "PART", 8)
+    (full_disk / "rest").write_bytes(bytes(8 * 1024))  # folders still find room
+    assert "No space left" in one_sentence(run(*(word.replace("MAPS", "maps.nc") for word in words)))
+    assert sorted(path.name for path in full_disk.rglob("*") if path.is_file()) == ["filler", "rest"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["maps.nc"]
+
+
+def doubled(value: float) -> float:
+    return 2 * value
+
+
+def test_what_is_compiled_need_not_be_kept(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcompare.fitting.compiled import search
+
+    monkeypatch.setattr(search, "FOLDER", full_disk / "compiled")
+    function = search.kept()(doubled)
+    assert function(2.0) == 4.0
+    assert not list(full_disk.rglob("*.nbc"))
 
 
 # ---------------------------------------------------------------------------------------------------------- numbers

@@ -10,6 +10,7 @@ lies in a folder that is named by the contents of all files here, by Numba's ver
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -45,11 +46,19 @@ def kept(**options):
     def decorate(function):
         before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
         try:
-            return njit(nogil=True, cache=True, **options)(function)
+            jitted = njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:
             return njit(nogil=True, **options)(function)
         finally:
             config.CACHE_DIR = before
+        save = jitted._cache.save_overload
+
+        def save_where_there_is_room(*compiled):
+            with contextlib.suppress(OSError):  # the next process compiles again
+                save(*compiled)
+
+        jitted._cache.save_overload = save_where_there_is_room
+        return jitted
 
     return decorate
 
