@@ -77,6 +77,10 @@ def draw_maps(name: str, size: int, n: int, rng: np.random.Generator) -> Floats:
         linear = [sign, -sign * rng.uniform(0.4, 1, n) / ratio**2]
     elif name.startswith("derivative"):
         p, linear = [x0, y0, theta, np.log(s), np.log(s * between(0.7, 1.6))], [sign]
+    elif name == "gaussian_pair":
+        y_size, distance, ratio = s * between(0.8, 2.0), s * between(1.6, 3.2), between(0.6, 1.6)
+        p = [x0, y0, theta, np.log(s), np.log(y_size), np.log(distance), np.log(ratio)]
+        linear = [sign, -sign * between(0.3, 1.0)]
     else:
         f, nx = between(1.2 / size, 0.35), between(0.25, 1.0)
         ny = np.clip(nx * np.exp(rng.normal(0, 0.35, n)), 0.15, 1.0)

@@ -2,8 +2,8 @@
 
 The engine that starts at once: NumPy for small jobs, torch tensors where a device is given. Only the nonlinear
 parameters are searched; for each trial the linear amplitudes are solved exactly and the Kaufman form of the Jacobian is
-used (Kaufman 1975, doi:10.1007/BF01932995), with Marquardt's scaling, Nielsen's damping, bounds by freezing parameters
-whose gradient points outwards, and capped steps.
+used (Kaufman 1975, doi:10.1007/BF01932995), both from sums over pixels of products of the model's functions; with
+Marquardt's scaling, Nielsen's damping, bounds by freezing parameters whose gradient points outwards, and capped steps.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import array_api_compat
 import numpy as np
 
 from rfcompare.fitting.dictionary import Likeness
-from rfcompare.fitting.moments import gabor_derivatives, gabor_moments, gram_and_projection
 from rfcompare.fitting.noise import correlate
 from rfcompare.fitting.search import Description, Ends
 from rfcompare.fitting.uncertainty import apart
-from rfcompare.models import MODELS, Array, Derivatives, Model, map_of
+from rfcompare.models import Array, Model, map_of
 
 TOLERANCE = 1e-7
 """Relative fall of the cost at which a fit has converged: about 0.003 standard errors of a parameter."""
@@ -39,8 +38,6 @@ AGREE = 1e-4
 
 BLOCK = {"cpu": 1 << 15, "gpu": 1 << 24}
 """Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
-
-_STEP_CAP = {"x": np.inf, "y": np.inf, "angle": 0.6, "frequency": 0.1, "log_length": 0.9, "curvature": 0.1}
 
 
 @dataclass
@@ -131,62 +128,44 @@ def evaluate(problem: Problem, index: Array, p: Array, *, derivatives: bool = Tr
 
 
 def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Equations:
+    """From sums over pixels alone: products of the model's functions with each other and with the maps."""
     xp = array_api_compat.array_namespace(p)
-    model, x, y = problem.model, problem.x, problem.y
-    maps, mask, count = problem.maps[index], problem.mask[index], problem.count[index]
-    m, channels = maps.shape[:2]
-    q = len(model.parameters)
-    by_moments = model is MODELS["gabor"]
-    if by_moments:
-        square, single, data = gabor_moments(p, maps, mask, x, y, derivatives=derivatives)
-        gram, right = gram_and_projection(square, single, data, count)
-    else:
-        functions, slopes = model.evaluate(p, x, y, slopes=derivatives)
-        basis = _basis(functions, mask, problem.whole)
-        flat = xp.reshape(maps, (m, channels, maps.shape[2] * maps.shape[3]))
-        gram = xp.matmul(basis, xp.matrix_transpose(basis))
-        right = xp.matmul(basis, xp.matrix_transpose(flat))
-    amplitudes = _solve_scaled(gram, right)
+    model, maps = problem.model, problem.maps[index]
+    (m, channels), q, terms = maps.shape[:2], len(model.parameters), len(model.linear)
+    functions = _functions(problem, p, problem.mask[index])
+    k = functions.shape[1] - 1
+    of_basis = [*range(terms), k]
+    basis = functions[:, of_basis]
+    flat = xp.matrix_transpose(xp.reshape(maps, (m, channels, maps.shape[2] * maps.shape[3])))
+    seen = functions if derivatives and q else basis
+    gram, data = xp.matmul(seen, xp.matrix_transpose(seen)), xp.matmul(seen, flat)
+    inner, right = (gram, data) if seen is basis else (gram[:, of_basis][:, :, of_basis], data[:, of_basis])
+    amplitudes = _solve_scaled(inner, right)
     cost = problem.total[index] - xp.sum(right * amplitudes, axis=(1, 2))
     cost = xp.where(xp.isfinite(cost), xp.clip(cost, 0.0, None), xp.inf)
     linear = xp.matrix_transpose(amplitudes)
-    if not derivatives or q == 0:
+    if seen is basis:
         empty = xp.zeros((m, 0), dtype=p.dtype, device=p.device)
         return Equations(cost, linear, empty, empty[:, :, None])
-    if by_moments:
-        gradient, hessian, cross = gabor_derivatives(p, linear, square, single, data)
-    else:
-        jacobian = _jacobian(slopes, linear, mask, problem.whole)
-        hessian = xp.sum(xp.matmul(jacobian, xp.matrix_transpose(jacobian)), axis=1)
-        cross = xp.matmul(jacobian, xp.matrix_transpose(basis)[:, None])
-        gradient = xp.sum(xp.matmul(jacobian, flat[..., None]) - xp.matmul(cross, linear[..., None]), axis=1)[..., 0]
-    inside = _solve_scaled(gram[:, None], xp.matrix_transpose(cross))
-    return Equations(cost, linear, gradient, hessian - xp.sum(xp.matmul(cross, inside), axis=1))
+    rows = model.rows(p, linear)
+    left = data[:, :k] - xp.matmul(gram[:, :k][:, :, of_basis], amplitudes)  # what the amplitudes leave of the maps
+    gradient = xp.sum(xp.matmul(rows, xp.matrix_transpose(left)[..., None]), axis=1)[..., 0]
+    products = xp.matmul(rows, gram[:, None, :k])
+    cross = products[..., of_basis]
+    hessian = xp.matmul(products[..., :k], xp.matrix_transpose(rows))
+    inside = _solve_scaled(inner[:, None], xp.matrix_transpose(cross))
+    return Equations(cost, linear, gradient, xp.sum(hessian - xp.matmul(cross, inside), axis=1))
 
 
-def _basis(functions: list[Array], mask: Array, whole: bool) -> Array:
-    """Basis functions (m, terms, pixel) on the measured pixels, the offset's last."""
-    xp = array_api_compat.array_namespace(mask)
-    m, height, width = mask.shape
-    out = xp.empty((m, len(functions) + 1, height, width), dtype=mask.dtype, device=mask.device)
-    for term, function in enumerate(functions):
-        out[:, term] = function if whole else function * mask
-    out[:, -1] = mask
-    return xp.reshape(out, (m, len(functions) + 1, height * width))
-
-
-def _jacobian(slopes: Derivatives, linear: Array, mask: Array, whole: bool) -> Array:
-    """Derivatives (m, channel, parameters, pixel) of the maps by the nonlinear parameters at fixed amplitudes."""
-    xp = array_api_compat.array_namespace(linear)
-    (m, channels), (_, height, width) = linear.shape[:2], mask.shape
-    out = xp.empty((m, channels, len(slopes), height, width), dtype=mask.dtype, device=mask.device)
-    for q, slope in enumerate(slopes):
-        terms = [(linear[:, :, term][:, :, None, None], part) for term, part in enumerate(slope) if part is not None]
-        total = terms[0][0] * terms[0][1][:, None]
-        for amplitude, part in terms[1:]:
-            total = total + amplitude * part[:, None]
-        out[:, :, q] = total if whole else total * mask[:, None]
-    return xp.reshape(out, (m, channels, len(slopes), height * width))
+def _functions(problem: Problem, p: Array, mask: Array) -> Array:
+    """The model's functions (m, count + 1, pixel) on the measured pixels, last of all the offset's."""
+    xp = array_api_compat.array_namespace(p)
+    table = problem.model.table(p, problem.x, problem.y)
+    if not problem.whole:
+        table = table * mask[:, None]
+    return xp.reshape(
+        xp.concat([table, mask[:, None]], axis=1), (p.shape[0], table.shape[1] + 1, mask.shape[1] * mask.shape[2])
+    )
 
 
 def information(
@@ -203,22 +182,20 @@ def information(
     height, width = problem.mask.shape[1:]
     for first in range(0, max(p.shape[0], 1), problem.block):
         here = slice(first, first + problem.block)
-        functions, slopes = model.evaluate(p[here], problem.x, problem.y)
-        mask = problem.mask[here] if index is None else problem.mask[index[here]]
-        m = mask.shape[0]
-        basis = _basis(functions, mask, problem.whole)
-        jacobian = _jacobian(slopes, linear[here], mask, problem.whole)
+        functions = _functions(problem, p[here], problem.mask[here] if index is None else problem.mask[index[here]])
+        m, rows = functions.shape[0], model.rows(p[here], linear[here])
+        basis = functions[:, [*range(terms - 1), -1]]
         total = xp.zeros((m, q + channels * terms, q + channels * terms), dtype=p.dtype, device=p.device)
         for channel in range(channels):
-            one = xp.concat([jacobian[:, channel], basis], axis=1)
+            one = xp.concat([xp.matmul(rows[:, channel], functions[:, :-1]), basis], axis=1)
             seen = one
             if acf is not None:
                 seen = correlate(acf[here], one.reshape(m, q + terms, height, width)).reshape(one.shape)
             products = xp.matmul(one, xp.matrix_transpose(seen))
-            rows = slice(q + channel * terms, q + (channel + 1) * terms)
+            of = slice(q + channel * terms, q + (channel + 1) * terms)
             total[:, :q, :q] += products[:, :q, :q]
-            total[:, :q, rows], total[:, rows, :q] = products[:, :q, q:], products[:, q:, :q]
-            total[:, rows, rows] = products[:, q:, q:]
+            total[:, :q, of], total[:, of, :q] = products[:, :q, q:], products[:, q:, :q]
+            total[:, of, of] = products[:, q:, q:]
         out.append(total)
     return xp.concat(out, axis=0)
 
@@ -239,10 +216,8 @@ def refine(
     """
     xp = array_api_compat.array_namespace(p)
     low, high = (xp.asarray(b, dtype=p.dtype, device=p.device) for b in problem.model.bounds(problem.x, problem.y))
-    caps = [_STEP_CAP[parameter.link] for parameter in problem.model.parameters]
-    cap = xp.asarray(caps, dtype=p.dtype, device=p.device)
-    center = [i for i, parameter in enumerate(problem.model.parameters) if parameter.link in ("x", "y")]
-    widths = [i for i, parameter in enumerate(problem.model.parameters) if parameter.link == "log_length"]
+    cap = xp.asarray([parameter.step for parameter in problem.model.parameters], dtype=p.dtype, device=p.device)
+    far = [i for i, parameter in enumerate(problem.model.parameters) if np.isinf(parameter.step)]
     p = xp.clip(p, low, high)
     m, q = p.shape
     done = xp.zeros(m, dtype=xp.bool, device=p.device)
@@ -270,10 +245,7 @@ def refine(
         step = xp.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
         step = xp.where(xp.isfinite(step), step, 0.0)
         limit = cap[None] * xp.ones_like(p)
-        if center:
-            reach = xp.exp(xp.max(p[:, widths[0] :][:, : len(widths)], axis=1)) + 0.5
-            for i in center:
-                limit[:, i] = reach
+        limit[:, far] = (problem.model.widest(p) + 0.5)[:, None]
         shrink = xp.max(xp.abs(step) / limit, axis=1)
         trial = xp.clip(p + step / xp.clip(shrink, 1.0, None)[:, None], low, high)
         step = trial - p

@@ -41,8 +41,7 @@ def _dictionary(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDAr
     points = qmc.Halton(len(model.parameters), scramble=False).random(SIZE + 1)[1:]  # the first one is the corner
     p = np.clip(model.spread(points, line, line), *model.bounds(line, line))
     basis: list[npt.NDArray[Any]] = []
-    for function in model.evaluate(p, line, line, slopes=False)[0]:
-        term = function.reshape(SIZE, -1)
+    for term in model.table(p, line, line)[:, : len(model.linear)].reshape(SIZE, len(model.linear), -1).swapaxes(0, 1):
         own = term - term.mean(axis=1, keepdims=True)
         whole = np.linalg.norm(own, axis=1, keepdims=True)
         for other in basis:
@@ -124,11 +123,10 @@ class Likeness:
         )
         scale = half / ((SIDE - 1) / 2)
         # A member's parameters times a factor plus a shift are those in the map.
-        rules = {"x": (scale, center_x), "y": (scale, center_y), "log_length": (None, xp.log(scale))}
-        inverse = (1 / scale, None)
+        center = {"x": center_x, "y": center_y, "": 0.0}
         self.rules = [
-            rules.get(parameter.link, inverse if parameter.link in ("frequency", "curvature") else (None, None))
-            for parameter in model.parameters
+            (scale**one.scale, center[one.axis] + (one.power * xp.log(scale) if one.log else 0.0))
+            for one in model.parameters
         ]
 
     def starts(self, rows: Array, count: int, choose: Any = _greedy) -> Array:
@@ -138,8 +136,6 @@ class Likeness:
         """
         p = self.p[choose(self.explained[rows], self.differ, count)]
         for i, (factor, shift) in enumerate(self.rules):
-            if factor is not None:
-                p[:, :, i] *= factor[rows, None]
-            if shift is not None:
-                p[:, :, i] += shift[rows, None]
+            p[:, :, i] *= factor[rows, None]
+            p[:, :, i] += shift if isinstance(shift, float) else shift[rows, None]
         return p

@@ -188,9 +188,9 @@ class Engine:
         seconds = n * self.times * (PER_MAP + PER_PIXEL * height * width * channels)
         if self.name == "auto" and seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
             return False
-        from rfcompare.fitting.compiled import COMPILE_SECONDS, functions_for, is_warm
+        from rfcompare.fitting.compiled import COMPILE_SECONDS, compiled_as, is_warm
 
-        needed = functions_for(model, alone=maps.alone)
+        needed = compiled_as(model, alone=maps.alone)
         if not needed or self.name == "compiled" or is_warm(model, alone=maps.alone):
             return bool(needed)
         _spent[needed] += seconds

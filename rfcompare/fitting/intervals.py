@@ -14,7 +14,7 @@ from rfcompare.errors import InputError
 from rfcompare.fitting.batched import prepare, refine
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import draw_noise
-from rfcompare.fitting.publishing import PERIODS, Columns, noise_of, published, values_of
+from rfcompare.fitting.publishing import Columns, noise_of, periods, values_of
 from rfcompare.fitting.search import Solution
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import Model
@@ -34,9 +34,6 @@ distribution (Hyndman & Fan 1996, doi:10.1080/00031305.1996.10473566)."""
 
 PROFILE_STEPS = np.array([-5.0, -4.0, -3.2, -2.6, -2.1, -1.6, -1.1, -0.5, 0.5, 1.1, 1.6, 2.1, 2.6, 3.2, 4.0, 5.0])
 """Where a likelihood is profiled, in standard errors from the estimate."""
-
-_WIDE = {"x": 0.5, "y": 0.5, "angle": 0.3, "frequency": 0.02, "log_length": 0.3, "curvature": 0.03}
-"""Step of a profile where there is no standard error (a parameter on its bound)."""
 
 
 def bootstrap_intervals(
@@ -74,9 +71,9 @@ def bootstrap_intervals(
     tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     for name, (dims, values) in estimate.items():
         sample = np.stack(draws[name])
-        if name in PERIODS:
-            off = (sample - values + PERIODS[name] / 2) % PERIODS[name] - PERIODS[name] / 2
-            level = LEVEL if PERIODS[name] == 360 else AXIS_LEVEL
+        if period := periods(model).get(name):
+            off = (sample - values + period / 2) % period - period / 2
+            level = LEVEL if period == 360 else AXIS_LEVEL
             reach = np.quantile(np.abs(off), level, axis=0, method=QUANTILE)
             low, high = values - reach, values + reach
         else:
@@ -105,7 +102,7 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
 
     A side on which the likelihood does not fall so far within the bounds ends at the bound.
     """
-    known = {published(parameter): i for i, parameter in enumerate(model.parameters)}
+    known = {parameter.published: i for i, parameter in enumerate(model.parameters)}
     if isinstance(names, str) or any(name not in known for name in names):
         raise InputError(
             f"expected profile to name parameters among {', '.join(known)}, got {names!r}; give profile=('frequency',)"
@@ -124,7 +121,7 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
         i = known[name]
         own = spread[:, i, i]
         usual = np.isfinite(own) & (own > 0)
-        width = np.where(usual, np.sqrt(np.where(usual, own, 1.0)), _WIDE[model.parameters[i].link])
+        width = np.where(usual, np.sqrt(np.where(usual, own, 1.0)), model.parameters[i].wide)
         move = PROFILE_STEPS[None, :, None] * width[:, None, None]
         # The others are started where a quadratic likelihood would have them.
         slope = spread[:, : len(low), i] / np.where(usual, own, 1.0)[:, None]
@@ -143,9 +140,10 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
             y = np.concatenate([root[row, : steps // 2], [0.0], root[row, steps // 2 :]])
             ends["low"][row] = _crossing(x[::-1][steps // 2 :], y[::-1][steps // 2 :], -cutoff[row], low[i])
             ends["high"][row] = _crossing(x[steps // 2 :], y[steps // 2 :], cutoff[row], high[i])
+        public = model.parameters[i].to_public
         for side, values in ends.items():
-            out[f"{name}_profile_{side}"] = ("unit",), _public(model, i, values, grid.unit)
-        out[f"{name}_profile_at"] = ("unit", "profile_step"), _public(model, i, at, grid.unit)
+            out[f"{name}_profile_{side}"] = ("unit",), public(values, grid.unit)
+        out[f"{name}_profile_at"] = ("unit", "profile_step"), public(at, grid.unit)
         out[f"{name}_profile"] = ("unit", "profile_step"), fall
     return out
 
@@ -157,13 +155,3 @@ def _crossing(x: Floats, y: Floats, level: float, bound: float) -> float:
         return float(bound)
     k = int(reached[0])
     return float(x[k - 1] + (level - y[k - 1]) / (y[k] - y[k - 1]) * (x[k] - x[k - 1]))
-
-
-def _public(model: Model, i: int, values: Floats, unit: float) -> Floats:
-    """One searched parameter in the bank's units."""
-    link = model.parameters[i].link
-    if link == "log_length":
-        return np.exp(values) * unit
-    if link == "angle":
-        return np.degrees(values) - (90 if model.parameters[i].name == "theta" else 0)
-    return values * unit if link in ("x", "y") else values / unit

@@ -15,7 +15,7 @@ from rfcompare.fitting.engines import CACHE, Maps
 from rfcompare.fitting.noise import autocorrelation, noise_variance
 from rfcompare.fitting.search import CLOSE, Solution
 from rfcompare.fitting.uncertainty import at_bounds, covariance
-from rfcompare.models import MAX_FREQUENCY, MODELS, Model, Parameter, map_of
+from rfcompare.models import MAX_FREQUENCY, MODELS, Model, map_of
 from rfcompare.quantities import FEW_CYCLES
 
 Floats = npt.NDArray[np.float64]
@@ -24,12 +24,6 @@ Columns = dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]
 """Variables of a Dataset: dims and values."""
 
 PER_CHANNEL = ("unit", "channel")
-
-QUADRATURE = ("even", "odd")
-"""Linear terms that are published as an amplitude and a phase."""
-
-PERIODS = {"orientation": 180.0, "phase": 360.0, "envelope_angle": 180.0}
-"""Circular parameters and their periods in degrees."""
 
 NEAR_NYQUIST = 0.8 * MAX_FREQUENCY
 """Carriers above this (cycles per pixel; fewer than 2.5 pixels a cycle) are hardly told from their alias where the
@@ -47,33 +41,15 @@ DIVERGED = 10.0
 _CARRIED_COORDS = ("subject", "source", "cortex_x", "cortex_y", "field_of_view")
 
 
-def published(parameter: Parameter) -> str:
-    """The public name of a searched parameter: θ, across the stripes, is published as their orientation."""
-    return "orientation" if parameter.name == "theta" else parameter.name
-
-
-def _scale(model: Model, p: Floats, unit: float) -> Floats:
-    """Derivatives (n, parameters) of the published parameters by the searched ones."""
-    factors = {"x": unit, "y": unit, "angle": 180 / np.pi, "frequency": 1 / unit, "curvature": 1 / unit}
-    columns = [
-        np.exp(p[:, i]) * unit if parameter.link == "log_length" else np.full(len(p), factors[parameter.link])
-        for i, parameter in enumerate(model.parameters)
-    ]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(p), 0))
-
-
 def values_of(model: Model, p: Floats, linear: Floats, unit: float, joint: bool) -> Columns:
     """Every parameter under its public name and in the bank's units."""
-    scale, out = _scale(model, p, unit), Columns()
+    out = Columns()
     for i, parameter in enumerate(model.parameters):
+        values = parameter.to_public(p[:, i], unit)
         if parameter.name == "theta":
-            degrees = np.degrees(p[:, i]) - 90
-            out["orientation"] = ("unit",), np.where(degrees >= 180, 0.0, np.clip(degrees, 0.0, None))
-        elif parameter.link == "log_length":
-            out[parameter.name] = ("unit",), scale[:, i]
-        else:
-            out[parameter.name] = ("unit",), p[:, i] * scale[:, i]
-    if model.linear == QUADRATURE:
+            values = np.where(values >= 180, 0.0, np.clip(values, 0.0, None))
+        out[parameter.published] = ("unit",), values
+    if model.quadrature:
         a, b = linear[:, :, 0], linear[:, :, 1]
         out["amplitude"] = PER_CHANNEL, np.hypot(a, b)
         phase = np.degrees(np.arctan2(-b, a)) % 360
@@ -82,22 +58,32 @@ def values_of(model: Model, p: Floats, linear: Floats, unit: float, joint: bool)
         for term, name in enumerate(model.linear):
             out[name] = PER_CHANNEL, linear[:, :, term]
     out["offset"] = PER_CHANNEL, linear[:, :, -1]
-    if "frequency" in out:
-        for name, width in (("nx", "sigma_x"), ("ny", "sigma_y")):
-            out[name] = ("unit",), out["frequency"][1] * out[width][1]
+    for name, size in cycles(model).items():
+        out[name] = ("unit",), out["frequency"][1] * out[size][1]
     return out
+
+
+def periods(model: Model) -> dict[str, float]:
+    """Public names of what comes round, each with its period in degrees."""
+    found = {parameter.published: parameter.period for parameter in model.parameters if parameter.period}
+    return found | ({"phase": 360.0} if model.quadrature else {})
+
+
+def cycles(model: Model) -> dict[str, str]:
+    """Of an envelope with a carrier the cycles per SD, nx and ny, each with its SD."""
+    found = {"nx": "sigma_x", "ny": "sigma_y"}
+    return found if all(model.index(name) >= 0 for name in ("frequency", *found.values())) else {}
 
 
 def _deviations(model: Model, values: Columns, spread: Floats, p: Floats, linear: Floats, unit: float) -> Columns:
     """Standard errors of `values`, from the covariance of the fitted numbers."""
     out, channels, q, terms = Columns(), linear.shape[1], len(model.parameters), linear.shape[2]
     variance = np.einsum("nii->ni", spread)
-    plain = np.sqrt(variance[:, :q]) * _scale(model, p, unit)
     for i, parameter in enumerate(model.parameters):
-        out[published(parameter)] = ("unit",), plain[:, i]
+        out[parameter.published] = ("unit",), np.sqrt(variance[:, i]) * parameter.slope(p[:, i], unit)
     of = [slice(q + k * terms, q + (k + 1) * terms) for k in range(channels)]
     own = np.stack([variance[:, rows] for rows in of], axis=1)
-    if model.linear == QUADRATURE:
+    if model.quadrature:
         a, b = linear[:, :, 0], linear[:, :, 1]
         between = np.stack([spread[:, rows.start, rows.start + 1] for rows in of], axis=1)
         size = np.where(values["amplitude"][1] > 0, values["amplitude"][1], np.nan)
@@ -117,12 +103,9 @@ def _deviations(model: Model, values: Columns, spread: Floats, p: Floats, linear
 
 def cycles_deviation(model: Model, spread: Floats, p: Floats) -> dict[str, Floats]:
     """Standard errors of log nx and log ny, for models with a carrier."""
-    names = [parameter.name for parameter in model.parameters]
-    if "frequency" not in names:
-        return {}
-    f, out = names.index("frequency"), {}
-    for name, width in (("nx", "sigma_x"), ("ny", "sigma_y")):
-        s = names.index(width)
+    f, out = model.index("frequency"), {}
+    for name, width in cycles(model).items():
+        s = model.index(width)
         log = spread[:, s, s] + (spread[:, f, f] / p[:, f] + 2 * spread[:, s, f]) / p[:, f]
         out[name] = np.sqrt(np.maximum(log, 0))
     return out
@@ -147,19 +130,10 @@ def noise_correlation(bank: xr.Dataset, maps: Maps) -> Floats | None:
 
 def searched(model: Model, fits: xr.Dataset) -> tuple[Floats, Floats]:
     """Searched parameters (n, parameters) and amplitudes (n, channel, terms + 1) in the fits' own units."""
-    columns = []
-    for parameter in model.parameters:
-        values = fits[published(parameter)].values.astype(float)
-        if parameter.name == "theta":
-            values = np.radians(values + 90)
-        elif parameter.link == "angle":
-            values = np.radians(values)
-        elif parameter.link == "log_length":
-            values = np.log(values)
-        columns.append(values)
+    columns = [one.to_searched(fits[one.published].values.astype(float)) for one in model.parameters]
     p = np.stack(columns, axis=1) if columns else np.zeros((fits.sizes["unit"], 0))
     offset = fits["offset"].transpose("unit", "channel").values
-    if model.linear == ("even", "odd"):
+    if model.quadrature:
         amplitude = fits["amplitude"].transpose("unit", "channel").values
         phase = fits["phase"].values
         phase = np.radians(np.broadcast_to(phase[:, None] if phase.ndim == 1 else phase, amplitude.shape))
@@ -269,10 +243,9 @@ def _statuses(
             (high[:, i], f"{parameter.name} at its upper bound"),
         ]
     flags.append((_equalled(model, solution, variance, maps), "several equal minima"))
-    names = [parameter.name for parameter in model.parameters]
-    if "frequency" in names:
-        f = p[:, names.index("frequency")]
-        nx, ny = (np.exp(p[:, names.index(width)]) * f for width in ("sigma_x", "sigma_y"))
+    if cycles(model):
+        f = p[:, model.index("frequency")]
+        nx, ny = (np.exp(p[:, model.index(width)]) * f for width in cycles(model).values())
         flags.append((np.less(nx, FEW_CYCLES), "few cycles"))
         flags.append((np.greater(f, NEAR_NYQUIST), "near Nyquist"))
         amplitude = np.hypot(solution.linear[:, :, 0], solution.linear[:, :, 1])
@@ -319,22 +292,17 @@ def _place(
             variables[str(key)] = variable.variable
     kept = ("unit", "channel", "y", "x", *_CARRIED_COORDS, "color")
     coords: dict[str, Any] = {name: bank.coords[name] for name in kept if name in bank.coords}
-    coords["parameter"] = np.array([published(parameter) for parameter in model.parameters], dtype=object)
+    coords["parameter"] = np.array([parameter.published for parameter in model.parameters], dtype=object)
     coords["side"] = np.array(["lower", "upper"], dtype=object)
     bounds = np.stack(model.bounds(maps.grid.x, maps.grid.y))
-    logs = [parameter.link == "log_length" for parameter in model.parameters]
-    scale = _scale(model, bounds, maps.grid.unit)
-    variables["bound"] = ("parameter", "side"), np.where(logs, scale, bounds * scale).T
+    limits = [one.to_public(bounds[:, i], maps.grid.unit) for i, one in enumerate(model.parameters)]
+    variables["bound"] = ("parameter", "side"), np.array(limits).reshape(-1, 2)
     reasons = [parameter.bound_reasons for parameter in model.parameters]
     variables["bound_reason"] = ("parameter", "side"), np.array(reasons, dtype=object).reshape(-1, 2)
     fits = xr.Dataset(variables, coords=coords, attrs=inherit(bank, "fits", model=model.name, **attrs))
-    length = str(bank.attrs["units"])
+    units = {one.published: one.words(str(bank.attrs["units"])) for one in model.parameters}
+    units |= dict.fromkeys(periods(model), "deg")
     for key in fits.data_vars:
-        base = str(key).split("_se")[0].split("_ci_")[0].split("_profile")[0]
-        if base in ("x0", "y0") or base.startswith("sigma"):
-            fits[key].attrs["units"] = length
-        elif base in ("frequency", "curvature"):
-            fits[key].attrs["units"] = f"1/{length}"
-        elif base in PERIODS:
-            fits[key].attrs["units"] = "deg"
+        if word := units.get(str(key).split("_se")[0].split("_ci_")[0].split("_profile")[0]):
+            fits[key].attrs["units"] = word
     return check(fits)

@@ -239,7 +239,7 @@ class _Best:
         n, q = self.p.shape
         agree, rival = np.zeros(n, np.int64), np.full((n, q), np.nan)
         lowest, turned = np.full(n, np.inf), np.full(n, np.inf)
-        model, names = self.engine.model, [parameter.name for parameter in self.engine.model.parameters]
+        model, theta = self.engine.model, self.engine.model.index("theta")
         rounding = 1e-9 * self.engine.total
         same, limit = self.cost * (1 + SAME) + rounding, self.cost * self.margin + rounding
         for rows, ends in self.ends:
@@ -253,8 +253,8 @@ class _Best:
             order = order[np.argsort(-cost[order])]  # the lowest one is written last
             order = order[cost[order] < lowest[here[order]]]
             lowest[here[order]], rival[here[order]] = cost[order], p[order]
-            if "theta" in names:
-                off = p[:, names.index("theta")] - self.p[here, names.index("theta")]
+            if theta >= 0:
+                off = p[:, theta] - self.p[here, theta]
                 off = np.abs((off + math.pi / 2) % math.pi - math.pi / 2)
                 np.minimum.at(turned, here, np.where(settled & (off > TURNED), cost, np.inf))
         return np.maximum(agree, 1), rival, lowest, turned

@@ -14,7 +14,7 @@ from rfcompare.bank import fingerprint, inherit, is_recorded, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import effective_pixels
-from rfcompare.fitting.publishing import QUADRATURE, model_named, publish, published
+from rfcompare.fitting.publishing import cycles, model_named, publish
 from rfcompare.fitting.search import Solution
 from rfcompare.models import MODELS, Model
 
@@ -31,6 +31,7 @@ DEFAULT_MODELS = (
     "derivative3",
     "derivative4",
     "gabor",
+    "gaussian_pair",
 )
 
 TOLERANCE, SHOWN_TOLERANCES = 0.02, (0.01, 0.05)
@@ -208,9 +209,8 @@ def fits_of(table: xr.Dataset, model: str) -> xr.Dataset:
 
 def publish_names(model: Model) -> set[str]:
     """Names under which a model's parameters stand in a Dataset of fits."""
-    names = {published(p) for p in model.parameters}
-    names |= {"amplitude", "phase"} if model.linear == QUADRATURE else set(model.linear)
-    names |= {"nx", "ny"} if "frequency" in names else set()
+    names = {parameter.published for parameter in model.parameters} | set(cycles(model))
+    names |= {"amplitude", "phase"} if model.quadrature else set(model.linear)
     return names | {f"{name}_se" for name in names}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import array_api_compat
 import numpy as np
 
@@ -14,10 +12,6 @@ _EDGE = 1e-9
 
 _SINGULAR = 1e12
 """A variance inflated this often by the other parameters is not known."""
-
-_APART = {"x": 0.1, "y": 0.1, "angle": 0.1, "frequency": 0.05, "log_length": 0.2, "curvature": 0.05}
-"""Two minima are one when they are no farther apart: positions in the widest SD, angles in radians, cycles per widest
-SD, logarithms of widths."""
 
 
 def at_bounds(model: Model, p: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -32,18 +26,13 @@ def apart(model: Model, p: Array, best: Array) -> Array:
     Of two names of one map, as they come before `Model.canonical`, it knows only an angle's half turns.
     """
     xp = array_api_compat.array_namespace(p)
-    off, links = xp.abs(p - best), [parameter.link for parameter in model.parameters]
-    widest = xp.exp(xp.max(best[..., [i for i, link in enumerate(links) if link == "log_length"]], axis=-1))
+    off, widest = xp.abs(p - best), model.widest(best)
     out = off[..., 0] < 0
-    for i, link in enumerate(links):
+    for i, parameter in enumerate(model.parameters):
         away = off[..., i]
-        if link == "angle":
-            away = xp.abs((away + math.pi / 2) % math.pi - math.pi / 2)
-        elif link in ("x", "y"):
-            away = away / widest
-        elif link in ("frequency", "curvature"):
-            away = away * widest
-        out = out | (away > _APART[link])
+        if parameter.circle:
+            away = xp.abs((away + parameter.circle / 2) % parameter.circle - parameter.circle / 2)
+        out = out | (away > parameter.apart * widest**parameter.scale)
     return out
 
 

@@ -3,6 +3,6 @@
 `engine.py` is its door, `search.py` what is compiled and kept; the other files hold what that calls.
 """
 
-from rfcompare.fitting.compiled.engine import COMPILE_SECONDS, Compiled, functions_for, is_warm
+from rfcompare.fitting.compiled.engine import COMPILE_SECONDS, Compiled, compiled_as, is_warm
 
-__all__ = ["COMPILE_SECONDS", "Compiled", "functions_for", "is_warm"]
+__all__ = ["COMPILE_SECONDS", "Compiled", "compiled_as", "is_warm"]

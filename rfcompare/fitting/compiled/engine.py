@@ -2,73 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import contextlib
 
 import numpy as np
 
 from rfcompare.fitting.batched import prepare, render
-from rfcompare.fitting.compiled.search import (
-    FOLDER,
-    choose,
-    fit_blobs,
-    fit_dogs,
-    fit_hermites,
-    fit_waves,
-    inspect,
-    search,
-)
-from rfcompare.fitting.compiled.shapes import CURVED, FREE, TIED
+from rfcompare.fitting.compiled.search import FOLDER, choose, fit, inspect, search
+from rfcompare.fitting.compiled.shapes import kind_of
 from rfcompare.fitting.dictionary import Likeness
 from rfcompare.fitting.search import Description, Ends
-from rfcompare.models import Link, Model
+from rfcompare.models import Model
 
 _TOLERANCE, _STEPS = 1e-7, 100
 """Relative fall of the cost at which a start has settled, and most steps."""
 COMPILE_SECONDS = 10.0  # measured on one core: 8 to 11 s by family of models
 
-_ENTRIES = {
-    "gaussian_isotropic": (fit_blobs, 0),
-    "dog": (fit_dogs, 0),
-    "gaussian": (fit_hermites, 0),
-    **{f"derivative{order}": (fit_hermites, order) for order in (1, 2, 3, 4)},
-    "gabor": (fit_waves, TIED),
-    "gabor_free": (fit_waves, FREE),
-    "gabor_curved": (fit_waves, CURVED),
-}
-"""The jitted function and variant of every model that has parameters."""
+_ready: set[str] = set()
+"""What was compiled or loaded in this process, by `compiled_as`."""
 
 
-def _needed(model: Model, alone: bool) -> tuple[Any, ...]:
-    """The jitted functions that fit a model, none where there are none; `alone` as for `is_warm`."""
-    if model.name == "gabor" and alone:
-        return choose, search, inspect
-    return (choose, _ENTRIES[model.name][0]) if model.name in _ENTRIES else ()
-
-
-def functions_for(model: Model, *, alone: bool) -> str:
-    """What is compiled to fit a model, by name: the same for models that share it, "" for one that is unknown here."""
-    return " ".join(function.__name__ for function in _needed(model, alone))
-
-
-def is_warm(model: Model, *, alone: bool = True) -> bool:
-    """Whether a model is fitted at once: compiled in this process or by an earlier one on this machine.
+def compiled_as(model: Model, *, alone: bool) -> str:
+    """The name of what is compiled to fit a model, one for all models that share it; "" where nothing can be.
 
     `alone` says that a Gabor is fitted to one channel on square pixels, which has functions of its own.
     """
-    return all(
-        function.signatures or (FOLDER / f"{function.__name__}.ready").exists() for function in _needed(model, alone)
-    )
+    if model.name == "gabor" and alone:
+        return "GaborAlone"
+    return type(kind).__name__ if (kind := kind_of(model)) is not None else ""
+
+
+def is_warm(model: Model, *, alone: bool = True) -> bool:
+    """Whether a model is fitted at once: compiled in this process or by an earlier one on this machine."""
+    name = compiled_as(model, alone=alone)
+    return name in _ready or (FOLDER / f"{name}.ready").exists()
 
 
 def _note_what_is_ready(model: Model, alone: bool) -> None:
-    """Leave a file beside the cache for every function that was compiled."""
-    for function in _needed(model, alone):
-        ready = FOLDER / f"{function.__name__}.ready"
-        if function.stats.cache_path and not ready.exists():
-            try:
-                ready.touch()
-            except OSError:  # the next process compiles again
-                return
+    """Leave a file beside the cache for every family of models that was compiled."""
+    name = compiled_as(model, alone=alone)
+    if name not in _ready:
+        _ready.add(name)
+        if FOLDER.exists():  # else nothing is kept: the next process compiles again
+            with contextlib.suppress(OSError):
+                (FOLDER / f"{name}.ready").touch()
 
 
 def _choose(explained, differ, count):
@@ -98,7 +74,8 @@ class Compiled:
         self.flat = (problem.maps / self.unit[:, None, None, None]).reshape(n, -1)
         self.weights = np.zeros((0, 0)) if problem.whole else np.ascontiguousarray(mask.reshape(n, -1))
         self.likeness: Likeness | None = None
-        self.links = np.array([get_args(Link).index(parameter.link) for parameter in model.parameters])
+        rules = [(1 / one.step, one.scale, one.apart, one.circle, one.width) for one in model.parameters]
+        self.rules = np.array(rules, dtype=float)
 
     def _of(self, rows):
         if len(rows) == len(self.flat):
@@ -117,22 +94,20 @@ class Compiled:
         starts = np.ascontiguousarray(starts + self.corner)
         ends, costs, settled = np.empty((n, k, q)), np.empty((n, k)), np.empty((n, k), bool)
         square = self.unit[rows] ** 2
-        rules = _TOLERANCE, _STEPS, patience
-        self._run(rules, rows, starts, best / square, np.zeros((n, q)), ends, costs, settled)
+        self._run((_TOLERANCE, _STEPS, patience), rows, starts, best / square, np.zeros((n, q)), ends, costs, settled)
         return Ends(ends - self.corner, costs * square[:, None], settled)
 
-    def _run(self, rules, rows, starts, best, known, ends, costs, settled, *more):
+    def _run(self, settings, rows, starts, best, known, ends, costs, settled, *more):
         if self.alone:
             low, high = (tuple((bound + self.corner).tolist()) for bound in (self.low, self.high))
             shape = len(self.y), len(self.x)
-            search(*self._of(rows), *shape, low, high, starts, best, known, rules, ends, costs, settled)
+            search(*self._of(rows), *shape, low, high, self.rules, starts, best, known, settings, ends, costs, settled)
         else:
-            entry, variant = _ENTRIES[self.model.name]
             if not more:
                 more = np.zeros((0, 0)), np.zeros(0), np.zeros((0, 0, 0))
-            entry(
-                *self._of(rows), self.x, self.y, self.maps.shape[1], variant, self.low, self.high, self.links, starts,
-                best, known, rules, ends, costs, settled, *more,
+            fit(
+                kind_of(self.model), *self._of(rows), self.x, self.y, self.maps.shape[1], len(self.model.linear),
+                self.low, self.high, self.rules, starts, best, known, settings, ends, costs, settled, *more,
             )  # fmt: skip
 
     def describe(self, rows: np.ndarray, p: np.ndarray) -> Description:

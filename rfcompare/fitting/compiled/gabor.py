@@ -27,9 +27,6 @@ from rfcompare.fitting.compiled.lanes import (
 )
 from rfcompare.fitting.compiled.vectors import NEGLIGIBLE, aligned, cos_sin, exp
 
-LINKS = (0, 1, 2, 3, 4, 4)
-"""x0, y0, theta, frequency, log sigma_x, log sigma_y, as numbered in `models.LINKS`."""
-
 # --------------------------------------------------------------------------------------------------------------------
 # Sums over pixels: `values[pixel]` holds one map per lane; x is the column, y the row, dx = x - x0, dy = y - y0.
 
@@ -39,7 +36,7 @@ LINKS = (0, 1, 2, 3, 4, 4)
 _BLOCK = 10
 _TILE = 22  # columns whose table of powers and waves fits into the fastest cache
 
-Room = namedtuple("Room", "height width channels values valid count columns rows sums moments factor step")
+Room = namedtuple("Room", "height width channels terms values valid count columns rows sums moments factor step")
 
 
 @njit
@@ -47,7 +44,7 @@ def make_room(height, width):
     """Working memory for maps of this size."""
     n, table = height * width, 21 * min(width, _TILE) + 5 * width
     room = Room(
-        height, width, 1, aligned(n), aligned(n), aligned(1), aligned(table), aligned(5 * height),
+        height, width, 1, 2, aligned(n), aligned(n), aligned(1), aligned(table), aligned(5 * height),
         aligned(27 * height), aligned(111), aligned(9), aligned(137),
     )  # fmt: skip
     store(room.count, 0, 1.0)

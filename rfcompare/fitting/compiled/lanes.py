@@ -105,14 +105,15 @@ def load(typing_context, array, index):
 
 @intrinsic
 def store(typing_context, array, index, value):
-    """Write lanes (or a tuple of them, one after the other) from number `index` on."""
+    """Write lanes (or tuples of them, one after the other) from number `index` on."""
 
     def codegen(context, builder, signature, args):
-        if isinstance(value, types.BaseTuple):
-            parts = [(builder.extract_value(args[2], i), kind) for i, kind in enumerate(value)]
-        else:
-            parts = [(args[2], value)]
-        for i, (part, kind) in enumerate(parts):
+        def parts_of(part, kind):
+            if not isinstance(kind, types.BaseTuple):
+                return [(part, kind)]
+            return [one for i, its in enumerate(kind) for one in parts_of(builder.extract_value(part, i), its)]
+
+        for i, (part, kind) in enumerate(parts_of(args[2], value)):
             address = _pointer(context, builder, signature, args, 0, i)
             builder.store(_as_lanes(context, builder, part, kind), address, align=8 * WIDTH)
         return context.get_dummy_value()

@@ -8,6 +8,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numba
 
+from rfcompare import models
 from rfcompare.fitting import batched
 from rfcompare.sources.remote import cache_folder
 
@@ -18,9 +19,10 @@ def place_of_the_cache() -> Path:
     Numba itself takes what it keeps for stale when the file's path or time is another: so does whoever asks whether an
     engine is ready.
     """
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(batched.__file__)]
+    folders = Path(__file__).parent, Path(models.__file__).parent
+    sources = [*(path for folder in folders for path in sorted(folder.glob("*.py"))), Path(batched.__file__)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-    here = sources[0].parent / "search.py"
+    here = folders[0] / "search.py"
     digest.update(f"{numba.__version__} {llvm.get_host_cpu_name()} {here} {here.stat().st_mtime}".encode())
     base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else cache_folder() / "compiled"
     return base / f"rfcompare-{digest.hexdigest()[:16]}"

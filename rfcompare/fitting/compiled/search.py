@@ -33,7 +33,7 @@ from rfcompare.fitting.compiled.lanes import (
     zeros,
 )
 from rfcompare.fitting.compiled.place import place_of_the_cache
-from rfcompare.fitting.compiled.shapes import BlobRoom, DogRoom, HermiteRoom, WaveRoom, amplitudes, describe, memory
+from rfcompare.fitting.compiled.shapes import amplitudes, describe
 from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
 
 FOLDER = place_of_the_cache()
@@ -66,16 +66,16 @@ def kept(**options):
 # --------------------------------------------------------------------------------------------------------------------
 # Steps
 
-# What a parameter is, in the order of `models.LINKS`; a step of an angle, frequency, log length or curvature is at most
-# the inverse of its brake, one of the center at most the widest SD and half a pixel.
-_CENTER, _ANGLE, _FREQUENCY, _LENGTH = 1, 2, 3, 4
-_BRAKES = (0.0, 0.0, 1 / 0.6, 0.0, 1 / 0.9, 1 / 0.1)
+# Of every parameter: the inverse of its longest step (0: the widest SD and half a pixel), the power of a length by
+# which it is measured, how far apart two values tell two minima, after how many radians it comes round, whether it is
+# an SD.
+_BRAKE, _SCALE, _APART, _CIRCLE, _WIDTH = range(5)
 
 
 @njit
-def _propose(p, hessian, gradient, damping, low, high, links, matrix, free, trial):
+def _propose(p, hessian, gradient, damping, low, high, rules, matrix, free, trial):
     """Damped, limited and bounded step from p to trial; the decrease of the cost that the local model expects."""
-    q = len(links)
+    q = len(low)
     for i in range(q):
         value, slope = load(p, i), load(gradient, i)
         held = ((value <= low[i]) & (slope < 0.0)) | ((value >= high[i]) & (slope > 0.0))
@@ -104,15 +104,13 @@ def _propose(p, hessian, gradient, damping, low, high, links, matrix, free, tria
         store(trial, i, value * load(matrix, (q + 1) * i))
     widest = broadcast(-300.0)
     for i in range(q):
-        if links[i] == _LENGTH:
+        if rules[i, _WIDTH] > 0:
             widest = maximum(widest, load(p, i))
     reach = 1.0 / (exp(widest) + 0.5)
     excess = broadcast(1.0)
     for i in range(q):
-        if links[i] <= _CENTER:
-            excess = maximum(excess, absolute(load(trial, i)) * reach)
-        else:
-            excess = maximum(excess, absolute(load(trial, i)) * _BRAKES[links[i]])
+        brake = broadcast(rules[i, _BRAKE]) if rules[i, _BRAKE] > 0 else reach
+        excess = maximum(excess, absolute(load(trial, i)) * brake)
     scale = 1.0 / excess
     expected = broadcast(0.0)
     for i in range(q):
@@ -129,24 +127,19 @@ def _propose(p, hessian, gradient, damping, low, high, links, matrix, free, tria
 
 
 @njit
-def _same(a, b, links):
+def _same(a, b, rules):
     """Do two parameter vectors describe nearly one map (so that the second search may stop)?"""
-    widest = 0.0
-    for i in range(len(links)):
-        if links[i] == _LENGTH:
-            widest = max(widest, math.exp(b[i]))
-    place = length = other = 0.0
-    for i in range(len(links)):
-        d = abs(a[i] - b[i])
-        if links[i] <= _CENTER:
-            place += d
-        elif links[i] == _LENGTH:
-            length += d
-        elif links[i] == _ANGLE:
-            other = max(other, abs(d - math.pi * round(d / math.pi)) / 0.1)
-        else:
-            other = max(other, d * widest / 0.05)
-    return place < 0.1 * widest and length < 0.2 and other < 1.0
+    widest = -300.0
+    for i in range(len(rules)):
+        if rules[i, _WIDTH] > 0:
+            widest = max(widest, b[i])
+    for i in range(len(rules)):
+        d, circle = abs(a[i] - b[i]), rules[i, _CIRCLE]
+        if circle > 0:
+            d = abs(d - circle * round(d / circle))
+        if d > rules[i, _APART] * math.exp(rules[i, _SCALE] * widest):
+            return False
+    return True
 
 
 def _equations(room, masked, p, linear, hessian, gradient):
@@ -160,7 +153,7 @@ def _(room, masked, p, linear, hessian, gradient):
 
 
 @njit
-def _search(room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled):
+def _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled):
     """Refine the starts of every map; each lane works through one map's starts, then takes the next map.
 
     `best` (map) and `known` (map, parameter) are the cost and the parameters of the best minimum so far. `settings` =
@@ -169,7 +162,7 @@ def _search(room, maps, weights, counts, low, high, links, starts, best, known, 
     where a start met it on the way.
     """
     tolerance, most, patience = settings
-    masked, q, terms, channels = weights.shape[0] > 0, len(links), room.channels * 3, room.channels
+    masked, q, terms, channels = weights.shape[0] > 0, len(low), (room.terms + 1) * room.channels, room.channels
     p, trial, linear = aligned(q), aligned(q), aligned(terms)
     hessian, gradient, trial_hessian, trial_gradient = aligned(q * q), aligned(q), aligned(q * q), aligned(q)
     matrix, free, cost, gain, expected = aligned(q * q), aligned(q), aligned(1), aligned(1), aligned(1)
@@ -182,7 +175,7 @@ def _search(room, maps, weights, counts, low, high, links, starts, best, known, 
     for lane in range(busy):
         which[lane], next_map, fresh[lane] = next_map, next_map + 1, True
     while busy > 0:
-        store(expected, 0, _propose(p, hessian, gradient, load(damping, 0), low, high, links, matrix, free, trial))
+        store(expected, 0, _propose(p, hessian, gradient, load(damping, 0), low, high, rules, matrix, free, trial))
         for lane in range(WIDTH):
             if fresh[lane]:
                 if start[lane] == 0:
@@ -229,11 +222,11 @@ def _search(room, maps, weights, counts, low, high, links, starts, best, known, 
             for i in range(q):
                 here[i] = p[i * WIDTH + lane]
             if not rests and steps[lane] > 2:  # has it met a minimum that is known?
-                if lowest <= now < 1.05 * lowest and _same(here, known[index], links):
+                if lowest <= now < 1.05 * lowest and _same(here, known[index], rules):
                     done, now, here[:] = True, lowest, known[index]
                 for other in range(start[lane]):
                     height, there = costs[index, other], ends[index, other]
-                    if settled[index, other] and height <= now < 1.05 * height and _same(here, there, links):
+                    if settled[index, other] and height <= now < 1.05 * height and _same(here, there, rules):
                         done, now, here[:] = True, height, there
             if not (rests or done) and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
                 done, now = True, np.inf
@@ -277,10 +270,10 @@ def choose(explained, differ, count, out):
 
 
 @kept()
-def search(maps, weights, counts, height, width, low, high, starts, best, known, settings, ends, costs, settled):
+def search(maps, weights, counts, height, width, low, high, rules, starts, best, known, settings, ends, costs, settled):
     """Refine a Gabor's starts on every map; see `_search`."""
     room = make_room(height, width)
-    _search(room, maps, weights, counts, low, high, gabor.LINKS, starts, best, known, settings, ends, costs, settled)
+    _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled)
 
 
 @kept()
@@ -366,65 +359,14 @@ def _describe(room, maps, weights, counts, out, out_linear, cost, information):
                     information[first + lane, i, j] = total[(size * i + j) * WIDTH + lane]
 
 
-@njit(inline="always")
-def _fit(
-    room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear, cost,
-    information,
+@kept()
+def fit(
+    kind, maps, weights, counts, x, y, channels, terms, low, high, rules, starts, best, known, settings, ends, costs,
+    settled, linear, cost, information,
 ):  # fmt: skip
-    """Refine the given starts; without starts, describe the parameters `known`."""
+    """Refine the given starts of a model; without starts, describe the parameters `known`."""
+    room = shapes.make_room(kind, x, y, channels, terms, len(rules))
     if starts.shape[1] == 0:
         _describe(room, maps, weights, counts, known, linear, cost, information)
     else:
-        _search(room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled)
-
-
-@kept()
-def fit_blobs(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
-    settled, linear, cost, information,
-):  # fmt: skip
-    """Fit round Gaussians."""
-    room = BlobRoom(*memory(x, y, channels, variant, 1, 3, 5))
-    _fit(
-        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
-        cost, information,
-    )  # fmt: skip
-
-
-@kept()
-def fit_dogs(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
-    settled, linear, cost, information,
-):  # fmt: skip
-    """Fit differences of Gaussians."""
-    room = DogRoom(*memory(x, y, channels, variant, 2, 4, 9))
-    _fit(
-        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
-        cost, information,
-    )  # fmt: skip
-
-
-@kept()
-def fit_hermites(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
-    settled, linear, cost, information,
-):  # fmt: skip
-    """Fit elliptical Gaussians or their derivatives; `variant` is the order."""
-    room = HermiteRoom(*memory(x, y, channels, variant, 1, 5, 7))
-    _fit(
-        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
-        cost, information,
-    )  # fmt: skip
-
-
-@kept()
-def fit_waves(
-    maps, weights, counts, x, y, channels, variant, low, high, links, starts, best, known, settings, ends, costs,
-    settled, linear, cost, information,
-):  # fmt: skip
-    """Fit Gabors of one of the forms in `shapes`, of any number of channels."""
-    room = WaveRoom(*memory(x, y, channels, variant, 2, len(links), 13))
-    _fit(
-        room, maps, weights, counts, low, high, links, starts, best, known, settings, ends, costs, settled, linear,
-        cost, information,
-    )  # fmt: skip
+        _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled)
