@@ -538,7 +538,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
             "rfcompare-match/1",
             ("unit_a", "unit_b"),
             dict.fromkeys(_MATCH_NUMBERS, (("unit_a", "unit_b"),)),
-            {"chance": (("unit_b",),), "ceiling": (("unit_b",),)},
+            dict.fromkeys(("chance", "ceiling", "ceiling_low", "ceiling_high"), (("unit_b",),)),
             ("unit_a", "unit_b"),
             ("schema", "units", "kind_a", "kind_b"),
         ),

@@ -284,7 +284,7 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
         f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
         "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric scale, ON red, OFF blue. "
         f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
-        f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling from halves "
+        f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling "
         f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "
         "(c) The similarity matrix, rows and columns ordered by the average-linkage trees beside it."
         + ("" if np.isfinite(chance).any() else " Not yet tested against chance.")

@@ -13,16 +13,29 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 from scipy.special import j1
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.matching.search import Best, Maps, Search, best_transforms, joined, lattice_for, prepare, supports
+from rfcompare.matching.search import (
+    Best,
+    Maps,
+    Search,
+    best_transforms,
+    joined,
+    lattice_for,
+    own_best,
+    prepare,
+    supports,
+)
 from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
 
 DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
+
+Z95 = 1.96
 
 MAD_TO_SD = 1.4826
 """SD of a Gaussian over its median absolute value."""
@@ -79,10 +92,12 @@ def match(
         (about the middle of its grid) lies at ``scale · R(rotation) · common_scale · p + (shift_x, shift_y)`` in `b`
         (degrees anticlockwise; the common scale is in the attributes), and the map is multiplied by ``sign``;
         ``overlap_a``, ``overlap_b``; ``assigned``, the one-to-one assignment of largest total similarity. Per field
-        ``best``, ``best_unit``, ``chance`` (mean over ensembles of the nulls' best) and ``ceiling`` (the correlation
-        that a noiseless model could reach, √(2r/(1+r)) of the correlation r of two halves; NaN without halves); per
-        ensemble ``null_assigned``. Similarity 0 with a NaN transform: no admissible placement. Units that cannot be
-        used are NaN.
+        ``best``, ``best_unit``, ``chance`` (mean over ensembles of the nulls' best) and ``ceiling`` with
+        ``ceiling_low`` and ``ceiling_high`` (what the cell's own noise-free map would reach, searched for in the same
+        way and among as many candidates; NaN where neither halves nor ``noise_sd`` say how noisy the maps are); per
+        ensemble ``null_assigned``. ``attrs["p_assigned"]`` is the rank of the assigned similarity among those of
+        populations in which kernels and null maps have changed places. Similarity 0 with a NaN transform: no
+        admissible placement. Units that cannot be used are NaN.
 
     Raises
     ------
@@ -120,23 +135,30 @@ def match(
     ensembles = [_as_many(ensemble, n_matched, rng) for ensemble in _ensembles(a, nulls, n_nulls, n_matched, rng)]
     folder = None if keep is None else _folder(keep, a, b)
     n_maps = a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles)
-    with tqdm(
-        total=n_maps * b.sizes["unit"],
-        desc="match",
-        unit="pair",
-        unit_scale=True,
-        disable=None if progress is None else not progress,
-    ) as bar:
+    # Threads search one field each; a product that took threads of its own would only wait for them.
+    with (
+        threadpool_limits(1),
+        tqdm(
+            total=n_maps * b.sizes["unit"],
+            desc="match",
+            unit="pair",
+            unit_scale=True,
+            disable=None if progress is None else not progress,
+        ) as bar,
+    ):
         best = _search(kernels, fields, search, bar, folder)
         result = _result(a, b, kernels, fields, best, scale)
         null_best = np.full((len(ensembles), b.sizes["unit"]), np.nan)
         null_assigned = np.full(len(ensembles), np.nan)
+        null_found: list[npt.NDArray[np.float64]] = []
         for e, ensemble in enumerate(ensembles):
             # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
             maps = _maps(ensemble, scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
             similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar, folder).similarity)
             null_best[e] = similarity[maps.usable].max(0)
             null_assigned[e] = similarity[_assign(similarity)].mean()
+            null_found.append(similarity[maps.usable])
+        ceiling = _ceiling(b, fields, null_found, search, rng)
     assigned = _assign(result.similarity.values)
     result["assigned"] = (_PAIR, assigned)
     filled = np.nan_to_num(result.similarity.values, nan=-1.0)
@@ -145,7 +167,8 @@ def match(
     result["chance"] = ("unit_b", null_best.mean(0) if ensembles else np.full(b.sizes["unit"], np.nan))
     result["null_best"] = (("null", "unit_b"), null_best)
     result["null_assigned"] = ("null", null_assigned)
-    result["ceiling"] = ("unit_b", _ceiling(b, fields.support))
+    for name, values in zip(("ceiling", "ceiling_low", "ceiling_high"), ceiling, strict=True):
+        result[name] = ("unit_b", values)
     mean = float(result.similarity.values[assigned].mean())
     result.attrs |= {
         "by": by,
@@ -155,7 +178,7 @@ def match(
         "search": json.dumps(vars(search), sort_keys=True),
         "assigned_similarity": mean,
         **({"deg_per_px": deg_per_px} if deg_per_px is not None else {}),
-        **_null_attributes(ensembles, null_assigned, mean),
+        **_null_attributes(ensembles, null_assigned, _swapped(result.similarity.values, null_found, rng), mean),
     }
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -307,36 +330,119 @@ def _assign(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return assigned
 
 
-def _ceiling(b: xr.Dataset, support: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Correlation of each map with its noiseless self, on its support, from two halves.
+def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
+    """Share of each map's energy in its support that is no noise, and its 95 % interval: rows value, low, high.
 
-    Slightly optimistic: the support was chosen where noise had made the map large (0.01 too high at a pixel noise of
-    0.15 peaks, 0.05 at 0.3). Halves that do not agree at all leave nothing to reach: 0.
+    From two halves, whose correlation is uncertain as that of so many pixels (Fisher's z); else from ``noise_sd``, the
+    noise's energy being that of so many squares; else NaN.
     """
-    if "rf_half" not in b:
-        return np.full(b.sizes["unit"], np.nan)
-    halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
-    one, two = np.nan_to_num(halves).reshape(2, *support.shape) * support
-    norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
-    r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
-    # Spearman-Brown gives the reliability of the halves' mean, whose root is the correlation with the noiseless map.
-    return np.asarray(np.sqrt(np.divide(2 * r, 1 + r, out=np.where(r <= 0, 0.0, np.nan), where=r > 0)))
+    support = fields.support
+    pixels = support.sum(1)
+    if "rf_half" in b:
+        halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        one, two = np.nan_to_num(halves).reshape(2, *support.shape) * support
+        norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
+        r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
+        z = np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12))
+        off = Z95 / np.sqrt(np.maximum(pixels - 3, 1))
+        r = np.tanh(np.stack([z, z - off, z + off])).clip(0)
+        return np.asarray(2 * r / (1 + r))  # Spearman and Brown: of the halves' mean
+    if "noise_sd" not in b:
+        return np.full((3, len(support)), np.nan)
+    energy = (fields.values**2).sum(1)
+    noise = b.noise_sd.values.astype(float) ** 2 * pixels
+    noise = np.divide(noise, energy, out=np.full(energy.shape, np.nan), where=energy > 0)
+    off = Z95 * noise * np.sqrt(2 / np.maximum(pixels, 1))
+    return np.stack([1 - noise, 1 - noise - off, 1 - noise + off]).clip(0, 1)
+
+
+def _filtered(maps: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Maps (unit, y, x) through their Wiener filter: what is left resembles the maps without noise."""
+    size = 2 * max(maps.shape[1:])
+    power, of_noise = ((np.abs(np.fft.fft2(each, (size, size))) ** 2).sum(0) for each in (maps, noise))
+    keep = np.clip(1 - of_noise / np.where(power > 0, power, 1.0), 0, 1)
+    return np.asarray(np.fft.ifft2(np.fft.fft2(maps, (size, size)) * keep).real[:, : maps.shape[1], : maps.shape[2]])
+
+
+def _ceiling(
+    b: xr.Dataset,
+    fields: Maps,
+    null_found: Sequence[npt.NDArray[np.float64]],
+    search: Search,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What a cell's own noise-free map would reach, searched for as kernels are and among as many candidates.
+
+    A filtered map stands for the noise-free one, and for what is measured of it the same under as much new noise as the
+    cell's reliability says: half the difference of the halves, or white noise. One candidate is the cell's own, the
+    others are the null's. With its 95 % interval, that of the reliability.
+    """
+    share, low, high = _reliability(b, fields)
+    known = np.isfinite(share) & fields.usable
+    own = np.full(len(share), np.nan)
+    if known.any():
+        shape = (len(share), b.sizes["y"], b.sizes["x"])
+        if "rf_half" in b:
+            halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+            noise = np.nan_to_num(halves[0] - halves[1]) / 2
+        else:
+            noise = rng.standard_normal(shape) * b.noise_sd.values[:, None, None]
+        support = fields.support.reshape(shape)
+        maps = np.where(support, _filtered(fields.values.reshape(shape), noise * support), 0.0)
+        wanted = (maps**2).sum((1, 2)) * (1 - share) / np.maximum(share, 1e-6)
+        there = ((noise * support) ** 2).sum((1, 2))
+        noise *= np.sqrt(np.divide(wanted, there, out=np.zeros_like(wanted), where=there > 0))[:, None, None]
+        measured = np.isfinite(b.rf.isel(channel=0).transpose("unit", "y", "x").values)
+        seen = np.where(measured, maps + noise, np.nan)
+        blank = b[["rf"]].transpose("unit", "channel", "y", "x")
+        clean, again = (
+            _maps(blank.assign(rf=(blank.rf.dims, each[:, None]), noise_sd=("unit", sd)))
+            for each, sd in ((maps, np.zeros(len(share))), (seen, np.sqrt((noise**2).mean((1, 2)))))
+        )
+        own = np.where(known, np.where(share > 0, own_best(clean, again, search), 0.0), np.nan)
+    others = [similarity[1:].max(0) for similarity in null_found if len(similarity) > 1]
+    least = np.mean(others, axis=0) if others else np.zeros(len(own))
+    ends = (
+        own * np.sqrt(np.divide(end, share, out=np.zeros_like(share), where=share > 0)) for end in (share, low, high)
+    )
+    value, at_least, at_most = (np.maximum(end, least).clip(max=1.0) for end in ends)
+    return value, at_least, at_most
+
+
+N_SWAPS = 199
+"""Times that kernels and null maps change places: the smallest p is .005."""
+
+
+def _swapped(
+    similarity: npt.NDArray[np.float64], null_found: Sequence[npt.NDArray[np.float64]], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Mean assigned similarity when every kernel may stand for a null map and the reverse, `N_SWAPS` times."""
+    kernels = similarity[np.isfinite(similarity).any(1)]
+    if not null_found or any(len(one) != len(kernels) for one in null_found):
+        return np.zeros(0)
+    stacked = np.stack([kernels, *null_found])
+    places = np.arange(len(kernels))
+    drawn = (stacked[rng.integers(len(stacked), size=len(kernels)), places] for _ in range(N_SWAPS))
+    return np.array([one[_assign(one)].mean() for one in drawn])
 
 
 def _null_attributes(
-    ensembles: Sequence[xr.Dataset], null_assigned: npt.NDArray[np.float64], observed: float
+    ensembles: Sequence[xr.Dataset],
+    null_assigned: npt.NDArray[np.float64],
+    swapped: npt.NDArray[np.float64],
+    observed: float,
 ) -> dict[str, str | int | float]:
     if not ensembles:
         return {"null": "none: similarity not tested against chance"}
-    n = len(ensembles)
     names = sorted({str(bank.attrs.get("null", bank.attrs["kind"])) for bank in ensembles})
+    n = ensembles[0].sizes["unit"]
     return {
         "null": ", ".join(names),
-        "n_null": n,
+        "n_null": len(ensembles),
         "null_assigned_mean": float(null_assigned.mean()),
-        # Hypothesis: the kernels' one-to-one similarity with the fields is that of an ensemble of the null.
-        "p_assigned": float((1 + (null_assigned >= observed).sum()) / (n + 1)),
-        "smallest_p": 1 / (n + 1),
+        "hypothesis": "each kernel and its null map are exchangeable in the one-to-one similarity with the fields",
+        "p_assigned": float((1 + (swapped >= observed - 1e-12).sum()) / (swapped.size + 1)),
+        "smallest_p": max(1 / (swapped.size + 1), float(len(ensembles) + 1) ** -n),
     }
 
 
@@ -356,7 +462,7 @@ def sentence(matches: xr.Dataset) -> str:
     else:
         text += f"; null: {matches.attrs['null']}"
     ceiling = matches.ceiling.values[np.isfinite(matches.ceiling.values)]
-    text += f"; ceiling from halves {np.median(ceiling):.3f}" if ceiling.size else "; no halves, so no ceiling"
+    text += f"; ceiling {np.median(ceiling):.3f}" if ceiling.size else "; noise not known, so no ceiling"
     heading = "demonstration: depends on assumed parameters; " if "simulated" in _kinds(matches) else ""
     return f"{heading}{text}"
 
