@@ -24,7 +24,7 @@ from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_hi
 from rfcompare.taxonomy.classes import ANSWERS, NUMBERS
 from rfcompare.taxonomy.color import name_color
 from rfcompare.taxonomy.learning import chance_of_as_many
-from rfcompare.taxonomy.networks import COLUMNS, count_classes, first_kernel, what_shows
+from rfcompare.taxonomy.networks import COLUMNS, better_as_pairs, count_classes, first_kernel, what_shows
 from rfcompare.taxonomy.profile import NOISE_MAPS, chance, surrogates
 from rfcompare.taxonomy.spectrum import measure_spectra, name_band
 
@@ -553,6 +553,20 @@ def test_a_spot_with_its_surround_is_no_checkerboard() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- survey
+
+
+def test_unequal_lobes_are_a_pair_of_gaussians_and_many_stripes_a_gabor() -> None:
+    y, x = np.mgrid[:15, :15] - 7.0
+    lobes = np.exp(-((x + 2) ** 2) / 3 - y**2 / 6) - 0.35 * np.exp(-((x - 2) ** 2) / 12 - y**2 / 24)
+    stripes = np.exp(-(x**2) / 18 - y**2 / 8) * np.cos(1.5 * x)
+    blob = np.exp(-(x**2) / 8 - y**2 / 8)
+    bank = rfc.make_bank(np.stack([lobes, stripes, blob, blob])[:, None], channel=("luminance",), kind="learned")
+    among = np.array([True, True, True, False])
+    assert better_as_pairs(bank, among).tolist() == ["pair of Gaussians", "Gabor", "either", ""]
+    small = bank.isel(x=slice(5, 9), y=slice(5, 9))
+    assert better_as_pairs(small, among).tolist() == [""] * 4
+    counts = rfc.survey({"drawn": bank}, torchvision=False, untrained=False).query("question == 'pair'")
+    assert dict(zip(counts.answer, counts.n, strict=True)) == {"Gabor": 1, "either": 2, "pair of Gaussians": 1}
 
 
 def test_survey_counts_every_unit_of_every_population_once() -> None:

@@ -15,19 +15,22 @@ import xarray as xr
 from tqdm import tqdm
 
 from rfcompare import __version__
-from rfcompare.bank import fingerprint, make_bank, make_rng, write_text
+from rfcompare.bank import fingerprint, make_bank, make_rng, to_signed, write_text
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
 from rfcompare.sources.torchvision_models import model_names
 from rfcompare.taxonomy.classes import ANSWERS, NO_CLASS, classify
-from rfcompare.taxonomy.profile import STRIPED, forms_for
+from rfcompare.taxonomy.profile import STRIPED, forms_for, select_forms
 from rfcompare.taxonomy.sentences import FIXED
 
 COLUMNS = (
     "population", "kind", "kernel", "n_units", "n_alive", "group", "n_group", "question", "answer", "n", "share",
     "status",
 )  # fmt: skip
+
+PAIRED = ("gabor", "gaussian_pair")
+"""Models of as many numbers, but for one, that draw unequal ON and OFF lobes badly and well."""
 
 MOST_LOBES = 6
 """Larger counts of visible lobes are pooled."""
@@ -70,10 +73,10 @@ def survey(
         Long form, one row per population, group, question and answer: ``population, kind, kernel`` (its size),
         ``n_units``, ``n_alive`` (see `rfcompare.bank.dead_units`), ``group`` ("all" that have a class, or
         "achromatic"), ``n_group``, ``question`` (one of the five of `classify`,
-        "lobes": visible lobes of striped profiles, or "order": their number less one, for the derivatives that they
-        are), ``answer``, ``n``, ``share``
-        (of the group) and ``status``: "classified", what such small kernels cannot show, or why there are no kernels. A
-        population without kernels has one row with counts of 0 and no question.
+        "lobes": visible lobes of striped profiles, "order": their number less one, for the derivatives that they are,
+        or "pair": whether a pair of unequal Gaussians describes a unit better than a Gabor), ``answer``, ``n``,
+        ``share`` (of the group) and ``status``: "classified", what such small kernels cannot show, or why there are no
+        kernels. A population without kernels has one row with counts of 0 and no question.
 
     Raises
     ------
@@ -121,7 +124,9 @@ def _counted(bank: xr.Dataset, keep: Path | None) -> list[dict[str, Any]]:
                 return kept
         except (OSError, ValueError):
             pass  # a damaged file is written anew
-    rows = count_classes(classify(bank, progress=False), name="", size=(bank.sizes["y"], bank.sizes["x"]))
+    table = classify(bank, progress=False)
+    table["pair"] = better_as_pairs(bank, table["profile"].to_numpy() != NO_CLASS)
+    rows = count_classes(table, name="", size=(bank.sizes["y"], bank.sizes["x"]))
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(rows))
@@ -164,6 +169,8 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
         striped = part[part["profile"].isin((*STRIPED, FIXED)) & (part["lobes"].fillna(0) > 1)]
         lobes = striped["lobes"].astype(int).clip(upper=MOST_LOBES)
         questions = {answer: part[answer] for answer in ANSWERS}
+        if "pair" in part and (part["pair"] != "").any():
+            questions["pair"] = part["pair"]
         questions["color"] = questions["color"].str.replace(r" \S+–\S+$", "", regex=True)
         questions["lobes"] = lobes.map(lambda count: f"{count}+" if count == MOST_LOBES else str(count))
         questions["order"] = (lobes - 1).map(lambda order: f"{order}+" if order == MOST_LOBES - 1 else str(order))
@@ -182,6 +189,29 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
                     }
                 )
     return rows
+
+
+def better_as_pairs(bank: xr.Dataset, among: np.ndarray) -> np.ndarray:
+    """Which units `among` (unit,) a pair of unequal Gaussians describes better than a Gabor, or a Gabor better.
+
+    Returns
+    -------
+    (unit,) array
+        "pair of Gaussians", "Gabor" or "either" by the fitter's own rule; "" for other units, for maps of too few
+        pixels, and for maps that were drawn from Gabors.
+    """
+    out = np.full(bank.sizes["unit"], "", dtype=object)
+    rows = np.flatnonzero(among)
+    # The curved Gabor has as many numbers as the pair: forms_for knows what the pixels can tell.
+    if (
+        len(rows)
+        and bank.attrs["kind"] != "parametric"
+        and "gabor_curved" in forms_for(bank.sizes["y"] * bank.sizes["x"])
+    ):
+        close = select_forms(to_signed(bank).isel(unit=rows), PAIRED, progress=False)["indistinguishable"]
+        pair, gabor = (close.sel(model=name).values for name in reversed(PAIRED))
+        out[rows] = np.where(pair & gabor, "either", np.where(pair, "pair of Gaussians", "Gabor"))
+    return out
 
 
 def what_shows(size: tuple[int, int]) -> str:

@@ -56,12 +56,15 @@ def forms_for(pixels: int) -> tuple[str, ...]:
     return tuple(name for name in FORMS if per * MODELS[name].degrees_of_freedom <= pixels)
 
 
-def select_forms(signed: xr.Dataset, *, progress: bool | None = None) -> xr.Dataset:
+def select_forms(
+    signed: xr.Dataset, forms: tuple[str, ...] | None = None, *, progress: bool | None = None
+) -> xr.Dataset:
     """Model selection by the fitter's own rule; by r² where a recording's noise correlation is unknown.
 
-    Noise that cannot be counted is then allowed for by a wider margin, or a few noisy pixels make a blob a Gabor.
+    Noise that cannot be counted is then allowed for by a wider margin, or a few noisy pixels make a blob a Gabor. Among
+    `forms`, by default all that its pixels can tell.
     """
-    forms = forms_for(signed.sizes["y"] * signed.sizes["x"])
+    forms = forms or forms_for(signed.sizes["y"] * signed.sizes["x"])
     try:
         return fit_models(signed, forms, seed=0, progress=progress)
     except InputError as error:
