@@ -690,6 +690,7 @@ def test_real_alexnet_kernels(shared_data: Path) -> None:
     assert json.loads(json.dumps(table["sentence"].tolist()))  # plain text throughout
     # What ships was counted in the same way; a fit that tips over a threshold may move one or two kernels.
     shipped = pd.read_csv(path_of("survey"), keep_default_na=False, na_values=[""])
+    table["pair"] = better_as_pairs(bank, np.ones(96, bool))
     own = pd.DataFrame(count_classes(table, name="CaffeNet (AlexNet)", size=(11, 11)))
     both = own.merge(
         shipped[shipped.population == "CaffeNet (AlexNet)"], on=["group", "question", "answer"], how="outer"
