@@ -17,7 +17,8 @@ from rfcompare.cli import main
 from rfcompare.errors import InputError
 from rfcompare.matching import Search, apply_transform
 from rfcompare.matching.maps import _maps, noise_of
-from rfcompare.matching.search import best_transforms, lattice_for
+from rfcompare.matching.search import best_transforms
+from rfcompare.matching.spectra import lattice_for
 from tests.sample_populations import gabor_maps
 
 Array = npt.NDArray[np.float64]

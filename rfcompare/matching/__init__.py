@@ -10,7 +10,7 @@ from rfcompare.matching.responses import (
     rsa,
     tuning,
 )
-from rfcompare.matching.search import Search
+from rfcompare.matching.spectra import Search
 
 __all__ = [
     "Gratings",

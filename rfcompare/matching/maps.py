@@ -19,17 +19,8 @@ from tqdm import tqdm
 from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.matching.search import (
-    Best,
-    Maps,
-    Search,
-    best_transforms,
-    joined,
-    lattice_for,
-    own_best,
-    prepare,
-    supports,
-)
+from rfcompare.matching.search import Best, best_transforms, joined, own_best
+from rfcompare.matching.spectra import Maps, Search, lattice_for, prepare, supports
 from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
 
