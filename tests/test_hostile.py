@@ -490,6 +490,17 @@ def test_the_scale_of_the_maps_changes_nothing_or_is_refused(scale: float) -> No
     xr.testing.assert_allclose(numbers(scale), numbers(1.0), rtol=1e-5)
 
 
+def test_matches_do_not_depend_on_the_scale() -> None:
+    made, _ = rfc.simulation.simulate_population(n=4, size=9, snr=5, seed=0)
+    maps = made.rf.values.astype(float)
+
+    def matched(factor: float) -> xr.Dataset:
+        scaled = rfc.make_bank(maps * factor, channel=("signed",), kind="simulated")
+        return rfc.match(scaled, scaled, n_nulls=0)[["similarity", "rotation", "sign"]]
+
+    xr.testing.assert_allclose(matched(1e60), matched(1.0), atol=1e-6)  # the search holds single precision
+
+
 def test_a_zero_byte_is_no_path() -> None:
     for door in (bank.existing_file, bank.file_to_write, bank.folder_to_write):
         with pytest.raises(InputError, match="zero byte"):

@@ -175,11 +175,13 @@ def _range_faults(bank: xr.Dataset) -> list[str]:
     if bank.rf.dtype == np.float32:  # holds none
         return []
     size = np.fmax.reduce(np.abs(bank.rf.values.reshape(bank.sizes["unit"], -1)), axis=1)
-    beyond = np.isfinite(size) & (size > 0) & ((size < 1 / LARGEST) | (size > LARGEST))
+    beyond = np.flatnonzero(np.isfinite(size) & (size > 0) & ((size < 1 / LARGEST) | (size > LARGEST)))
+    if not beyond.size:
+        return []
+    more = f" and beyond in {beyond.size - 1} more" if beyond.size > 1 else ""
     return [
-        f"expected values between {1 / LARGEST:.0e} and {LARGEST:.0e}, got {size[unit]:.3g} at most in unit "
-        f"{str(bank.unit.values[unit])!r} (give the maps in other units)"
-        for unit in np.flatnonzero(beyond)
+        f"expected values between {1 / LARGEST:.0e} and {LARGEST:.0e}, got {size[beyond[0]]:.3g} at most in unit "
+        f"{str(bank.unit.values[beyond[0]])!r}{more} (give the maps in other units)"
     ]
 
 

@@ -230,7 +230,9 @@ def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
     middle_x, middle_y, radius = field_of(bank)
     x, y = bank.x.values.astype(float), bank.y.values.astype(float)
     support = supports(values, np.stack([middle_x, middle_y], axis=1), radius, (x, y), noise_of(bank))
-    return prepare(values, x, y, support, scale)
+    # By powers of two, which lose nothing: the search holds single precision, which ends at 1e38.
+    power = np.frexp(np.abs(np.nan_to_num(values)).max((1, 2)))[1]
+    return prepare(np.ldexp(values, -power[:, None, None]), x, y, support, scale)
 
 
 def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:

@@ -191,7 +191,10 @@ def cut_off(image: Map) -> str:
     >>> cut_off(spot(10, 10)), cut_off(spot(5, 0)), cut_off(spot(5, 5))
     ('upper right corner', 'lower border', '')
     """
-    energy = np.square(np.where(np.abs(image) >= GROUND * np.abs(image).max(), image, 0.0))
+    peak = np.abs(image).max()
+    if not peak > 0:  # a form that is flat or could not be fitted
+        return ""
+    energy = np.square(np.where(np.abs(image) >= GROUND * peak, image / peak, 0.0))
     energy /= energy.sum()
     sides = []
     for axis, low, high in ((1, "lower", "upper"), (0, "left", "right")):
