@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from typing import Any
 
 import h5py
+
+SECONDS = 120
+"""A file that HDF5 has not looked through by then has caught it in a circle."""
 
 MAX_OBJECTS = 200_000
 """Groups and datasets of one file; more are a mistake."""
@@ -147,14 +151,17 @@ def _texts(data: Any) -> float:
 
 def main() -> None:
     """Answer every line until there are no more."""
+    alarm = getattr(signal, "alarm", lambda _: None)  # ends also what hangs in HDF5 when nobody waits for it any more
     for line in sys.stdin:
         path, saved = json.loads(line)
+        alarm(SECONDS)
         try:
             answer = fault_of(path, saved=saved)
         except MemoryError:
             answer = "it asks for more memory than there is"
         except Exception as error:  # whatever h5py makes of what HDF5 met
             answer = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        alarm(0)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING
 import h5py
 
 from rfcompare.bank import probe
-from rfcompare.bank.probe import FREE_BYTES, MOST_EXPANSION, expands_too_far
+from rfcompare.bank.probe import FREE_BYTES, MOST_EXPANSION, SECONDS, expands_too_far
 from rfcompare.bank.writing import existing_file
 from rfcompare.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from PIL import Image
-
-SECONDS = 120
-"""A file that HDF5 has not looked through by then has caught it in a circle."""
 
 _LOCK = Lock()
 _PROBE: dict[int, subprocess.Popen[str]] = {}

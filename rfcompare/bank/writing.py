@@ -54,7 +54,7 @@ def ending_in(path: str | os.PathLike[str], *suffixes: str) -> Path:
     format
     """
     found = as_path(path)
-    if found.suffix.lower() not in suffixes:
+    if found.suffix.lower() not in suffixes and not found.is_dir():  # a folder is refused as one
         raise InputError(
             f"expected a file ending in {' or '.join(suffixes)}, got {str(path)!r}; its ending decides its format"
         )

@@ -110,8 +110,9 @@ def fitted_parts(
 
     read = _reader(bank, options.joint)
     starts = range(0, bank.sizes["unit"], PART)
-    if bank.sizes["unit"] > SMALL_JOB:
-        options = replace(options, engine="compiled")  # one engine for all, also where a process gets a short last part
+    if len(starts) > 1:
+        # One engine for all, whatever this machine had compiled when a run that was stopped began.
+        options = replace(options, engine="compiled")
     bar = tqdm(total=bank.sizes["unit"], desc=f"fit {options.model}", unit="map", disable=None if progress else True)
     # The bank is hashed while workers start.
     with bar, ThreadPoolExecutor(1) as beside, _workers(bank.sizes["unit"], workers, scheduler) as pool:
