@@ -119,6 +119,7 @@ def match(
     search = search or Search()
     for name, bank in (("a", a), ("b", b)):
         _require_signed(bank, name)
+    a, b = _of_order_one(a), _of_order_one(b)
     rng, recorded = make_rng(seed)
     scale = scale_between(a, b, by=by, deg_per_px=deg_per_px)
     fields, kernels = _maps(b), _maps(a, scale)
@@ -144,7 +145,7 @@ def match(
         null_found: list[npt.NDArray[np.float64]] = []
         for e, ensemble in enumerate(ensembles):
             # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
-            maps = _maps(ensemble, scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
+            maps = _maps(_of_order_one(ensemble), scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
             similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar, folder).similarity)
             null_best[e] = similarity[maps.usable].max(0)
             null_assigned[e] = similarity[_assign(similarity)].mean()
@@ -230,9 +231,14 @@ def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
     middle_x, middle_y, radius = field_of(bank)
     x, y = bank.x.values.astype(float), bank.y.values.astype(float)
     support = supports(values, np.stack([middle_x, middle_y], axis=1), radius, (x, y), noise_of(bank))
-    # By powers of two, which lose nothing: the search holds single precision, which ends at 1e38.
-    power = np.frexp(np.abs(np.nan_to_num(values)).max((1, 2)))[1]
-    return prepare(np.ldexp(values, -power[:, None, None]), x, y, support, scale)
+    return prepare(values, x, y, support, scale)
+
+
+def _of_order_one(bank: xr.Dataset) -> xr.Dataset:
+    """A bank and its noise divided by a power of two: the search holds single precision, which ends at 1e38."""
+    factor = 2.0 ** -float(np.frexp(np.abs(np.nan_to_num(bank.rf.values)).max(initial=0))[1])
+    measured = [name for name in ("rf", "rf_half", "noise_sd") if name in bank]
+    return bank.assign({name: bank[name].copy(data=bank[name].values * factor) for name in measured})
 
 
 def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
