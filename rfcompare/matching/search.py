@@ -62,7 +62,7 @@ CACHED = 1024
 PART = 256
 """Fields searched with a block of kernels before what was found is kept: what a stopped search may lose."""
 
-BLOCK_BYTES = 512 * 2**20
+BLOCK_BYTES = 256 * 2**20
 """Spectra of transformed copies held at a time."""
 
 RANK = 80
@@ -313,15 +313,23 @@ def _admissible(
     turn: Places,
     size: Places,
     least: float,
+    floor: Floats | None = None,
 ) -> tuple[Floats, Places]:
-    """Best absolute correlation over admissible shifts (−1 where there is none), and its shift's index."""
+    """Best absolute correlation over admissible shifts (−1 where there is none), and its shift's index.
+
+    Where no shift at all comes above `floor`, what is admissible is not asked: −1.
+    """
     which = unit, (turn % copies.half) * copies.sizes + size, turn >= copies.half
-    own = copies.energy.take(*which) @ field.short_support
-    other = copies.support.take(*which) @ field.short_energy
     correlation = np.abs(copies.maps.take(*which) @ field.short_maps)
+    rows = np.arange(unit.size) if floor is None else np.flatnonzero(correlation.max(1) > floor)
+    some = tuple(part[rows] for part in which)
+    correlation = correlation[rows]
+    own, other = copies.energy.take(*some) @ field.short_support, copies.support.take(*some) @ field.short_energy
     correlation[(own < least) | (other < least)] = -1.0
-    at = correlation.argmax(1)
-    return correlation[np.arange(unit.size), at], at
+    found = correlation.argmax(1)
+    best, at = np.full(unit.size, -1.0), np.zeros(unit.size, np.intp)
+    best[rows], at[rows] = correlation[np.arange(rows.size), found], found
+    return best, at
 
 
 def _search_field(
@@ -373,7 +381,7 @@ def _search_field(
         way = np.tile([-1, 1], going.size)
         try_turn = (turn[row] + way * step_turn) % (2 * copies.half)
         try_size = np.clip(size[row] + way * step_size, 0, copies.sizes - 1)
-        height, place = _admissible(copies, field, starts[row], try_turn, try_size, least)
+        height, place = _admissible(copies, field, starts[row], try_turn, try_size, least, best[row])
         height, place = height.reshape(-1, 2), place.reshape(-1, 2)
         side = height.argmax(1)
         pick = np.arange(going.size), side

@@ -314,8 +314,10 @@ def transformed_spectra(
         )
         back = _turning(np.outer(center[:, 0], qx) + np.outer(center[:, 1], qy), dtype)
         resolved = np.hypot(qx, qy) <= maps.nyquist + 1e-12
-        map_spectra[:, t] = whole.T * back * (real.type(scale) * scale_norm)[:, None] * resolved
-        centered = back[:, low] * (np.sinc(qx * maps.dx) * np.sinc(qy * maps.dy))[low].astype(real)
+        pixel = np.sinc(qx[low] * maps.dx) * np.sinc(qy[low] * maps.dy)
+        centered = back[:, low] * pixel.astype(real)
+        back *= resolved * (real.type(scale) * scale_norm)[:, None]
+        np.multiply(whole.T, back, out=map_spectra[:, t])
         energy_spectra[:, t] = smooth[:, :n].T * centered * scale_total[:, None]
         support_spectra[:, t] = smooth[:, n:].T * centered * real.type(scale**2 * area)
 
