@@ -39,7 +39,7 @@ MATLAB_73 = Format(
     "MATLAB v7.3 (HDF5)", True, "a recording without maps: macaque V1 bars and spikes (Rust et al. 2005)"
 )
 MATLAB_5 = Format("MATLAB v5", True, "macaque V1 (De & Horwitz 2021) and macaque ganglion cells (Field et al. 2010)")
-HDF5 = Format("HDF5", True, "")
+HDF5 = Format("HDF5", True, "a recording without maps: retinal responses to noise (RFEst)")
 NUMPY = Format("NumPy, npy or npz", True, "")
 
 FORMATS = (SAVED, BY_HAND, HDF5, NWB, NWB_1, ALLEN, MATLAB_73, MATLAB_5, NUMPY)
