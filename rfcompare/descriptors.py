@@ -389,8 +389,5 @@ def _frequencies(size: int, dx: float, dy: float) -> _Frequencies:
 
 
 def _padded_length(shape: tuple[int, ...]) -> int:
-    """An odd fast length of at least four maps: an even one has a Nyquist row of lost sign, and so of lost tilt."""
-    length = 4 * max(shape[1:]) | 1
-    while scipy.fft.next_fast_len(length, real=True) != length:
-        length += 2
-    return length
+    """An odd length of at least four maps: an even one has a Nyquist row of lost sign, and so of lost tilt."""
+    return 4 * max(shape[1:]) | 1
