@@ -57,10 +57,10 @@ LEAST_WINDOW = 5
 """Pixels of the recording that a kernel's window must cover along each axis."""
 
 COVERED = 0.98
-"""Share of the recording's window that a kernel's covers whole, for all that can be seen."""
+"""Share of the recording's outermost pixels that a kernel's window covers for all of them to count."""
 
 
-def axes_of(maps: Array, recording: Recording, *, folded: bool, window: NDArray[np.bool_] | None = None) -> Array:
+def axes_of(maps: Array, recording: Recording, *, folded: bool, window: Array | None = None) -> Array:
     """Recorded maps (n, y, x) as points (n, axis) in units of the axes' spreads; NaN for maps that are flat.
 
     Parameters
@@ -71,8 +71,8 @@ def axes_of(maps: Array, recording: Recording, *, folded: bool, window: NDArray[
         Whose filter they are looked at through.
     folded : bool
         Whether some map's sign is not known, so that the ON/OFF balance counts without its sign.
-    window : (y, x) bool array, optional
-        What is not cut off.
+    window : (y, x) array, optional
+        The share of every pixel that is not cut off.
     """
     seen = recording.clean(maps)
     if window is not None:
@@ -133,6 +133,9 @@ class Cells:
     Attributes
     ----------
     points : (n, axis) array
+        The first draw of the noise that was added to every cell.
+    drawn : (n · draws, axis) array
+        All draws of it, those of a cell side by side.
     code : (n,) int array
         The animal of each; one for all where animals are not known.
     between : (S, S) array
@@ -140,13 +143,30 @@ class Cells:
     """
 
     points: Array
+    drawn: Array
     code: Codes
     between: Array
 
     @classmethod
     def of(cls, points: Array, code: Codes) -> Cells:
-        """Reduce points to distances between animals."""
-        return cls(points, code, subject_matrix(points, code))
+        """Reduce points (n, axis) or (n, draws, axis) to distances between animals.
+
+        Examples
+        --------
+        >>> Cells.of(np.array([[[0.0], [2.0]], [[5.0], [5.0]]]), np.array([0, 0])).between  # (5 + 5 + 3 + 3)/4
+        array([[4.]])
+        """
+        drawn = points.reshape(len(points), -1, points.shape[-1])
+        draws = drawn.shape[1]
+        flat, codes = drawn.reshape(-1, drawn.shape[-1]), np.repeat(code, draws)
+        between = subject_matrix(flat, codes)
+        if draws > 1:  # leave out the pairs of draws of one cell
+            same = group_means(within_means(flat, np.repeat(np.arange(len(points)), draws)), code)
+            count = np.bincount(code)
+            other = draws * (count - 1)
+            mean = np.diag(between) * (other + draws - 1) - same * (draws - 1)
+            np.fill_diagonal(between, np.where(count > 1, mean / np.maximum(other, 1), np.nan))
+        return cls(drawn[:, 0], flat, code, between)
 
     @property
     def within(self) -> float:
@@ -167,7 +187,8 @@ class Cells:
         grouped = grouped[alive]
         n = len(grouped)
         flat, number = grouped.reshape(n * draws, -1), np.repeat(np.arange(n), draws)
-        to_animals = between_means(flat, number, self.points, self.code)
+        codes = np.repeat(self.code, len(self.drawn) // len(self.points))
+        to_animals = between_means(flat, number, self.drawn, codes)
         within = group_means(group_means(cdist(flat, flat), number).T, number)
         if draws > 1:
             np.fill_diagonal(within, within_means(flat, number))
@@ -181,8 +202,8 @@ class Ladder:
     Attributes
     ----------
     recording : Recording
-    maps : (n, y, x) array
-        The cells' maps, those that are not flat.
+    maps : (n, draws, y, x) array
+        The cells' maps, those that are not flat, with every draw of the noise that was added to them.
     code : (n,) int array
         Their animals.
     folded : bool
@@ -202,24 +223,26 @@ class Ladder:
     _cells: dict[bytes, Cells] = field(default_factory=dict)
     _zero: dict[bytes, tuple[float, float, list[Placed]]] = field(default_factory=dict)
     _noise: Array | None = None
+    _seen: list[Array] = field(default_factory=list)
 
-    def window(self, sample: Sample, scale: float) -> NDArray[np.bool_] | None:
-        """What a population's own window leaves of the recording's at a scale; None where that is all of it."""
+    def window(self, sample: Sample, scale: float) -> Array | None:
+        """The share of every pixel that a population's own window covers at a scale; None where it covers all."""
         axes = []
         for name, step in zip("yx", self.recording.grid.pitch[::-1], strict=True):
             own, target = getattr(sample.source, name), getattr(self.recording.grid, name)
             half = (own[-1] - own[0]) / (own.size - 1) * own.size / 2 * sample.base * scale
-            axes.append(np.abs(target) <= half + 1e-9 if half < COVERED * target.size * step / 2 else target == target)
-        if all(axis.all() for axis in axes):
-            return None
-        return np.asarray(np.logical_and.outer(*axes), dtype=np.bool_)
+            axes.append(np.clip((half - np.abs(target)) / step + 0.5, 0.0, 1.0))
+        shares = np.multiply.outer(*axes)
+        return None if shares.min() >= COVERED else shares
 
-    def cells(self, window: NDArray[np.bool_] | None = None) -> Cells:
+    def cells(self, window: Array | None = None) -> Cells:
         """The cells through a window."""
         key = b"" if window is None else window.tobytes()
         if key not in self._cells:
-            points = axes_of(self.maps, self.recording, folded=self.folded, window=window)
-            alive = np.isfinite(points).all(1)
+            flat = self.maps.reshape(-1, *self.maps.shape[2:])
+            points = axes_of(flat, self.recording, folded=self.folded, window=window)
+            points = points.reshape(*self.maps.shape[:2], -1)
+            alive = np.isfinite(points).all((1, 2))
             several = np.bincount(self.code[alive], minlength=self.code.max() + 1) > 1
             alive &= several[self.code]  # an animal of one cell says nothing of its own spread
             if alive.sum() < 2:
@@ -228,7 +251,7 @@ class Ladder:
             self._cells[key] = Cells.of(points[alive], code.astype(np.intp))
         return self._cells[key]
 
-    def place(self, sample: Sample, scale: float, window: NDArray[np.bool_] | None, draws: int = 1) -> Placed:
+    def place(self, sample: Sample, scale: float, window: Array | None, draws: int = 1) -> Placed:
         """A population at one scale of its own, beside the cells through a window."""
         seen, _ = self.recording.see(
             sample.maps, sample.source, sample.base * scale, self.generator, draws=draws, sharp=sample.sharp
@@ -236,12 +259,20 @@ class Ladder:
         points = axes_of(seen, self.recording, folded=self.folded, window=window)
         return self.cells(window).place(points, draws)
 
-    def zero(self, window: NDArray[np.bool_] | None) -> tuple[float, float, list[Placed]]:
+    def zero(self, window: Array | None) -> tuple[float, float, list[Placed]]:
         """Noise with the cells' own spectrum and window: its nearest term, the scale of that, and all its places."""
         key = b"" if window is None else window.tobytes()
         if key not in self._zero:
-            sample = self.noise(N_ZERO)
-            placed = [self.place(sample, scale, window) for scale in self.reference_scales]
+            if not self._seen:  # the same maps through every window: a curve over scales is not to jump by their draw
+                noise = self.noise(N_ZERO)
+                self._seen = [
+                    self.recording.see(noise.maps, noise.source, scale, self.generator, sharp=True)[0]
+                    for scale in self.reference_scales
+                ]
+            cells = self.cells(window)
+            placed = [
+                cells.place(axes_of(seen, self.recording, folded=self.folded, window=window), 1) for seen in self._seen
+            ]
             terms = [each.term for each in placed]
             best = int(np.argmin(terms))
             self._zero[key] = terms[best], self.reference_scales[best], placed
@@ -262,7 +293,7 @@ class Ladder:
         """Scales that references are tried at."""
         return REFERENCE_SCALES if self.free else (1.0,)
 
-    def nearest(self, sample: Sample, window: NDArray[np.bool_] | None, draws: int = 1) -> tuple[Placed, float]:
+    def nearest(self, sample: Sample, window: Array | None, draws: int = 1) -> tuple[Placed, float]:
         """A reference at the scale that brings it nearest, and that scale."""
         placed = [(self.place(sample, scale, window, draws), scale) for scale in self.reference_scales]
         return min(placed, key=lambda each: each[0].term)
@@ -274,7 +305,7 @@ class Ladder:
         for scale in SCALES if self.free else (1.0,):
             window = self.window(sample, scale)
             progress()
-            if window is not None and min(window.any(0).sum(), window.any(1).sum()) < LEAST_WINDOW:
+            if window is not None and min(window.max(0).sum(), window.max(1).sum()) < LEAST_WINDOW:
                 continue
             placed = self.place(sample, scale, window, draws)
             cells, (zero, _, _) = self.cells(window), self.zero(window)
@@ -288,7 +319,7 @@ class Step(NamedTuple):
     """A network at one scale."""
 
     scale: float
-    window: NDArray[np.bool_] | None
+    window: Array | None
     placed: Placed
     likeness: float
 

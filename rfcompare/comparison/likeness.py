@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,16 @@ FREE_PARAMETERS = 9
 
 NEIGHBORS = 5
 """Neighbors that say how far a unit's kind reaches (Naeem et al. 2020)."""
+
+STANDARD_RATIO = 9.0
+"""Signal variance over noise variance, at most, that any recording is seen at.
+
+What noise hides moves the ends of the scale: as they are, macaque fields without noise and the same with a ninth of
+their variance give likenesses half a unit apart.
+"""
+
+FEW_CELLS = 500
+"""More cells than this are given one draw of that noise each: their number averages it."""
 
 MAX_RESAMPLED = 800
 """Cells that are weighted one by one where animals are not known; of more, a random subset stands for the interval."""
@@ -194,12 +204,12 @@ def _side(given: Any, name: str) -> _Side:
 
 def _ladder(a: _Side, b: _Side, generator: np.random.Generator) -> tuple[Ladder, Sample]:
     """The recording with its cells, and the kernels as what it is shown."""
-    recording = Recording.of(a.bank)
-    maps, known_a = signed_maps(a.bank)
+    maps, recording = _standard(a.bank, generator)
+    _, known_a = signed_maps(a.bank)
     kernels, known_b = signed_maps(b.bank)
     names = subjects(a.bank)
     code = np.zeros(len(maps), np.intp) if names is None else np.unique(names, return_inverse=True)[1]
-    dead = [~np.ptp(each.reshape(len(each), -1), axis=1).astype(bool) for each in (maps, kernels)]
+    dead = [~np.ptp(each.reshape(len(each), -1), axis=1).astype(bool) for each in (maps[:, 0], kernels)]
     degrees = a.bank.attrs["units"] == b.bank.attrs["units"] == "degree"
     folded = not (known_a.all() and known_b.all())
     ladder = Ladder(recording, maps[~dead[0]], code[~dead[0]].astype(np.intp), folded, not degrees, generator)
@@ -214,6 +224,20 @@ def _ladder(a: _Side, b: _Side, generator: np.random.Generator) -> tuple[Ladder,
         column = LIKENESS_AXES.index("field_radius")
         base = float(2 ** (np.nanmedian(ladder.cells().points[:, column]) * QUANTITIES["field_radius"].spread) / radius)
     return ladder, Sample(kernels, source, base, False)
+
+
+def _standard(bank: xr.Dataset, generator: np.random.Generator) -> tuple[Array, Recording]:
+    """Cells (n, draws, y, x) with no more signal than the standard, and the recording that they are then from."""
+    own = Recording.of(bank)
+    maps, _ = signed_maps(bank)
+    variance = noise_variance(bank)
+    noise = np.zeros(len(maps)) if variance is None else np.nan_to_num(variance)
+    count = DRAWS if len(maps) <= FEW_CELLS else 1
+    drawn, noise = own.at_most(STANDARD_RATIO, np.repeat(maps[:, None], count, axis=1), noise, generator)
+    standard = bank.drop_vars("rf_half", errors="ignore").assign(
+        rf=(("unit", "channel", "y", "x"), drawn[:, :1]), noise_sd=("unit", np.sqrt(noise))
+    )
+    return drawn, replace(Recording.of(standard), noise=own.noise)
 
 
 @dataclass
@@ -246,10 +270,11 @@ class _Comparison:
     generator: np.random.Generator
 
     def __post_init__(self) -> None:
+        self.recording = Recording.of(self.a.bank)
         self.cells = self.ladder_.cells(self.best.window)
         self.zero_term, self.zero_scale, self.zero_placed = self.ladder_.zero(self.best.window)
         self.n_animals = len(self.cells.between) if len(self.cells.between) > 1 else 0
-        self.species = self.n_animals >= MIN_SUBJECTS and self.ladder_.recording.noise != "unknown"
+        self.species = self.n_animals >= MIN_SUBJECTS and self.recording.noise != "unknown"
 
     # The ladder ------------------------------------------------------------------------------------------------------
 
@@ -292,7 +317,7 @@ class _Comparison:
         return sorted(rungs, key=lambda rung: rung["distance"])
 
     def _references(self) -> dict[str, Sample]:
-        grid = self.ladder_.recording.grid
+        grid = self.recording.grid
         shape = (grid.y.size, grid.x.size)
         rng = self.ladder_.generator
         own = self.ladder_.own
@@ -309,16 +334,15 @@ class _Comparison:
 
     def _fitted(self, sample: Sample, scale: float) -> tuple[xr.Dataset, Array]:
         """Fits of maps seen through the recording once, and the SD of their noise."""
-        recording = self.ladder_.recording
-        seen, noise_sd = recording.see(
+        seen, noise_sd = self.recording.see(
             sample.maps, sample.source, sample.base * scale, self.ladder_.generator, sharp=sample.sharp
         )
         return self._fit(seen), noise_sd
 
     def _fit(self, maps: Array) -> xr.Dataset:
-        grid = self.ladder_.recording.grid
+        grid = self.recording.grid
         if self.best.window is not None:
-            maps = np.where(self.best.window, maps, np.nan)
+            maps = np.where(self.best.window >= 0.5, maps, np.nan)
         bank = make_bank(maps[:, None], channel=("signed",), kind="simulated", x=grid.x, y=grid.y, units=grid.units)
         return fit(bank, "gabor", seed=0, progress=False)
 
@@ -333,7 +357,7 @@ class _Comparison:
         whole = self.best.window is None and self.a.fits is not None and self.a.fits.sizes["unit"] == len(maps)
         fits_a = self.a.fits.isel(unit=alive) if whole and self.a.fits is not None else self._fit(maps[alive])
         noise_sd = np.zeros(len(maps))
-        if self.ladder_.recording.noise == "known":
+        if self.recording.noise == "known":
             noise_sd = np.sqrt(np.nan_to_num(np.asarray(noise_variance(bank)), nan=0.0))
         fits_b, sd_b = self._fitted(self.sample, self.best.scale)
         return fits_a, noise_sd[alive], fits_b, sd_b, self.ladder_.code
@@ -347,7 +371,7 @@ class _Comparison:
         maps = np.nan_to_num(_maps_of(predict(native, self.b.bank).to_dataset(name="rf")), nan=0.0)
         maps = maps[np.ptp(maps, axis=(1, 2)) > 0]
         scale = self.sample.base * self.best.scale
-        rows, columns = operators(self.sample.source, self.ladder_.recording.grid, (scale, scale), 0.0)
+        rows, columns = operators(self.sample.source, self.recording.grid, (scale, scale), 0.0)
         left, energy = noise_corrected(self._fit(rows @ maps @ columns.T), np.zeros(len(maps)))
         return 1 - _ratio(left, energy)
 

@@ -8,6 +8,7 @@ kernels and cells counts when it survives showing the kernels in the same way.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -257,16 +258,48 @@ class Recording:
             As recorded, the draws of a map side by side.
         noise_sd : (n · draws,) array
         """
-        rows, columns = operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
+        # A pixel of the recording averages what finer pixels hold: without that they alias.
+        own, theirs = (math.prod(grid.pitch) for grid in (self.grid, source))
+        finer = math.sqrt(max(0.0, own - scale**2 * theirs))
+        rows, columns = operators(source, self.grid, (scale, scale), max(finer, 0.0 if sharp else self.side))
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
         ratio = np.repeat(generator.choice(self.ratios, len(maps)), draws)
         noise_sd = np.sqrt(seen.var((1, 2)) / ratio)
-        white = generator.standard_normal(seen.shape)
-        if not (self.amplitude == 1).all():
-            white = scipy.fft.ifft2(scipy.fft.fft2(white) * self.amplitude).real
-        return seen + noise_sd[:, None, None] * white, noise_sd
+        return seen + noise_sd[:, None, None] * self._shaped(seen.shape, generator), noise_sd
+
+    def at_most(
+        self, ratio: float, maps: Floats, noise: Floats, generator: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Recorded maps with so much more of the recording's noise that none has a higher signal-to-noise ratio.
+
+        Parameters
+        ----------
+        ratio : float
+            Variance of signal over variance of noise.
+        maps : (n, draws, y, x) array
+            A map as often as it is to be given noise.
+        noise : (n,) array
+            Variance of their noise now.
+        generator : Generator
+            Of the noise.
+
+        Returns
+        -------
+        maps : (n, draws, y, x) array
+        noise : (n,) array
+            Variance of their noise then.
+        """
+        wanted = np.maximum(noise, (maps[:, 0].var((1, 2)) - noise).clip(0) / ratio)
+        return maps + np.sqrt(wanted - noise)[:, None, None, None] * self._shaped(maps.shape, generator), wanted
+
+    def _shaped(self, shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
+        """Noise of unit variance with the recording's mean autocorrelation."""
+        white = generator.standard_normal(shape)
+        if (self.amplitude == 1).all():
+            return white
+        return np.asarray(scipy.fft.ifft2(scipy.fft.fft2(white) * self.amplitude).real)
 
     def clean(self, maps: Floats) -> Floats:
         """Recorded maps (n, y, x) through Wiener's filter, which only a recording with noise has."""
