@@ -47,7 +47,17 @@ def population(name: str, n: int, size: int, rng: np.random.Generator) -> np.nda
         return gabor_maps(n, size, rng)[0]
     if name == "1.3 times the cycles":
         return gabor_maps(n, size, rng, cycles=1.3)[0]
+    if name == "pink noise":
+        return pink_noise(n, size, rng)
     return REFERENCES[name](n, size, size, rng)
+
+
+def pink_noise(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise with an amplitude spectrum of 1/f, cut from maps of twice the size."""
+    line = np.fft.fftfreq(2 * size)
+    frequency = np.maximum(np.hypot(line, line[:, None]), 1 / (2 * size))
+    white = np.fft.fft2(rng.standard_normal((n, 2 * size, 2 * size)))
+    return np.fft.ifft2(white / frequency).real[:, :size, :size]
 
 
 def cortex_of(maps: np.ndarray, subject: np.ndarray, snr: float, rng: np.random.Generator) -> xr.Dataset:

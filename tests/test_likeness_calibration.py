@@ -18,7 +18,7 @@ from tests.sample_populations import cortex_of, gabor_maps, kernels_of, populati
 TABLE = Path(__file__).parents[1] / "reference_data" / "calibration_likeness.csv"
 
 SNRS = (np.inf, 5.0, 3.0, 2.0, 1.0)
-ORDER = ("truth", "1.3 times the cycles", "plaids", "gratings", "blobs", "textures", "checkerboards")
+ORDER = ("truth", "1.3 times the cycles", "plaids", "gratings", "blobs", "textures", "checkerboards", "pink noise")
 
 
 def order(snr: float, n: int, seed: int, names: tuple[str, ...] = ORDER, size: int = 11) -> dict[str, float]:

@@ -147,13 +147,13 @@ def likeness(
     bar = tqdm(total=14, desc="likeness", leave=False, disable=None if progress else True)
     ladder, sample = _ladder(a, b, noise)
     curve = ladder.curve(sample, progress=bar.update)
-    best = max(curve, key=lambda step: step.likeness)
-    comparison = _Comparison(a, b, ladder, sample, best, weights)
+    comparison = _Comparison(a, b, ladder, sample, curve, weights)
+    best = comparison.best
     rungs = comparison.ladder(references, truth)
     bar.update(3)
     rows = comparison.rows(rungs)
     bar.close()
-    result = _dataset(rows, rungs, curve, comparison.analyses(curve))
+    result = _dataset(rows, rungs, curve, comparison.analyses())
     heading = headings(a.bank, b.bank)
     result.attrs |= {
         "kind_a": a.kind,
@@ -161,6 +161,7 @@ def likeness(
         "label_a": a.label,
         "label_b": b.label,
         "noise": ladder.recording.noise,
+        "noise_added": int(ladder.recording.standard),
         "axes": json.dumps({name: QUANTITIES[name].spread for name in LIKENESS_AXES}),
         "polarity": "folded: some sign is not known" if ladder.folded else "known",
         "scale": best.scale,
@@ -237,7 +238,8 @@ def _standard(bank: xr.Dataset, generator: np.random.Generator) -> tuple[Array, 
     standard = bank.drop_vars("rf_half", errors="ignore").assign(
         rf=(("unit", "channel", "y", "x"), drawn[:, :1]), noise_sd=("unit", np.sqrt(noise))
     )
-    return drawn, replace(Recording.of(standard), noise=own.noise)
+    added = bool(np.ptp(drawn, axis=1).any() or (drawn[:, 0] != maps).any())
+    return drawn, replace(Recording.of(standard), noise=own.noise, standard=added)
 
 
 @dataclass
@@ -266,10 +268,11 @@ class _Comparison:
     b: _Side
     ladder_: Ladder
     sample: Sample
-    best: Step
+    curve: list[Step]
     generator: np.random.Generator
 
     def __post_init__(self) -> None:
+        self.best = max(self.curve, key=lambda step: step.likeness)
         self.recording = Recording.of(self.a.bank)
         self.cells = self.ladder_.cells(self.best.window)
         self.zero_term, self.zero_scale, self.zero_placed = self.ladder_.zero(self.best.window)
@@ -377,9 +380,9 @@ class _Comparison:
 
     # Choices ---------------------------------------------------------------------------------------------------------
 
-    def analyses(self, curve: Sequence[Step]) -> list[dict[str, Any]]:
+    def analyses(self) -> list[dict[str, Any]]:
         """The likeness under every distinct choice of axes, scale and zero; the first is the primary one."""
-        steps = {"best": self.best, "equal radii": next((step for step in curve if step.scale == 1), self.best)}
+        steps = {"best": self.best, "equal radii": next((step for step in self.curve if step.scale == 1), self.best)}
         sets = {"all": list(range(len(LIKENESS_AXES)))}
         sets |= {
             f"without {name.replace('_', ' ')}": [other for other in sets["all"] if other != axis]
@@ -638,18 +641,27 @@ class _Comparison:
         return np.asarray(cdist(self.zero_placed[self._zero_index()].points, cells.points).mean(axis=0))
 
     def _p_noise(self) -> float:
-        """Rank of the network among populations of the zero, each as large as it and at its own nearest scale."""
-        n = min(len(self.best.placed.within), len(self.zero_placed[0].within) // 2)
-        chosen = np.argsort(self.generator.random((N_POPULATIONS, len(self.zero_placed[0].within))), axis=1)[:, :n]
-        terms = []
-        for placed in self.zero_placed:
-            weight = np.zeros((N_POPULATIONS, len(placed.within)))
-            np.put_along_axis(weight, chosen, 1.0, axis=1)
-            off = placed.within - np.diag(np.diag(placed.within))
-            inside = np.vecdot(weight @ off, weight) / (n * (n - 1))
-            terms.append(2 * weight @ placed.to_animals.mean(axis=1) / n - inside)
-        nearest = np.min(terms, axis=0)
-        return float((1 + (nearest <= self.best.placed.term).sum()) / (N_POPULATIONS + 1))
+        """Rank of the network among populations of the zero, each as large as it and at its own best scale and window.
+
+        They choose among all windows that the network was seen through and all their scales in each: never less than
+        the network did, so that p is never too small.
+        """
+        windows = {b"" if step.window is None else step.window.tobytes(): step.window for step in self.curve}
+        size = min(len(placed.within) for window in windows.values() for placed in self.ladder_.zero(window)[2])
+        n = min(len(self.best.placed.within), size // 2)
+        chosen = np.argsort(self.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
+        nearest = np.full(N_POPULATIONS, -np.inf)
+        for window in windows.values():
+            zero, _, places = self.ladder_.zero(window)
+            reach = zero - self.ladder_.cells(window).apart
+            for placed in places:
+                weight = np.zeros((N_POPULATIONS, len(placed.within)))
+                np.put_along_axis(weight, chosen, 1.0, axis=1)
+                off = placed.within - np.diag(np.diag(placed.within))
+                inside = np.vecdot(weight @ off, weight) / (n * (n - 1))
+                term = 2 * weight @ placed.to_animals.mean(axis=1) / n - inside
+                nearest = np.maximum(nearest, (zero - term) / reach)
+        return float((1 + (nearest >= self.best.likeness).sum()) / (N_POPULATIONS + 1))
 
     def _auc(self, kernels: Array) -> float:
         """Cross-validated over animals, or over tenths of the cells."""

@@ -185,11 +185,13 @@ def weighted_draws(
 
     unbiased = 2 * to_animals.mean() - _pairs(within) - _pairs(between)
     biased = 2 * to_animals.mean() - _with_itself(within, draws).mean() - _with_itself(between, cells).mean()
-    share = math.sqrt(min(max(unbiased / biased, 0.0), 1.0)) if biased > 0 else 0.0
     animal, kernel = (student_weights(size, N_DRAWS, generator) for size in sizes)
     straight = (excess(animal, kernel) - excess(2 / sizes[0] - animal, 2 / sizes[1] - kernel)) / 2
     other = [1 / size + _normal(size, generator) for size in sizes]
     bent = (excess(*other) + excess(2 / sizes[0] - other[0], 2 / sizes[1] - other[1])) / 2
+    # What the distance exceeds its own error by: half of all samples of the species itself lie above 0.
+    shown = unbiased - float(bent.std())
+    share = math.sqrt(min(max(shown / biased, 0.0), 1.0)) if biased > 0 else 0.0
     return Draws(
         unbiased + share * straight + bent - bent.mean(),
         2 * animal @ zero[1] - zero[0] - _quadratic(between, animal),

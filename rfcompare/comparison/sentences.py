@@ -74,6 +74,8 @@ def small_print(result: xr.Dataset) -> str:
     if animals < 4:
         known = f"{animals} animals are known" if animals else "No animals are named"
         said.append(f"{known}, fewer than four: intervals and p are for these cells and kernels only.")
+    if bool(result.attrs["noise_added"]):
+        said.append("Cells cleaner than a signal-to-noise ratio of 3 were given noise up to it.")
     said.append(_scale_words(result))
     form = result.sel(quantity="nx")
     for side, whose in (("a", "cells"), ("b", "kernels")):

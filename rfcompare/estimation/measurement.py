@@ -8,7 +8,6 @@ kernels and cells counts when it survives showing the kernels in the same way.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -175,6 +174,8 @@ class Recording:
     gain : (2y, 2x) array or None
         Wiener's filter, spectrum/(spectrum + noise), that cells and kernels alike are looked at through (Wiener 1949):
         without it descriptors of noisy maps describe the noise.
+    standard : bool
+        Whether noise was added by `at_most`.
     """
 
     grid: Grid
@@ -185,6 +186,7 @@ class Recording:
     window: Floats
     spectrum: Floats
     gain: Floats | None
+    standard: bool = False
 
     @classmethod
     def of(cls, cortex: xr.Dataset) -> Recording:
@@ -258,10 +260,7 @@ class Recording:
             As recorded, the draws of a map side by side.
         noise_sd : (n · draws,) array
         """
-        # A pixel of the recording averages what finer pixels hold: without that they alias.
-        own, theirs = (math.prod(grid.pitch) for grid in (self.grid, source))
-        finer = math.sqrt(max(0.0, own - scale**2 * theirs))
-        rows, columns = operators(source, self.grid, (scale, scale), max(finer, 0.0 if sharp else self.side))
+        rows, columns = operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
