@@ -27,9 +27,9 @@ LEVEL_BAND = (0.015, 0.105)
 """99.9 % binomial interval of 5 % over 300 studies, with 1 % for the approximation in its upper end."""
 
 
-ONE_STUDY = (
-    0.2  # single studies of pink noise at SNR 1 lie from -0.16 to 0.13, of plaids without noise from -0.09 to 0.33
-)
+ONE_STUDY = 0.2
+"""Single studies of pink noise at SNR 1 lie from -0.16 to 0.13, of plaids without noise from -0.09 to 0.33."""
+
 DRAWN = 0.25  # four times 0.06, the spread over draws of noise measured on 333 macaque fields
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from rfcompare.comparison.sentences import signed
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
@@ -230,6 +231,6 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
         f"({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is {one}; every "
         "population was seen through the same recording, at the scale that brings it nearest. Lines: 95 % interval "
         f"{row.interval.item()}. Axes are logarithmic below −1. (b) Likeness over the unknown scale of a kernel's "
-        f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from {drawn.min():.2f} to "
-        f"{drawn.max():.2f}. {first.attrs['small_print']}"
+        f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from {signed(drawn.min())} "
+        f"to {signed(drawn.max())}. {first.attrs['small_print']}"
     )
