@@ -449,7 +449,18 @@ def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
         ],
         "rows": rows,
         "total": len(frame),
+        "kinds": _kinds_of(frame),
     }
+
+
+def _kinds_of(frame: pd.DataFrame) -> str:
+    """What kind each side of a comparison is, for above a table whose first columns leave no room for it."""
+    said = [
+        f"{side}: {', '.join(map(kind_words, dict.fromkeys(frame[column].dropna().astype(str))))}"
+        for column, side in (("kind_a", "cells"), ("kind_b", "kernels"))
+        if column in frame and len(frame)
+    ]
+    return "; ".join(said).capitalize() + ("." if said else "")
 
 
 def _cell(value: Any, numeric: bool) -> dict[str, str]:

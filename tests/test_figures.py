@@ -430,6 +430,10 @@ def test_tuning_histograms_and_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> N
     assert bar.get_height() == pytest.approx((described.nx.values <= KAPPA).mean())
     step = next(patch for patch in width.patches if isinstance(patch, StepPatch))
     assert step.get_data().values.sum() + bar.get_height() == pytest.approx(1)
+    # No number stands under that bar.
+    bandwidth = panel(figure, "Octave bandwidth")
+    step = next(patch for patch in bandwidth.patches if isinstance(patch, StepPatch))
+    assert bandwidth.get_xlim()[1] > step.get_data().edges[-1] >= max(bandwidth.get_xticks())
     # One population is in degrees, one in pixels: no axis has two scales.
     assert panel(figure, "(cycles/°)") is not panel(figure, "(cycles/px)")
     assert panel(figure, "Orientation half-width").get_xlabel() == "Orientation half-width (deg)"
@@ -483,7 +487,11 @@ def test_every_rung_stands_at_its_likeness(result: xr.Dataset) -> None:
             assert line.get_xdata()[0] == pytest.approx(rung[line.get_gid().removeprefix("rung ")])
     assert {0.0, 1.0} <= {float(line.get_xdata()[0]) for line in top.lines if len(set(line.get_xdata())) == 1}
     labels = [text.get_text() for text in top.get_yticklabels()]
-    assert labels[list(rung.index).index("network")] == "net (learned)" and "blobs" in labels
+    row = result.sel(quantity="likeness")
+    assert labels[list(rung.index).index("network")] == f"net (learned, n = {int(row.n_units_b)})"
+    cells = f"({row.kind_a.item()}, n = {int(row.n_units_a)} from {int(row.n_subjects_a)} subjects)"
+    assert labels[list(rung.index).index("another_animal")] == f"another animal {cells}"
+    assert "blobs" in labels
     np.testing.assert_allclose(scales.lines[0].get_ydata(), result["likeness_at_scale"])
     dots = next(line for line in choices.lines if line.get_gid() == "analyses")
     np.testing.assert_allclose(dots.get_ydata(), np.sort(result["analysis_likeness"]))

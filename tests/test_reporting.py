@@ -83,6 +83,11 @@ def test_the_answer_stands_first(text: str, result: xr.Dataset) -> None:
     assert text.index('id="answer"') < text.index('id="evidence"') < text.index('id="methods"')
 
 
+def test_a_table_says_its_kinds(text: str, result: xr.Dataset) -> None:
+    kinds = f"<p>Cells: {result.attrs['kind_a']}; kernels: {result.attrs['kind_b']}.</p>"
+    assert kinds in text.split("<h3>What differs, and by how much</h3>")[1].split("<table")[0]
+
+
 def test_without_a_null_there_is_no_similarity(fits: list[xr.Dataset], tmp_path: Path) -> None:
     page = rfc.write_report(tmp_path / "page.html", fits=fits).read_text(encoding="utf-8")
     assert "not yet tested against chance" in page

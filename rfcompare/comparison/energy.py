@@ -1,8 +1,7 @@
 """Joint differences between populations of units in a space of several descriptors: plain NumPy, no labels.
 
-Distances between units are computed once and reduced to mean distances between *subjects*; every energy distance, its
-leave-one-animal-out values and its permutations of subject labels are then arithmetic on that small matrix.
-Permutations of single units are matrix products.
+Distances between units are computed once and reduced to mean distances between *subjects*; every energy distance is
+then arithmetic on that small matrix.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ Codes = NDArray[np.intp]
 
 CHUNK = 4_000_000
 """Distances held in memory at once (32 MB)."""
-
-BLOCK = 500
-"""Permutations per block; each block has its own random generator, so that workers change nothing."""
 
 
 def points(values: ArrayLike, name: str) -> Array:
@@ -218,6 +214,3 @@ def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: 
     if not pairs.any():
         raise InputError("expected folds that hold units of both populations; use fewer folds")
     return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5).reshape(is_b.shape[:-1]))
-
-
-# Permutations of single units ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,17 +111,6 @@ class Space:
             kept &= np.asarray(descriptors["nx"].values, dtype=np.float64) >= FEW_CYCLES
         return values[kept] / np.asarray(self.scales), kept
 
-    def to_json(self) -> str:
-        """The space as it is stored with a result."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "scales": dict(zip(self.quantities, (float(f"{s:.6g}") for s in self.scales), strict=True)),
-                "left_out": list(self.left_out),
-            },
-            ensure_ascii=False,
-        )
-
 
 def make_space(
     cortex: xr.Dataset,
@@ -201,52 +189,6 @@ def _signless(descriptors: xr.Dataset) -> bool:
         described &= np.isfinite(np.asarray(descriptors[name].values, dtype=np.float64))
     balance = np.asarray(descriptors["on_off_balance"].values, dtype=np.float64)[described]
     return bool(balance.size) and float(np.isnan(balance).mean()) > MAX_SIGNLESS
-
-
-@dataclass(frozen=True)
-class Population:
-    """Units in a space, with their subjects.
-
-    Attributes
-    ----------
-    points : (unit, axis) array
-        In units of the scales.
-    subject : (unit,) array of str or None
-        None where identities are not known.
-    kind : str
-        As in `rfcompare.quantities.kinds`.
-    n_subjects : int
-        Known subjects of the units kept.
-    n_left_out : int
-        Units without a position in the space.
-    """
-
-    points: Array
-    subject: NDArray[np.str_] | None
-    kind: str
-    n_subjects: int
-    n_left_out: int
-
-
-def population(descriptors: xr.Dataset, space: Space, *, name: str) -> Population:
-    """Place a population in a space; an `InputError` names it if fewer than two units have a position there.
-
-    A subject of one unit has no distance within itself: where others have more, it is left out.
-    """
-    values, kept = space.points(descriptors)
-    names = _names(descriptors)[kept]
-    if _identified(names) is not None:
-        unique, count = np.unique(names, return_counts=True)
-        several = np.isin(names, unique[count > 1])
-        if several.any():
-            values, names = values[several], names[several]
-    if len(values) < 2:
-        raise InputError(
-            f"expected at least two units of {name} with {', '.join(space.quantities)}, got {len(values)} of "
-            f"{kept.size}; look at their status"
-        )
-    kind = str(descriptors.attrs["kind"])
-    return Population(values, _identified(names), kind, _count(names, kind), kept.size - len(values))
 
 
 def checked(descriptors: Any, name: str) -> xr.Dataset:

@@ -13,14 +13,7 @@ import xarray as xr
 from rfcompare.comparison.populations import UNKNOWN
 from rfcompare.quantities import SCHEMAS
 
-MAX_UNITS = 2000
-"""Units of one population whose pairwise distances are permuted or ranked; of more, a random subset stands in."""
-
-N_REFERENCE = 20
-"""Null populations, or halves, over which a null or a ceiling of a joint statistic is averaged."""
-
 WITHIN_SAMPLE = "within-sample, optimistic"
-FIXED = "fixed by construction"
 CONFOUNDED = "stimulus confounded"
 DEMONSTRATION = "demonstration: depends on assumed parameters"
 
@@ -50,11 +43,6 @@ NUMBERS = (
 )
 TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name", "citation")
 COUNTS = ("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b")
-
-
-def parametric(data: xr.Dataset) -> bool:
-    """Whether the population was rendered from a table of parameters."""
-    return str(data.attrs.get("kind")) == "parametric"
 
 
 def headings(a: xr.Dataset, b: xr.Dataset) -> list[str]:

@@ -99,8 +99,8 @@ def _scale_words(result: xr.Dataset) -> str:
     best = float(result.attrs["scale"])
     near = values[np.abs(np.log2(scales / best)) <= 0.51]
     text = (
-        "The scale of a kernel's pixel is not known: this is the best of an octave either way of equal field radii, "
-        f"{best:.2g} times"
+        "The scale of a kernel's pixel is not known: this is the best of an octave either way of equal field radii"
+        + (f", {best:.2g} times it" if best != 1 else "")
     )
     if values.max() - near.min() > HANGS:
         return f"{text}, and half an octave away the likeness falls to {signed(near.min())}: the answer hangs on it."

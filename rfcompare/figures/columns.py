@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from rfcompare.quantities import kind_words
 from rfcompare.bank import to_signed
 from rfcompare.figures.drawing import (
     OFF,
@@ -31,6 +30,7 @@ from rfcompare.figures.drawing import (
     style,
 )
 from rfcompare.models import MODELS
+from rfcompare.quantities import kind_words
 
 Array = NDArray[np.float64]
 
@@ -526,7 +526,8 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     known = bool(np.isfinite(tree["growth"].to_dataset().r2_low.values).any())
     student, both = ("95 % Student intervals", "95 % intervals") if known else ("no interval: too few", "no interval")
     text = (
-        f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, {kind_words(about['kind'])}. "
+        f"ON, OFF and cortical columns: {about['n_units']} cells of {about['n_animals']} animals, "
+        f"{kind_words(about['kind'])}. "
         f"a, Fields of one field of view ({name}) at their cells' places, contours at half the peak of ON (red) and "
         f"OFF (blue); b, centers of the same subfields in visual space ({subfields['noise_model']}). "
         f"c, Mean pairwise distances relative to chance, mean over animals with {student}; * p ≤ 0.05, "
@@ -542,8 +543,10 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
     if beside is not None:
         chance = float(np.nanmedian(beside.chance))
         text += (
-            f"i, Columns above the kernel of {beside.attrs['kernels']} ({kind_words(beside.attrs['kind_kernels'])}) that matches "
-            "best after shift, rotation, scale and sign, with their correlation and what noise with the kernels' spectra "
+            f"i, Columns above the kernel of {beside.attrs['kernels']} ({kind_words(beside.attrs['kind_kernels'])}) "
+            "that matches "
+            "best after shift, rotation, scale and sign, with their correlation and what noise with the kernels' "
+            "spectra "
             f"reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
         )
     text += " ".join(json.loads(str(about["conclusion"])))

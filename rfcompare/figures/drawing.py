@@ -29,9 +29,9 @@ from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
-from rfcompare.quantities import kind_words
-from rfcompare.bank import ending_in, count_alive, folder_to_write, write_bytes, write_csv, write_text
+from rfcompare.bank import count_alive, ending_in, folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
+from rfcompare.quantities import kind_words
 
 WIDTHS = {"single": 89.0, "double": 183.0}
 """Journal widths in mm: one column and two."""
@@ -510,7 +510,8 @@ def sides(datasets: Sequence[xr.Dataset]) -> list[Side]:
     """Say of every Dataset whether it is of a cortex, a network or a reference.
 
     Nulls and analytic maps are references; learned and untrained kernels, and whatever has colors, networks; whatever
-    has a stimulus, animals or degrees, and is no network, a cortex. What shows neither is the side that the others leave.
+    has a stimulus, animals or degrees, and is no network, a cortex. What shows neither is the side that the others
+    leave.
 
     Examples
     --------

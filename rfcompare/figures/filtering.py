@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     LARGE,
@@ -30,6 +29,7 @@ from rfcompare.figures.drawing import (
     record,
     style,
 )
+from rfcompare.quantities import kind_words
 
 RESPONSE_PERCENTILE = 99.5
 """A few extreme pixels would make the rest of the response gray."""
@@ -162,7 +162,8 @@ def _source(seen: xr.Dataset) -> str:
 def _caption(seen: xr.Dataset, limit: float) -> str:
     sight = "in color, less the network's mean" if seen.sizes["channel"] == 3 else "in luminance (Rec. 601)"
     return (
-        f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen {sight}. (a) Image, "
+        f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen "
+        f"{sight}. (a) Image, "
         f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), ON red and "
         f"OFF blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel would reach "
         f"beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, where the "

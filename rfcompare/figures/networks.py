@@ -14,14 +14,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from rfcompare.quantities import kind_words
 from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     DIVERGING,
-    SIDE_COLORS,
     NULL_COLOR,
+    SIDE_COLORS,
     SMALL,
     Population,
     Width,
@@ -33,6 +32,7 @@ from rfcompare.figures.drawing import (
     style,
 )
 from rfcompare.figures.maps import shown_map, source_text
+from rfcompare.quantities import kind_words
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
 from rfcompare.taxonomy.thresholds import value
 
@@ -400,9 +400,7 @@ def _training_caption(
     if quantities and history is not None:
         names = ", ".join(f"({'bcdefgh'[i]}) {name.replace('_', ' ')}" for i, name in enumerate(quantities))
         seeds = history["seed"].nunique() if "seed" in history else 1
-        text += (
-            f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units"
-        )
+        text += f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units"
         units = sorted({int(n) for n in history.get("n_units", pd.Series(dtype=float)).dropna()})
         text += f" (n = {' or '.join(map(str, units))})." if units else "."
         if "likeness" in quantities:
@@ -483,7 +481,9 @@ def survey(
     asked = [name for name in questions if (chosen["question"] == name).any()]
     bars = chosen.reindex(columns=["population", "kind", "n_units", "n_alive"]).drop_duplicates().reset_index(drop=True)
     bars["n"] = [
-        f"{row.n_units}" if pd.isna(row.n_alive) or row.n_alive == row.n_units else f"{row.n_alive} alive of {row.n_units}"
+        f"{row.n_units}"
+        if pd.isna(row.n_alive) or row.n_alive == row.n_units
+        else f"{row.n_alive} alive of {row.n_units}"
         for row in bars.itertuples()
     ]
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from rfcompare.quantities import kind_words
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
@@ -35,6 +34,7 @@ from rfcompare.figures.drawing import (
 )
 from rfcompare.figures.maps import shown_map, source_text
 from rfcompare.matching import apply_transform
+from rfcompare.quantities import kind_words
 
 N_PAIRS = 6
 """Pairs drawn: evenly spaced ranks of the one-to-one assignment, from the most to the least similar."""
@@ -282,7 +282,8 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
         f"Which map of {styles[0].label}{source_text(a)} looks like which of {styles[1].label}{source_text(b)}. "
         "Similarity: normalized correlation at the best shift, rotation, scale and sign "
         f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
-        "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric scale, ON red, OFF blue. "
+        "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric "
+        "scale, ON red, OFF blue. "
         f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
         f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling "
         f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "

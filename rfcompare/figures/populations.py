@@ -261,7 +261,9 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
         finite = np.isfinite(nx) & np.isfinite(ny)
         outside = int((((nx > PLANE[1]) | (ny > PLANE[1])) & finite).sum())
-        text = f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
+        text = (
+            f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
+        )
         if "status" in dataset:
             text += f", {on_bound(dataset).sum()} on a bound"
         if outside:
@@ -277,12 +279,10 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit "
         f"(hollow: on a bound of the fit, so a limit and no value); those with {LESS_THAN_ONE_CYCLE} (nx at most κ = "
         f"{KAPPA:.3f}, dotted) stand in the strip on the left, with their share. A "
-        f"contour holds half of {_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} units no points "
+        f"contour holds half of {_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} "
+        "units no points "
         f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
-        "of all units. Diagonal, a round envelope. "
-        + "; ".join(parts)
-        + "."
-        + shades
+        "of all units. Diagonal, a round envelope. " + "; ".join(parts) + "." + shades
     )
 
 
@@ -477,6 +477,9 @@ def _draw_distribution(
         axes.xaxis.set_major_locator(FixedLocator(np.arange(0, 181, 45 if edges[-1] > 90 else 30).tolist()))
     beyond = [float(row["share_untuned"].iloc[0]) for row in rows]
     end = _draw_untuned(axes, edges, beyond, styles, log=quantity.log) if any(beyond) else edges[-1]
+    if not quantity.log and quantity.scaling != "angle":  # no value belongs under the bar of the untuned
+        ticks = MaxNLocator(6, integer=True).tick_values(edges[0], edges[-1])
+        axes.xaxis.set_major_locator(FixedLocator(ticks[ticks <= edges[-1]].tolist()))
     axes.set_xlim(edges[0], end)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     # Room above the tallest bin for the mark of a simulation.

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from rfcompare.comparison.sentences import signed
 from rfcompare.errors import InputError, named_strictly
@@ -118,9 +118,20 @@ def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                     "ci_low": ends[0],
                     "ci_high": ends[1],
                     "kind": str(rung["reference_kind"]),
+                    "n": _count(row, str(result["reference"].values[at])),
                 }
             )
     return pd.DataFrame(rows).sort_values("likeness", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _count(row: xr.Dataset, reference: str) -> str:
+    """How many units a rung of the two sides stands for; references are drawn, as many as are wanted."""
+    if reference == "network":
+        return f"n = {int(row.n_units_b)}"
+    if reference == "another_animal":
+        animals = int(row.n_subjects_a)
+        return f"n = {int(row.n_units_a)}" + (f" from {animals} subjects" if animals else "")
+    return ""
 
 
 def _draw_rungs(axis: Axes, rows: pd.DataFrame, *, simulated: bool) -> None:
@@ -142,7 +153,7 @@ def _draw_rungs(axis: Axes, rows: pd.DataFrame, *, simulated: bool) -> None:
             gid=f"rung {row['reference']}",
         )
     labels = [
-        f"{row['name']} ({kind_words(row['kind'])})" if row["reference"] == "network" else row["name"]
+        f"{row['name']} ({kind_words(row['kind'])}, {row['n']})" if row["n"] else row["name"]
         for _, row in rows.iterrows()
     ]
     axis.set_yticks(range(len(rows)), labels)
@@ -197,6 +208,7 @@ def _draw_choices(axis: Axes, result: xr.Dataset) -> None:
     axis.axhline(0, color=NULL_COLOR, linewidth=0.6)
     axis.axhline(1, color=CEILING_COLOR, linewidth=0.6)
     _likeness_axis(axis, "y", float(values.min()), float(values.max()))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_xlabel(f"{values.size} distinct analyses, by rank")
     axis.set_ylabel("likeness")
 
@@ -227,10 +239,14 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
     one = "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"
     drawn = first["analysis_likeness"].values
     return (
-        f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the cells "
-        f"({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is {one}; every "
-        "population was seen through the same recording, at the scale that brings it nearest. Lines: 95 % interval "
+        f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the "
+        "cells "
+        f"({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is {one}; "
+        "every "
+        "population was seen through the same recording, at the scale that brings it nearest. Rungs without a count "
+        "are references, drawn or scrambled for this ladder. Lines: 95 % interval "
         f"{row.interval.item()}. Axes are logarithmic below −1. (b) Likeness over the unknown scale of a kernel's "
-        f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from {signed(drawn.min())} "
+        f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from "
+        f"{signed(drawn.min())} "
         f"to {signed(drawn.max())}. {first.attrs['small_print']}"
     )

@@ -20,6 +20,7 @@ from rfcompare.columns import Verdicts, analyze_columns, separate_columns
 from rfcompare.comparison import likeness, make_space
 from rfcompare.comparison.energy import energy_distance
 from rfcompare.comparison.likeness import tables
+from rfcompare.comparison.populations import SPACES
 from rfcompare.descriptors import describe
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
@@ -43,13 +44,8 @@ GRID_PERMUTATIONS = 199
 GRID_NAME = "treeshrew-columns-grid"
 """The shipped table of `assumption_grid`."""
 
-SPACES = ("model_free", "gabor_form")
-
 COLUMN_SEARCH = Search(rotation_step=5.0, scale_step=0.25)
 """Twice the steps of `rfcompare.match`, for kernels and null alike, since a column is drawn and not counted."""
-
-N_PERMUTATIONS = 999
-"""Labelings of every test between columns, cells and kernels."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,6 @@ from rfcompare.taxonomy.classes import NO_CLASS, classify
 from rfcompare.taxonomy.profile import NOISE_MAPS, STRIPED
 from rfcompare.taxonomy.thresholds import value
 
-HISTORY_QUANTITIES = (
-    "r2", "nx", "ny", "anisotropy", "striped_share", "gabor_share", "unstructured_share", "oriented_band_pass_share",
-)  # fmt: skip
-
 
 def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None = None) -> pd.DataFrame:
     """What kernels are like along their training, as a tidy table.
