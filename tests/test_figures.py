@@ -13,10 +13,11 @@ import pytest
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.colors import same_color
+from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
@@ -300,6 +301,26 @@ def test_color_kernels_have_gray_at_zero(network: xr.Dataset) -> None:
     np.testing.assert_allclose(picture, 0.5 + weights / (2 * np.abs(weights).max()), atol=1e-12)
 
 
+def test_more_lobes_are_darker() -> None:
+    light = [
+        np.dot(to_rgb(networks.answer_color(lobes)), (0.2126, 0.7152, 0.0722)) for lobes in ("2", "3", "4", "5", "6+")
+    ]
+    assert light == sorted(light, reverse=True)
+
+
+def test_only_a_known_sign_is_called_on_and_off(cortex: xr.Dataset) -> None:
+    assert "ON red, OFF blue" in figures.caption(figures.kernels(cortex))
+    unknown = cortex.assign(polarity_known=("unit", np.zeros(36, bool)))
+    caption = figures.caption(figures.kernels(unknown))
+    assert "positive red, negative blue, polarity unknown" in caption
+    assert "ON" not in caption
+
+
+def test_fewer_tiles_than_units_are_counted(cortex: xr.Dataset) -> None:
+    title = figures.kernels(cortex, n_max=10).axes[0].get_title()
+    assert title == "simulated cortex (10 shown of n = 36 from 4 subjects)"
+
+
 def test_banks_in_degrees_share_one_scale(cortex: xr.Dataset) -> None:
     small, _ = simulate_population(n=8, size=7, deg_per_px=0.5, seed=4)
     figure = figures.kernels(cortex, small)
@@ -345,8 +366,7 @@ def test_fits_draw_data_fit_and_residual_on_one_scale(fitted: tuple[xr.Dataset, 
 def test_r2_histogram_counts_every_unit(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     for one in fitted:
         figure = figures.fits(one)
-        steps = next(patch for axes in figure.axes for patch in axes.patches if isinstance(patch, StepPatch))
-        assert steps.get_data().values.sum() == one.sizes["unit"]
+        assert sum(bar.get_height() for bar in figure.axes[-1].patches) == one.sizes["unit"]
         caption = figures.caption(figure)
         assert f"median r² {np.median(one.r2.values):.3f}" in caption
         assert f"{int((one.r2.values > 0.7).sum())} of {one.sizes['unit']} above 0.7" in caption
@@ -500,17 +520,37 @@ def test_every_rung_stands_at_its_likeness(result: xr.Dataset) -> None:
     assert "0 is noise with the cortex's own spectrum and window" in figures.caption(figure)
 
 
+def test_without_animals_one_is_no_animal(result: xr.Dataset) -> None:
+    alone = result.assign(n_subjects_a=0 * result.n_subjects_a)
+    figure = figures.ladder({"net – cells": alone})
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert any(text.startswith("random halves of the cells (") for text in labels)
+    assert not any("animal" in text for text in labels)
+    assert "another animal" not in figures.caption(figure)
+
+
 def test_survey_bars_are_the_shares(survey_table: pd.DataFrame) -> None:
     figure = figures.survey(survey_table)
     profile = next(axes for axes in figure.axes if axes.get_title() == "profile")
-    widths = {(patch.get_gid(), round(patch.get_y() + patch.get_height() / 2)): patch for patch in profile.patches}
+    rows = profile.get_yticks()
+    widths = {
+        (patch.get_gid(), np.abs(rows - patch.get_y() - patch.get_height() / 2).argmin()): patch
+        for patch in profile.patches
+    }
     assert widths[("Gabor", 0)].get_width() == 0.75
     assert widths[("blob", 0)].get_width() == 0.25
     assert widths[("first derivative", 1)].get_width() == 1.0
     assert widths[("unstructured", 2)].get_hatch()
     assert not widths[("Gabor", 0)].get_hatch()
     labels = [label.get_text() for label in profile.get_yticklabels()]
-    assert labels[0] == "net (learned, n = 96)"
+    assert labels == ["net (learned, n = 96)", "cortex (simulated, n = 40)", "untrained 11×11 (n = 96)"]
+    with figures.style():
+        figure.draw_without_rendering()
+    bars = [patch.get_window_extent() for patch in profile.patches]
+    (mark,) = (text.get_window_extent() for text in profile.texts)
+    assert not any(mark.overlaps(bar) for bar in bars)
+    keys = sum(key.get_window_extent().width * key.get_window_extent().height for key in figure.findobj(Legend))
+    assert keys < 0.1 * figure.bbox.width * figure.bbox.height
     assert "Without weights at hand: 1 networks" in figures.caption(figure)
     with pytest.raises(rfc.InputError, match="none of share"):
         figures.survey(survey_table.drop(columns="share"))
@@ -529,8 +569,9 @@ def test_color_is_measured_off_the_gray_axis() -> None:
     np.testing.assert_allclose(np.abs(np.cos(hue[1])), 1, atol=1e-6)
     np.testing.assert_allclose(np.abs(np.sin(hue[2])), 1, atol=1e-6)
     dots = next(item for item in figure.axes[0].collections if isinstance(item, PathCollection))
-    x, y = np.asarray(dots.get_offsets()).T
-    np.testing.assert_allclose(np.hypot(x, y), numbers["chroma_share"], atol=1e-9)
+    ends = np.asarray(dots.get_offsets())
+    np.testing.assert_allclose(ends[4:], -ends[:4])  # an axis has two ends
+    np.testing.assert_allclose(np.hypot(*ends[:4].T), numbers["chroma_share"], atol=1e-9)
     assert "1 of 4 achromatic" in figures.caption(figure)
 
 
@@ -687,6 +728,7 @@ def test_tuning_draws_no_line_for_a_quantity_that_no_unit_has(fitted: tuple[xr.D
 def test_what_rendering_fixes_is_no_number_in_the_figure_of_the_fits(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     rendered = fitted[0].drop_vars("r2_original", errors="ignore").assign_attrs(kind="parametric")
     figure = figures.fits(rendered)
+    assert {"rendered", "fit"} == {axes.get_title() for axes in figure.axes} - {""}  # no blank residual, no r²
     words = [text.get_text() for axes in figure.axes for text in (*axes.texts, axes.title)]
     assert any("r² fixed by construction" in text for text in words)
     assert not any("above 0.7" in text or "r² 0" in text or "r² 1" in text for text in words)

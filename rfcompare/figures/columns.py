@@ -427,7 +427,7 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
             with np.errstate(invalid="ignore"):
                 clear = sign * one.profile_z.values > threshold
             line.fill_between(cycle, 0, profile, where=clear, color=color, linewidth=0, alpha=0.6)
-        line.set_ylim(-1.1 * top, 1.1 * top)
+        line.set_ylim(-1.7 * top, 1.1 * top)  # room for the mark of a simulation
         line.set_xticks([-1, 0, 1])
         if place:
             line.set_yticklabels([])
@@ -437,7 +437,7 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
         tables += _rows("h", unit=str(one.unit.item()), x=cycle, y=profile, value=one.profile_z.values)
     for row, text in enumerate(("Average", "Gabor fit")):
         panels[row, 0].set_ylabel(text)
-    mark_kind(panels[0, 0], str(tree.attrs["kind"]), corner="lower right")
+    mark_kind(panels[2, 0], str(tree.attrs["kind"]), corner="lower right")
     bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(tree.attrs["units"]))
     return tables
 
@@ -457,7 +457,7 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
         panels[1, place].set_title(f"kernel {one.kernel_name.item()}", fontsize=SMALL)
     panels[0, 0].set_ylabel("Column")
     panels[1, 0].set_ylabel("Best kernel")
-    mark_kind(panels[0, 0], kind, corner="lower right")
+    mark_kind(panels[1, -1], kind, corner="below")
     bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(beside.attrs["units"]))
     names = beside.unit.values[rows]
     return _rows(

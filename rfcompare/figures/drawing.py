@@ -426,8 +426,8 @@ class Population:
 
     Attributes
     ----------
-    label : str
-        Its name with kind and n, for legends and panel titles.
+    label, count : str
+        Its name with kind and n, for legends and panel titles; n alone, with its subjects.
     name : str
         Its name alone.
     kind : str
@@ -443,6 +443,7 @@ class Population:
     """
 
     label: str
+    count: str
     name: str
     kind: str
     side: Side
@@ -487,8 +488,8 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
         count = f"n = {count_alive(dataset)}" + (groups if n_subjects > 1 else "")
         result.append(
             Population(
-                # A name that ends in its kind does not say it twice.
-                label=f"{name.removesuffix(f', {kind}')} ({kind_words(kind)}, {count})",
+                label=label(name, kind, count),
+                count=count,
                 name=name,
                 kind=kind,
                 side=chosen[index],
@@ -500,6 +501,18 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
             )
         )
     return result
+
+
+def label(name: str, kind: str, count: str) -> str:
+    """Name a population with its kind and its n; a name that says its kind does not say it twice.
+
+    Examples
+    --------
+    >>> label("tree shrew (simulated)", "simulated", "n = 200"), label("untrained 7×7", "untrained", "n = 96")
+    ('tree shrew (simulated, n = 200)', 'untrained 7×7 (n = 96)')
+    """
+    short = re.sub(rf"[,\s]*\(?\b{re.escape(kind)}\)?$", "", name) or name
+    return f"{short} ({count})" if kind in short.split() else f"{short} ({kind_words(kind)}, {count})"
 
 
 _NETWORK_MARKS = {"color_direction", "color_direction_original", "rank_one_share"}
@@ -588,7 +601,8 @@ def mark_kind(
     kinds : str or sequence of str
         The kinds of everything in these axes.
     corner : str
-        "upper right", "upper left", "lower right" or "lower left".
+        "upper right", "upper left", "lower right" or "lower left", where the axes have room; "below" where a map fills
+        them.
     at : (x, y), optional
         Instead of a corner, a place in data coordinates.
     align : {"left", "right"}
@@ -613,17 +627,31 @@ def mark_kind(
     if at is not None:
         axes.text(*at, "SIMULATED", ha=align, va="center", **look)
         return
-    up, right = "upper" in corner, "right" in corner
-    left = 0.02 if axes.axison else 0.0
+    right = "right" in corner
+    left = 0.02 if axes.axison and corner != "below" else 0.0
+    height, side = {"u": (0.98, "top"), "l": (0.02, "bottom"), "b": (-0.04, "top")}[corner[0]]
     axes.text(
-        0.98 if right else left,
-        0.98 if up else 0.02,
-        "SIMULATED",
-        transform=axes.transAxes,
-        ha="right" if right else "left",
-        va="top" if up else "bottom",
-        **look,
-    )
+        0.98 if right else left, height, "SIMULATED", transform=axes.transAxes, ha="right" if right else "left",
+        va=side, **look,
+    )  # fmt: skip
+
+
+def sign_words(dataset: xr.Dataset) -> str:
+    """Say what red and blue are: ON and OFF only where the sign of the maps is known.
+
+    Examples
+    --------
+    >>> sign_words(xr.Dataset({"polarity_known": ("unit", [True, False])}))
+    'ON red, OFF blue, but for 1 of 2 units of unknown polarity'
+    >>> sign_words(xr.Dataset())
+    'ON red, OFF blue'
+    """
+    known = np.asarray(dataset["polarity_known"].values if "polarity_known" in dataset else [True], dtype=bool)
+    if known.all():
+        return "ON red, OFF blue"
+    if not known.any():
+        return "positive red, negative blue, polarity unknown"
+    return f"ON red, OFF blue, but for {(~known).sum()} of {known.size} units of unknown polarity"
 
 
 def letter(axes: Axes | SubFigure, text: str) -> None:

@@ -61,8 +61,8 @@ def filter_response(
     Returns
     -------
     matplotlib Figure
-        (a) the image, (b) the kernel, (c) the response, ON red and OFF blue, (d) the response's power spectrum with the
-        kernel's half-gain contour, and the kernel's sentence above them.
+        (a) the image, (b) the kernel, (c) the response, positive red and negative blue, (d) the response's power
+        spectrum with the kernel's half-gain contour, and the kernel's sentence above them.
 
     Raises
     ------
@@ -101,8 +101,7 @@ def filter_response(
         limit = float(np.nanpercentile(np.abs(response), RESPONSE_PERCENTILE)) or 1.0
         draw_map(panels[2], response, extent=extent, limit=limit)
         _draw_spectrum(panels[3], seen, units)
-        mark_kind(panels[1], kind, corner="upper left")
-        mark_kind(panels[2], kind, corner="upper right")
+        mark_kind(panels[2], kind, corner="below")
         titles = ("image", "kernel", "response", "spectrum")
         for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
             panel.set_title(title)
@@ -164,8 +163,8 @@ def _caption(seen: xr.Dataset, limit: float) -> str:
     return (
         f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen "
         f"{sight}. (a) Image, "
-        f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), ON red and "
-        f"OFF blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel would reach "
-        f"beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, where the "
-        f"kernel's gain is half its largest. {seen.attrs['sentence']}"
+        f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), positive "
+        f"red, negative blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel "
+        f"would reach beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, "
+        f"where the kernel's gain is half its largest. {seen.attrs['sentence']}"
     )

@@ -23,6 +23,7 @@ from rfcompare.figures.drawing import (
     Width,
     bar_below,
     draw_map,
+    label,
     length_text,
     letter,
     map_extent,
@@ -31,6 +32,7 @@ from rfcompare.figures.drawing import (
     nice_length,
     populations,
     record,
+    sign_words,
     style,
     width_mm,
 )
@@ -45,11 +47,10 @@ _HEADING = 0.55
 _LETTER_MM = 1.15
 """Width of a letter of a heading, generously."""
 
-_PERCENTILES = (95, 75, 50, 25, 5)
-
 R2_FIXED = "r², fixed by construction"
 """What r² is called where maps were rendered from parameters and none is stored of the originals."""
 
+_PERCENTILES = (95, 75, 50, 25, 5)
 """Where in the distribution of r² the examples stand: chosen by rule, not by eye."""
 
 
@@ -235,18 +236,9 @@ def _draw_tiles(
     axes.set_ylim(bottom - 0.35 * pitch_y, 0.1 * pitch_y)
     axes.set_aspect("equal", anchor="N")
     axes.set_axis_off()
-    axes.set_title(population.label)
-    if population.kind == "simulated":
-        axes.text(
-            columns * pitch_x,
-            bottom,
-            "SIMULATED",
-            ha="right",
-            va="center",
-            fontsize=SMALL,
-            fontweight="bold",
-            color="#0f6a9e",
-        )
+    shown = f"{len(table)} shown of {population.count}" if len(table) < population.n_units else population.count
+    axes.set_title(label(population.name, population.kind, shown))
+    mark_kind(axes, population.kind, at=(columns * pitch_x, bottom), align="right")
     return table
 
 
@@ -285,10 +277,8 @@ def _kernels_caption(
             text += f", {len(table)} evenly spaced units shown"
         if channel == ["r", "g", "b"]:
             text += "; R, G and B as color, zero gray"
-        elif channel == ["on", "off"]:
-            text += "; ON − OFF, ON red, OFF blue, zero white"
         else:
-            text += "; positive (ON) red, negative (OFF) blue, zero white"
+            text += f"; {'ON − OFF, ' if channel == ['on', 'off'] else ''}{sign_words(bank)}, zero white"
         if kinds is not None:
             text += "; sorted by class, units shown in parentheses"
         parts.append(text + source_text(bank))
@@ -376,7 +366,7 @@ def fits(
             captions.append((f"({'abcdefgh'[index]}) " if len(fitted) > 1 else "") + caption)
         text = (
             "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
-            "one color scale per row, ON red, OFF blue; below, the distribution of r². " + " ".join(captions)
+            "one color scale per row; below, the distribution of r². " + " ".join(captions)
         )
         return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=text)
 
@@ -494,7 +484,13 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
     chosen = example_units(fitted)
     if not chosen:
         raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
-    grid = place.add_gridspec(len(chosen) + 1, 4, width_ratios=[1, 1, 1, 1.9], height_ratios=[*[1] * len(chosen), 1.25])
+    rendered = population.kind == "parametric"  # its residual would be zero by construction
+    titles = ("rendered", "fit") if rendered else ("data", "fit", "residual")
+    below = [] if shown_r2(fitted)[1] == R2_FIXED else [1.25]
+    grid = place.add_gridspec(
+        len(chosen) + len(below), len(titles) + 1, width_ratios=[*[1] * len(titles), 1.9],
+        height_ratios=[*[1] * len(chosen), *below],
+    )  # fmt: skip
     place.suptitle(population.label, fontsize=7)
     rows: list[dict[str, Any]] = []
     extent = map_extent(fitted)
@@ -502,7 +498,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
         data = shown_map(fitted, unit)
         model = np.asarray(fitted["rf_fit"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
         limit = float(np.nanmax(np.abs(data)))
-        for column, (title, values) in enumerate((("data", data), ("fit", model), ("residual", data - model))):
+        for column, (title, values) in enumerate(zip(titles, (data, model, data - model), strict=False)):
             panel = place.add_subplot(grid[row, column])
             draw_map(panel, values, extent=extent, limit=limit)
             if row == 0:
@@ -510,7 +506,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
             if row == len(chosen) - 1 and column == 0:
                 bar = nice_length((extent[1] - extent[0]) * 1.2)
                 bar_below(panel, bar, population.units)
-        words = place.add_subplot(grid[row, 3])
+        words = place.add_subplot(grid[row, len(titles)])
         words.set_axis_off()
         text = f"{str(fitted['unit'].values[unit])[:26]}\n{parameter_text(fitted, unit)}"
         mark_kind(words, population.kind, corner="upper left")
@@ -530,42 +526,48 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tu
                 "limit": limit,
             }
         )
-    table, caption = _draw_r2(place.add_subplot(grid[len(chosen), :]), fitted, population)
-    return pd.concat([pd.DataFrame(rows), table], ignore_index=True), caption
+    tables = [pd.DataFrame(rows)]
+    if below:
+        tables.append(_draw_r2(place.add_subplot(grid[len(chosen), :]), fitted, population))
+    return pd.concat(tables, ignore_index=True), _fits_caption(fitted, population)
 
 
-def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> tuple[pd.DataFrame, str]:
+def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> pd.DataFrame:
+    import seaborn as sns
+
     r2, name = shown_r2(fitted)
     finite = r2[np.isfinite(r2)]
     edges = np.linspace(0, 1, 21)
     # A fit worse than the mean has r² < 0: it is counted in the first bin rather than left out.
-    counts, _ = np.histogram(np.clip(finite, 0, 1), edges)
-    axes.stairs(counts, edges, fill=True, color=population.color, alpha=0.75)
+    inside = np.clip(finite, 0, 1)
+    sns.histplot(x=inside, bins=edges, ax=axes, color=population.color, linewidth=0)
     median = float(np.median(finite))
     axes.axvline(median, color="black", linewidth=0.8, linestyle="--")
     axes.set_xlim(0, 1)
     axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""), parse_math=True)
     axes.set_ylabel("units")
-    said = f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7"
-    axes.set_title(f"n = {r2.size}" if name == R2_FIXED else said, fontsize=SMALL)
+    axes.set_title(f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7", fontsize=SMALL)
     mark_kind(axes, population.kind, corner="upper left")
-    status = unit_status(fitted)
-    bound = on_bound(fitted).sum()
-    clean = sum(words == "converged" for words in status)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "population": population.name,
             "kind": population.kind,
             "panel": "histogram",
             "r2_from": edges[:-1],
             "r2_to": edges[1:],
-            "n": counts,
+            "n": np.histogram(inside, edges)[0],
         }
     )
+
+
+def _fits_caption(fitted: xr.Dataset, population: Population) -> str:
+    r2, _ = shown_r2(fitted)
+    clean = sum(words == "converged" for words in unit_status(fitted))
     caption = (
-        f"{population.label}{source_text(fitted)}: {r2_words(fitted)}, {r2.size - finite.size} without a fit, {bound} "
-        f"on a bound, {clean} converged without remark."
+        f"{population.label}{source_text(fitted)}, {sign_words(fitted)}: {r2_words(fitted)}, "
+        f"{(~np.isfinite(r2)).sum()} without a fit, {on_bound(fitted).sum()} on a bound, {clean} converged without "
+        "remark."
     )
-    if fitted.attrs["kind"] == "parametric":
-        caption += " The maps are rendered from parameters, so their fit and residual are fixed by construction."
-    return table, caption
+    if population.kind == "parametric":
+        caption += " The maps are rendered from parameters, so their fit is fixed by construction, without residual."
+    return caption

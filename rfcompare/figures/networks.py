@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from rfcompare.figures.drawing import (
     SMALL,
     Population,
     Width,
+    label,
     letter,
     mark_kind,
     new_figure,
@@ -32,7 +34,6 @@ from rfcompare.figures.drawing import (
     style,
 )
 from rfcompare.figures.maps import shown_map, source_text
-from rfcompare.quantities import kind_words
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
 from rfcompare.taxonomy.thresholds import value
 
@@ -68,8 +69,9 @@ def color(
     Returns
     -------
     matplotlib Figure
-        (a) the opponent plane: angle is the hue of the kernel's color direction, red–green at 0° and yellow–blue at
-        90°, distance from the center the share of the kernel's energy off the gray axis; (b) the kernels, achromatic
+        (a) the opponent plane: a kernel's color direction is an axis, drawn with both of its ends; angle is its hue,
+        red–green at 0° and yellow–blue at 90°, distance from the center the share of the kernel's energy off the gray
+        axis; (b) the kernels, achromatic
         ones first, then by hue; (c) how much of each kernel one color direction explains.
 
     Raises
@@ -109,7 +111,7 @@ def color(
         }
     )
     with style():
-        figure = new_figure(width=width, height=84, axes=axes)
+        figure = new_figure(width=width, height=74, axes=axes)
         grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.45], height_ratios=[2.9, 1])
         plane = figure.add_subplot(grid[0, 0])
         shares = figure.add_subplot(grid[1, 0])
@@ -150,12 +152,14 @@ def _draw_opponent_plane(
                 ha={1: "left", -1: "right"}.get(round(x), "center"),
                 va={1: "bottom", -1: "top"}.get(round(y), "center"),
             )  # fmt: skip
-    axes.text(0.5 * np.cos(0.9), 0.5 * np.sin(0.9), "0.5", fontsize=SMALL, color="0.45", ha="left", va="bottom")
+    axes.text(-0.35, 0.35, "0.5", fontsize=SMALL, color="0.35", ha="right", va="bottom", zorder=4)
     # A direction's own color: its positive end on mid-gray, as the kernels are drawn.
     face = np.clip(0.5 + direction / (2 * np.abs(direction).max(1, keepdims=True)), 0, 1)
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    axes.plot([x, -x], [y, -y], color="0.75", linewidth=0.25, zorder=1)
     axes.scatter(
-        radius * np.cos(angle), radius * np.sin(angle), s=14, c=face, edgecolor="black", linewidth=0.35,
-        gid=population.name, zorder=3,
+        np.append(x, -x), np.append(y, -y), s=12, c=np.concatenate([face, 1 - face]), edgecolor="black",
+        linewidth=0.35, gid=population.name, zorder=3,
     )  # fmt: skip
     axes.set_xlim(-1.3, 1.3)
     axes.set_ylim(-1.22, 1.22)
@@ -185,7 +189,7 @@ def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, popula
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_title(population.label)
-    mark_kind(axes, population.kind, corner="lower right")
+    mark_kind(axes, population.kind, corner="below")
 
 
 def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Population, *, fixed: bool) -> None:
@@ -213,7 +217,8 @@ def _color_caption(bank: xr.Dataset, population: Population, table: pd.DataFrame
         f"Color of the kernels of {population.label}{source_text(bank)}. (a) Opponent space of van de Sande 2010 "
         "(doi:10.1109/TPAMI.2009.154) over the weights: angle, hue of the first color direction, (R − G)/√2 at 0° and "
         "(R + G − 2B)/√6 at 90°; distance from the center, share of the kernel's energy off the gray axis, 1 at the "
-        "rim; a dot has its direction's color. "
+        "rim. A direction is an axis, since a kernel prefers one end and its opposite: both ends are drawn, in their "
+        "colors. "
         f"{int((~colored).sum())} of {len(table)} achromatic (share at most {value('achromatic'):g})"
         + (f"; of the others {counts}" if counts else "")
         + ". (b) The kernels, zero gray, achromatic ones first, the others by hue. "
@@ -423,7 +428,8 @@ _GROUPS: Mapping[str, str] = {
     "second derivative": "#44aa99", "higher derivative": "#117733", "Gabor": "#332288", "curved": "#aa4499",
     "checker": "#882255", "irregular": "#8c6d31", "unstructured": "#bdbdbd", "too few pixels": "#e3e3e3",
     "low-pass": "#ddcc77", "band-pass": "#332288", "high-pass": "#882255", "all-pass": "#bdbdbd",
-    "1": "#c6dbef", "2": "#88ccee", "3": "#44aa99", "4": "#117733", "5": "#4c3a9e", "6+": "#332288",
+    # ColorBrewer's YlGnBu: the more lobes, the darker.
+    "1": "#edf8b1", "2": "#c7e9b4", "3": "#7fcdbb", "4": "#41b6c4", "5": "#1d91c0", "6+": "#0c2c84",
     "not classified": "#f2f2f2", "fixed by construction": "#f2f2f2",
 }  # fmt: skip
 
@@ -487,36 +493,47 @@ def survey(
         for row in bars.itertuples()
     ]
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
+    # A simulated population's bar has a line below it for the mark.
+    place = np.arange(len(bars)) + 0.6 * np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
     with style():
-        key_rows = max(len(answers) for answers in keys.values())
-        figure = new_figure(width=width, height=18 + 4.6 * len(bars) + 3.3 * key_rows, axes=axes)
-        grid = figure.add_gridspec(2, len(asked), height_ratios=[12 + 4.6 * len(bars), 3.3 * key_rows])
+        rows = place[-1] + 1.6
+        figure = new_figure(width=width, height=18 + 4.6 * rows + 3 * _KEY_ROWS, axes=axes)
+        grid = figure.add_gridspec(2, len(asked), height_ratios=[12 + 4.6 * rows, 3 * _KEY_ROWS])
         first: Axes | None = None
         for index, question in enumerate(asked):
             panel = figure.add_subplot(grid[0, index], sharey=first)
-            _draw_question(panel, chosen[chosen["question"] == question], bars, keys[question])
+            _draw_question(panel, chosen[chosen["question"] == question], bars, keys[question], place)
             panel.set_title("visible lobes of stripes" if question == "lobes" else question)
             letter(panel, "abcdefgh"[index])
-            for position in np.flatnonzero(bars["kind"] == "simulated"):
-                mark_kind(panel, "simulated", at=(0.02, float(position)))
+            for position in place[bars["kind"] == "simulated"]:
+                mark_kind(panel, "simulated", at=(0.02, float(position) + 0.72))
             if first is None:
-                panel.set_yticks(
-                    range(len(bars)),
-                    [f"{row.population} ({kind_words(row.kind)}, n = {row.n})" for row in bars.itertuples()],
-                )
+                panel.set_yticks(place, [label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples()])
                 first = panel
             else:
                 panel.tick_params(labelleft=False)
-            key = figure.add_subplot(grid[1, index])
-            key.set_axis_off()
-            key.legend(
-                handles=[
-                    Patch(facecolor=answer_color(answer), edgecolor="0.4", linewidth=0.3, label=answer)
-                    for answer in keys[question]
-                ],
-                loc="upper left", handlelength=0.9, borderaxespad=0,
-            )  # fmt: skip
+        _draw_keys(figure.add_subplot(grid[1, :]), keys)
         return record(figure, numbers=chosen.reset_index(drop=True), caption=_survey_caption(table, bars, asked, group))
+
+
+_KEY_ROWS = 4
+"""Lines of the key below the panels, which runs over the whole width."""
+
+
+def _draw_keys(axes: Axes, keys: Mapping[str, Sequence[str]]) -> None:
+    """Write which color is which answer, a run of entries for each question, headed by its panel's letter."""
+    axes.set_axis_off()
+    top = 1.0
+    for index, answers in enumerate(keys.values()):
+        handles = [Patch(facecolor=answer_color(each), edgecolor="0.4", linewidth=0.3) for each in answers]
+        rows = 2 if len(handles) > 8 else 1
+        key = Legend(
+            axes, handles, answers, ncols=-(-len(handles) // rows), loc="upper left", bbox_to_anchor=(0, top),
+            handlelength=0.9, columnspacing=0.9, labelspacing=0.2, handletextpad=0.4, borderaxespad=0, borderpad=0,
+        )  # fmt: skip
+        axes.add_artist(key)
+        axes.text(-0.01, top, "abcdefgh"[index], va="top", ha="right", fontsize=SMALL, fontweight="bold")
+        top -= rows / _KEY_ROWS
 
 
 def _answers(rows: pd.DataFrame) -> list[str]:
@@ -536,8 +553,10 @@ def answer_color(answer: str) -> str:
     return _GROUPS.get(answer) or _CLASS_COLORS[sum(answer.encode()) % len(_CLASS_COLORS)]
 
 
-def _draw_question(axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, answers: Sequence[str]) -> None:
-    for position, bar in enumerate(bars.itertuples()):
+def _draw_question(
+    axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, answers: Sequence[str], place: NDArray[np.floating[Any]]
+) -> None:
+    for position, bar in zip(place, bars.itertuples(), strict=True):
         own = rows[(rows["population"] == bar.population) & (rows["kind"] == bar.kind)]
         left = 0.0
         for answer in answers:
@@ -549,7 +568,8 @@ def _draw_question(axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, answers: 
                 )  # fmt: skip
                 left += share
     axes.set_xlim(0, 1)
-    axes.set_ylim(len(bars) - 0.4, -0.6)
+    last = 1.1 if bars["kind"].iloc[-1] == "simulated" else 0.6
+    axes.set_ylim(place[-1] + last, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("share of units")
 
@@ -558,7 +578,7 @@ def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str
     kinds = bars["kind"].astype(str)
     panels = ", ".join(f"({'abcdefgh'[i]}) {question}" for i, question in enumerate(asked))
     counts = ", ".join(f"{int((kinds == kind).sum())} {kind}" for kind in dict.fromkeys(kinds))
-    listed = "; ".join(f"{row.population} ({kind_words(row.kind)}, n = {row.n})" for row in bars.itertuples())
+    listed = "; ".join(label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples())
     absent = sorted(set(table["population"].astype(str)) - set(bars["population"].astype(str)))
     text = (
         f"What first layers consist of, by {panels}: {len(bars)} populations ({counts}), shares of "

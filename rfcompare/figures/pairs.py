@@ -30,6 +30,7 @@ from rfcompare.figures.drawing import (
     nice_length,
     populations,
     record,
+    sign_words,
     style,
 )
 from rfcompare.figures.maps import shown_map, source_text
@@ -211,7 +212,10 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
         interpolation="nearest",
         rasterized=True,
     )
-    _draw_trees(axes, similarity)
+    simulated = "simulated" in [population.kind for population in styles]
+    room = 0.09 * len(shown) if simulated else 0.0  # below the matrix, for the mark of a simulation
+    axes.set_ylim(len(shown) - 0.5 + room, -0.5)
+    _draw_trees(axes, similarity, below=room / (len(shown) + room))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
@@ -222,7 +226,7 @@ def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]],
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
     bar.set_label("similarity")
     bar.ax.tick_params(labelsize=SMALL)
-    mark_kind(axes, [population.kind for population in styles], corner="upper right")
+    mark_kind(axes, [population.kind for population in styles], corner="lower right")
 
 
 def tree(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -245,11 +249,11 @@ def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     return np.asarray(leaves_list(tree(similarity)), dtype=np.intp)
 
 
-def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]]) -> None:
-    """Draw the trees that order the matrix, above its columns and right of its rows."""
+def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]], *, below: float) -> None:
+    """Draw the trees that order the matrix, above its columns and right of its rows, which end `below` in the axes."""
     from seaborn.matrix import dendrogram
 
-    for rows, box, turned in ((similarity.T, (0, 1, 1, 0.14), False), (similarity, (1, 0, 0.1, 1), True)):
+    for rows, box, turned in ((similarity.T, (0, 1, 1, 0.14), False), (similarity, (1, below, 0.1, 1 - below), True)):
         if len(rows) < 3:
             continue
         beside = axes.inset_axes(box)
@@ -283,7 +287,7 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
         "Similarity: normalized correlation at the best shift, rotation, scale and sign "
         f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
         "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric "
-        "scale, ON red, OFF blue. "
+        f"scale, kernels {sign_words(a)}, fields {sign_words(b)}. "
         f"(b) Best match of every field: median {median(best, 'undefined')}; median chance, the best of null kernels "
         f"searched over the same transforms, {median(chance, 'not tested')}; median ceiling "
         f"{median(ceiling, 'unknown')}; {int(above.sum())} of {best.size} fields above their chance level. "

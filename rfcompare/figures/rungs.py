@@ -111,7 +111,7 @@ def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             ends = [float(row.ci_low), float(row.ci_high)] if is_network else [np.nan, np.nan]
             rows.append(
                 {
-                    "name": name.partition(" – ")[0] if is_network else str(rung["reference_title"]),
+                    "name": name.partition(" – ")[0] if is_network else _title(row, rung),
                     "reference": str(result["reference"].values[at]),
                     "likeness": float(rung["reference_likeness"]),
                     "distance": float(rung["distance"]),
@@ -122,6 +122,15 @@ def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).sort_values("likeness", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _title(row: xr.Dataset, rung: Mapping[str, Any]) -> str:
+    """Name a reference; where no animals are known, 1 is no animal."""
+    return _one(row) if rung["reference_title"] == "another animal" else str(rung["reference_title"])
+
+
+def _one(row: xr.Dataset) -> str:
+    return "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"
 
 
 def _count(row: xr.Dataset, reference: str) -> str:
@@ -159,12 +168,12 @@ def _draw_rungs(axis: Axes, rows: pd.DataFrame, *, simulated: bool) -> None:
     axis.set_yticks(range(len(rows)), labels)
     for text, network in zip(axis.get_yticklabels(), rows["reference"] == "network", strict=True):
         text.set_fontweight("bold" if network else "normal")
-    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_ylim(len(rows) + (0.7 if simulated else -0.4), -0.6)  # room for the mark of a simulation
     high = float(rows[["likeness", "ci_high"]].max(axis=None))
     _likeness_axis(axis, "x", float(rows["likeness"].min()), high)
     axis.set_xlabel("likeness")
     if simulated:
-        mark_kind(axis, "simulated", corner="lower right")
+        mark_kind(axis, "simulated", corner="lower left")
 
 
 def _likeness_axis(axis: Axes, name: Literal["x", "y"], low: float, high: float) -> None:
@@ -236,7 +245,7 @@ def _numbers(results: Mapping[str, xr.Dataset]) -> list[pd.DataFrame]:
 def _caption(results: Mapping[str, xr.Dataset]) -> str:
     name, first = next(iter(results.items()))
     row = first.sel(quantity="likeness")
-    one = "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"
+    one = _one(row)
     drawn = first["analysis_likeness"].values
     return (
         f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the "
@@ -244,8 +253,8 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
         f"({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is {one}; "
         "every "
         "population was seen through the same recording, at the scale that brings it nearest. Rungs without a count "
-        "are references, drawn or scrambled for this ladder. Lines: 95 % interval "
-        f"{row.interval.item()}. Axes are logarithmic below −1. (b) Likeness over the unknown scale of a kernel's "
+        "are references, drawn or scrambled for this ladder. Lines: 95 % intervals ("
+        f"{row.interval.item()}). Axes are logarithmic below −1. (b) Likeness over the unknown scale of a kernel's "
         f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from "
         f"{signed(drawn.min())} "
         f"to {signed(drawn.max())}. {first.attrs['small_print']}"

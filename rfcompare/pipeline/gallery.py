@@ -42,7 +42,7 @@ def _kernels(study: Study) -> Inputs:
         classes = bands(study.network.bank)
     else:
         classes = classify(study.network.bank, progress=False)["profile"].tolist()
-    return (study.network.bank, study.cortex.bank), {"classes": [classes, None]}
+    return (study.network.bank, study.cortex.bank), {"classes": [classes, bands(study.cortex.bank)]}
 
 
 def _fits(study: Study) -> Inputs:
