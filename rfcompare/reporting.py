@@ -309,11 +309,12 @@ def _comparison_text(result: xr.Dataset) -> str:
     row = result.sel(quantity="likeness")
     one, of = ("another animal", "an animal") if int(row.n_subjects_a) > 1 else ("other cells", "a half of the cells")
     text = (
-        "Comparison. Kernels, references and untrained networks were seen through the recording (its grid and window, "
-        f"stimulus element and noise: {attrs['noise']}) and looked at through its Wiener filter. Likeness = (D zero − "
-        f"D network)/(D zero − D {one}), D the squared energy distance to {of} held out, in the space of {axes}, "
-        "each in units written down beforehand. Zero is noise with the cells' own spectrum and window. Every population was placed at the scale that brings it nearest, within an octave "
-        "either way; where its window then cuts it off, cells and zero are cut off alike. Rows of Gabor structure are of fits to maps "
+        "Comparison. Kernels, references and untrained networks were seen through the recording (its grid and "
+        f"window, stimulus element and noise: {attrs['noise']}) and looked at through its Wiener filter. Likeness = "
+        f"(D zero − D network)/(D zero − D {one}), D the squared energy distance to {of} held out, in the space of "
+        f"{axes}, each in units written down beforehand. Zero is noise with the cells' own spectrum and window. "
+        "Every population was placed at the scale that brings it nearest, within an octave either way; where its "
+        "window then cuts it off, cells and zero are cut off alike. Rows of Gabor structure are of fits to maps "
         "seen through the recording; medians take values on a bound as lying beyond it. Intervals are at 95 %, "
         f"{row.interval.item()}; p are of Welch's test, in several dimensions by Box's approximation, adjusted over "
         f"all rows by Holm; seed {attrs.get('seed', 'not recorded')}. An empty cell was not computed."
