@@ -18,14 +18,17 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 import rfcompare as rfc
 from rfcompare import figures
+from rfcompare.comparison import published
 from rfcompare.figures import drawing, maps, networks, pairs, populations
 from rfcompare.quantities import KAPPA
 from rfcompare.simulation import simulate_population
+from rfcompare.simulation.eye import contrast_sensitivity
 
 SLACK = 0.75
 """Pixels at 100 dpi that a text's box may stand out: antialiasing widens boxes by about half a pixel."""
@@ -35,6 +38,11 @@ OVERLAP = 0.2
 
 SMALLEST, LARGEST = 6.0, 8.0
 """The brief of every journal figure: text of 6 to 8 points."""
+
+
+BEHIND = [published(name) for name in ("devalois1982_orientation", "devalois1982_frequency", "schiller1976_simple")]
+SEEN = contrast_sensitivity([0.1, 0.3, 1.0])
+SEEN.attrs["citation"] = "Petry 1984"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +135,8 @@ def drawn(
         "fits": figures.fits(*fitted),
         "gabor_space": figures.gabor_space(*fitted),
         "tuning": figures.tuning(*fitted),
+        "tuning_published": figures.tuning(*fitted, published=BEHIND, sensitivity=SEEN),
+        "tuning_single": figures.tuning(fitted[0], published=BEHIND, sensitivity=SEEN, width="single"),
         "matches": figures.matches(*matched),
         "ladder": figures.ladder({"small net – cortex": result}),
         "survey": figures.survey(survey_table),
@@ -141,7 +151,8 @@ def drawn(
 
 
 NAMES = (
-    "kernels", "kernels_single", "fits", "gabor_space", "tuning", "matches", "ladder", "survey", "color", "training",
+    "kernels", "kernels_single", "fits", "gabor_space", "tuning", "tuning_published", "tuning_single", "matches",
+    "ladder", "survey", "color", "training",
 )  # fmt: skip
 
 
@@ -421,11 +432,11 @@ def test_gabor_space_is_the_same_from_descriptors(fitted: tuple[xr.Dataset, xr.D
 def test_published_histogram_is_drawn_in_its_own_bins(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     count = np.array([[2.0, 0.0], [1.0, 5.0]])
     edges = np.array([0.1, 0.3, 1.0])
-    published = xr.Dataset(
+    histogram = xr.Dataset(
         {"count": (("nx_bin", "ny_bin"), count), "nx_edge": ("edge", edges), "ny_edge": ("edge", edges)},
         attrs={"title": "Ringach 2002", "kind": "measured"},
     )
-    figure = figures.gabor_space(fitted[0], published=published)
+    figure = figures.gabor_space(fitted[0], published=histogram)
     mesh = next(item for item in figure.axes[0].collections if hasattr(item, "get_coordinates"))
     # Rows of the mesh are ny: the count of (nx bin 1, ny bin 0) stands at [0, 1]; shares of 8 units.
     np.testing.assert_allclose(np.ma.filled(mesh.get_array(), 0), count.T / 8)
@@ -436,24 +447,54 @@ def panel(figure: Figure, label: str) -> Axes:
     return next(axes for axes in figure.axes if label in axes.get_xlabel())
 
 
+def steps(axes: Axes, name: str) -> Line2D:
+    return next(line for line in axes.lines if line.get_gid() == name)
+
+
+def test_published_distributions_stand_behind_their_quantities(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
+    figure = figures.tuning(*fitted, published=BEHIND, sensitivity=SEEN)
+    behind = {patch.get_gid(): patch for axes in figure.axes for patch in axes.patches if isinstance(patch, StepPatch)}
+    assert set(behind) == {f"published {each.name}" for each in BEHIND}
+    # Low over high cutoff: 6 5 10 7 2 of 30 cells in 30, 40, ... 80 %; in bins of our own.
+    octaves = behind["published schiller1976_simple"]
+    values, edges, _ = octaves.get_data()
+    own = steps(octaves.axes, "simulated cortex").get_xdata()
+    shares = values * np.diff(edges) / (own[1] - own[0])
+    np.testing.assert_allclose(shares[shares > 0], np.array([2, 7, 10, 5, 6]) / 30)
+    np.testing.assert_allclose(edges[np.flatnonzero(shares)], -np.log2([0.8, 0.7, 0.6, 0.5, 0.4]))
+    # The orientation's bins run from −22.5°: its first stands at both ends.
+    values, edges, _ = behind["published devalois1982_orientation"].get_data()
+    np.testing.assert_allclose(edges, [0, 22.5, 67.5, 112.5, 157.5, 180])
+    np.testing.assert_allclose(values, np.array([66, 49, 77, 54, 66]) / 246 / 3)  # 15° of 45°
+    frequency = behind["published devalois1982_frequency"].axes
+    assert "cycles/°" in frequency.get_xlabel()
+    curves = [line for axes in figure.axes for line in axes.lines if str(line.get_gid()).startswith("sensitivity")]
+    assert len(curves) == 3
+    assert curves[0].axes.get_xlim() == frequency.get_xlim()
+    np.testing.assert_allclose(curves[2].get_ydata(), SEEN.iloc[:, 2])
+    caption = figures.caption(figure)
+    assert "Schiller, Finlay & Volman 1976" in caption and "3 tree shrews, measured by behavior [Petry 1984]" in caption
+    # Pixels have no place beside degrees.
+    plain = figures.tuning(fitted[1], published=BEHIND, sensitivity=SEEN)
+    assert "De Valois, Albrecht" not in figures.caption(plain) and "tree shrew" not in figures.caption(plain)
+
+
 def test_tuning_histograms_and_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     figure = figures.tuning(*fitted)
     described = rfc.describe(fitted[0])
     orientation = panel(figure, "Orientation of the stripes")
     counts, edges = np.histogram(described.orientation.values, np.linspace(0, 180, 13))
-    step = next(patch for patch in orientation.patches if isinstance(patch, StepPatch))
-    np.testing.assert_allclose(step.get_data().values, counts / counts.sum())
-    np.testing.assert_allclose(step.get_data().edges, edges)
+    step = steps(orientation, "simulated cortex")
+    np.testing.assert_allclose(step.get_ydata()[:-1], counts / counts.sum())  # the last edge repeats the last bin
+    np.testing.assert_allclose(step.get_xdata(), edges)
     # Untuned units stand in a bar of their own, which with the bins adds to one.
     width = panel(figure, "Orientation half-width")
     bar = next(patch for patch in width.patches if str(patch.get_gid()).startswith("untuned simulated"))
     assert bar.get_height() == pytest.approx((described.nx.values <= KAPPA).mean())
-    step = next(patch for patch in width.patches if isinstance(patch, StepPatch))
-    assert step.get_data().values.sum() + bar.get_height() == pytest.approx(1)
+    assert steps(width, "simulated cortex").get_ydata()[:-1].sum() + bar.get_height() == pytest.approx(1)
     # No number stands under that bar.
     bandwidth = panel(figure, "Octave bandwidth")
-    step = next(patch for patch in bandwidth.patches if isinstance(patch, StepPatch))
-    assert bandwidth.get_xlim()[1] > step.get_data().edges[-1] >= max(bandwidth.get_xticks())
+    assert bandwidth.get_xlim()[1] > steps(bandwidth, "simulated cortex").get_xdata()[-1] >= max(bandwidth.get_xticks())
     # One population is in degrees, one in pixels: no axis has two scales.
     assert panel(figure, "(cycles/°)") is not panel(figure, "(cycles/px)")
     assert panel(figure, "Orientation half-width").get_xlabel() == "Orientation half-width (deg)"
@@ -721,8 +762,8 @@ def test_tuning_draws_no_line_for_a_quantity_that_no_unit_has(fitted: tuple[xr.D
     unknown["polarity_phase"] = unknown["polarity_phase"] * np.nan
     figure = figures.tuning(unknown)
     phase = panel(figure, "Phase with polarity")
-    assert not phase.patches
-    assert panel(figure, "Orientation of the stripes").patches
+    assert [line.get_marker() for line in phase.lines] == ["v"]  # its median, nowhere
+    assert len(panel(figure, "Orientation of the stripes").lines) == 2
 
 
 def test_what_rendering_fixes_is_no_number_in_the_figure_of_the_fits(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:

@@ -1,6 +1,7 @@
 from .catalog import FIGURES as FIGURES
 from .catalog import Entry as Entry
 from .columns import cortical_columns as cortical_columns
+from .distributions import tuning as tuning
 from .drawing import caption as caption
 from .drawing import numbers as numbers
 from .drawing import record as record
@@ -14,5 +15,4 @@ from .networks import survey as survey
 from .networks import training as training
 from .pairs import matches as matches
 from .populations import gabor_space as gabor_space
-from .populations import tuning as tuning
 from .rungs import ladder as ladder

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from rfcompare.figures import columns, maps, networks, pairs, populations, rungs
+from rfcompare.figures import columns, distributions, maps, networks, pairs, populations, rungs
 
 
 class Entry(NamedTuple):
@@ -37,7 +37,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "kernels": Entry(maps.kernels, "banks", "maps of both populations as tiles"),
         "fits": Entry(maps.fits, "fits", "data, fit and residual of example units and the distribution of r²"),
         "gabor_space": Entry(populations.gabor_space, "fits", "the (nx, ny) plane with marginals and densities"),
-        "tuning": Entry(populations.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
+        "tuning": Entry(distributions.tuning, "fits", "orientation, frequency, bandwidths, phase, size"),
         "columns": Entry(columns.cortical_columns, "columns", "ON and OFF over cortex and the fields of columns"),
         "matches": Entry(pairs.matches, "match", "matched pairs with chance and ceiling, and the similarity matrix"),
         "ladder": Entry(rungs.ladder, "results", "how near every population is to the recording: noise 0, an animal 1"),

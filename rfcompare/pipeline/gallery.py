@@ -19,7 +19,8 @@ from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
 from rfcompare.pipeline.study import BETWEEN, Study
 from rfcompare.pipeline.tables import load_many
-from rfcompare.sources.reference import path_of
+from rfcompare.simulation.eye import contrast_sensitivity
+from rfcompare.sources.reference import entry_of, path_of
 from rfcompare.taxonomy import bands, classify, survey
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ def _fits(study: Study) -> Inputs:
 
 def _gabor_space(study: Study) -> Inputs:
     return (study.cortex.fits, study.network.fits), {"published": _ringach()}
+
+
+def _tuning(study: Study) -> Inputs:
+    sensitivity = contrast_sensitivity(np.geomspace(0.05, 2.5, 80))  # about what was measured
+    entry = entry_of("treeshrew-contrast-sensitivity")
+    sensitivity.attrs["citation"] = f"{entry['citation']}, doi:{entry['doi']}"
+    behind = [published(name) for name in ("devalois1982_orientation", "devalois1982_frequency", "schiller1976_simple")]
+    behind.append(published("ringach2002").marginal("ny"))
+    return (study.cortex.fits, study.network.fits), {"published": behind, "sensitivity": sensitivity}
 
 
 def _ringach() -> xr.Dataset:
@@ -109,7 +119,7 @@ INPUTS: Mapping[str, Callable[[Study], Inputs]] = {
     "kernels": _kernels,
     "fits": _fits,
     "gabor_space": _gabor_space,
-    "tuning": _fits,
+    "tuning": _tuning,
     "columns": _columns,
     "matches": _matches,
     "ladder": _ladder,
