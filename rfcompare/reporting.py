@@ -397,8 +397,8 @@ def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return the rest of the manifest, flat, as text; how long it took would make every page another."""
-    elsewhere = ("inputs", "versions", "packages", "rfcompare", "python", "platform", "nulls", "space", "seconds")
+    """Return the rest of the manifest, flat, as text."""
+    elsewhere = ("inputs", "versions", "packages", "rfcompare", "python", "platform", "nulls", "space")
     return {
         str(name): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         for name, value in manifest.items()

@@ -22,7 +22,6 @@ from typing import Any
 
 import rfcompare as rfc
 from rfcompare.cli import main as verb
-from rfcompare.fitting.engines import Engine
 from rfcompare.pipeline import parts, population
 
 PART = 8
@@ -33,6 +32,9 @@ LATER = (0.0, 0.001, 0.03)
 
 TWICE = 0.5
 """How often the run that takes up a killed one is killed as well."""
+
+COLD = "fit by an engine that is compiled first"
+"""All others find what earlier runs have compiled, wherever those were killed; this one compiles each time."""
 
 MAPS = ("--fields", "fields.nc", "--kernels", "kernels.nc")
 JOBS: dict[str, tuple[str, ...]] = {
@@ -46,8 +48,10 @@ JOBS: dict[str, tuple[str, ...]] = {
     "matches in the cache": ("match", *MAPS, "-o", "out/matches.nc"),
     "survey in the cache": ("survey", "--no-torchvision", "--population", "fields.nc", "-o", "out"),
     "report": ("report", *MAPS, "-o", "out"),
+    COLD: ("fit", "fields.nc", "-o", "out/fits.nc"),
 }
-"""What is killed; between them they write parts, tables, figures, a page, the cache and a training's state."""
+"""What is killed; between them they write parts, tables, figures, a page, the cache, compiled functions and a
+training's state."""
 
 WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
 
@@ -59,8 +63,8 @@ def prepare(folder: Path) -> None:
         rfc.save(maps, folder / f"{name}.nc")
 
 
-def run(words: tuple[str, ...], folder: Path, *, moment: int = 0, later: float = 0.0) -> tuple[int, int]:
-    """Run a verb in a fork of this process; at a moment from 1 on kill it.
+def run(job: str, folder: Path, *, moment: int = 0, later: float = 0.0) -> tuple[int, int]:
+    """Run a job in a fork of this process; at a moment from 1 on kill it.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def run(words: tuple[str, ...], folder: Path, *, moment: int = 0, later: float =
     child = os.fork()
     if not child:
         os.close(reads)
-        _child(words, folder, tells)
+        _child(job, folder, tells)
     os.close(tells)
     seen = 0
     while told := os.read(reads, 1):
@@ -85,15 +89,15 @@ def run(words: tuple[str, ...], folder: Path, *, moment: int = 0, later: float =
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen
 
 
-def _child(words: tuple[str, ...], folder: Path, tells: int) -> None:
+def _child(job: str, folder: Path, tells: int) -> None:
     """The run itself, which tells of every moment by a byte."""
     status = 1
     try:
         os.chdir(folder)
         os.environ["RFCOMPARE_CACHE"] = str(folder / "cache")
         parts.PART = population.PART = PART  # type: ignore[misc]
-        # Left to itself the engine is chosen by what earlier runs have compiled, and the last digits are its own.
-        Engine.compiles = lambda *_: False  # type: ignore[method-assign]
+        if job != COLD:
+            os.environ["NUMBA_CACHE_DIR"] = str(folder / "compiled")
         with open(folder / "said", "w") as said:  # noqa: PTH123
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
@@ -106,7 +110,7 @@ def _child(words: tuple[str, ...], folder: Path, tells: int) -> None:
                     os.write(tells, b".")
 
         sys.addaudithook(watch)
-        status = verb(list(words), standalone_mode=False) or 0
+        status = verb(list(JOBS[job]), standalone_mode=False) or 0
     except SystemExit as end:
         status = int(end.code or 0)
     finally:
@@ -114,18 +118,15 @@ def _child(words: tuple[str, ...], folder: Path, tells: int) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """What lies in a folder, of which a rerun has to make the same: all but locks, their log's order, and timings."""
+    """What lies in a folder, of which a rerun has to make the same: all but locks and their log's order."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_dir() or path.name == "lock":
             continue
         found[name] = path.read_bytes().hex()
-        if path.name == "manifest.json":
-            found[name] = json.dumps({**json.loads(path.read_text()), "seconds": {}})
-        elif name == ".rfcompare/written":
-            lines = [line for line in path.read_text().splitlines() if not line.endswith("manifest.json")]
-            found[name] = json.dumps(sorted(lines))
+        if name == ".rfcompare/written":
+            found[name] = json.dumps(sorted(path.read_text().splitlines()))
     return found
 
 
@@ -147,7 +148,7 @@ def kills(n: int, *, seed: int) -> list[dict[str, Any]]:
             job = list(JOBS)[index % len(JOBS)]
             if job not in whole:
                 clean()
-                ended, moments = run(JOBS[job], folder)
+                ended, moments = run(job, folder)
                 if ended:
                     raise AssertionError(f"{job} ends with {ended}: {(folder / 'said').read_text()}")
                 whole[job] = moments, contents(folder / "out")
@@ -156,13 +157,13 @@ def kills(n: int, *, seed: int) -> list[dict[str, Any]]:
             for _ in range(1 + (chance.random() < TWICE)):
                 # A run that is taken up has less to do.
                 moment = chance.randint(1, max(1, whole[job][0] - sum(row["moments"])))
-                ended, _ = run(JOBS[job], folder, moment=moment, later=chance.uniform(0, chance.choice(LATER)))
+                ended, _ = run(job, folder, moment=moment, later=chance.uniform(0, chance.choice(LATER)))
                 row["moments"].append(moment)
                 row["ends"].append(ended)
                 row["half"] += len([*folder.rglob("*.part")])
                 named = contents(folder / "out")
                 row["torn"] += [name for name in whole[job][1].keys() & named.keys() if _torn(name, named, whole[job])]
-            ended, row["again"] = run(JOBS[job], folder)
+            ended, row["again"] = run(job, folder)
             row["ended"] = ended
             made = contents(folder / "out")
             row["said"] = (folder / "said").read_text()[-400:] if ended else ""

@@ -389,6 +389,21 @@ def test_the_engine_is_warm_after_a_fit_and_cold_on_a_new_machine(tmp_path):
         assert out.stdout.strip() == expected
 
 
+def test_what_was_compiled_just_now_and_what_was_kept_give_the_same_digits(tmp_path):
+    # A function compiled on its own and one compiled into its caller are optimized apart.
+    script = """
+import hashlib, numpy as np, rfcompare as rfc
+maps = np.random.default_rng(0).normal(size=(64, 1, 15, 15))
+fits = rfc.fit(rfc.make_bank(maps, channel=("signed",), kind="simulated"), seed=0, engine="compiled", progress=False)
+names = ("x0", "frequency", "r2", "n_agree")
+print(hashlib.sha256(b"".join(fits[name].values.tobytes() for name in names)).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = [sys.executable, "-c", script]
+    first, again = (subprocess.run(run, env=environment, capture_output=True, check=True).stdout for _ in range(2))
+    assert any(tmp_path.rglob("*.nbc")) and first == again
+
+
 def test_without_a_place_for_the_cache_functions_are_jitted_all_the_same():
     """A function without a file stands for an installation that nobody may write to: Numba refuses to cache it."""
     place = {}

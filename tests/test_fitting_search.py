@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -172,23 +171,17 @@ def test_a_model_without_parameters_is_never_compiled() -> None:
     np.testing.assert_allclose(fits.r2, 0.0, atol=1e-12)
 
 
-def test_the_choice_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_but_the_job_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     import rfcompare.fitting.compiled as compiled
 
     maps = Maps.of(signed(np.random.default_rng(0).normal(size=(4, 11, 11))))
-
-    def chosen(model: str, times: int, warm: bool) -> bool:
-        monkeypatch.setattr(compiled, "is_warm", lambda name, alone: warm)
-        return Engine("auto", times=times).compiles(MODELS[model], maps)
-
-    # Compiled when half as long as that takes was spent without, here in four jobs: one more of the five is too many.
-    monkeypatch.setattr(engines, "_spent", Counter())
-    times = int(compiled.COMPILE_SECONDS / 2 / (4 * (engines.PER_MAP + 121 * engines.PER_PIXEL)) / 4)
-    for model in ("gabor", "dog"):
-        assert [chosen(model, times, warm=False) for _ in range(5)] == [False] * 4 + [True]
-        assert chosen(model, times // 2, warm=True)  # a few dozen maps, where it is ready
-    assert chosen("derivative1", 3 * times, warm=False) is chosen("derivative2", times // 2, warm=False) is False
-    assert chosen("derivative3", times, warm=False)  # one function serves every order
+    second = 1 / (4 * (engines.PER_MAP + 121 * engines.PER_PIXEL))  # in jobs of these maps
+    for warm in (False, True):
+        monkeypatch.setattr(compiled, "is_warm", lambda *_, warm=warm, **__: warm)
+        for model, least in (("gabor", engines.LOADED), ("dog", engines.COMPILED)):
+            for _ in range(3):  # nor does it matter what was fitted before
+                chosen = [Engine(times=int(share * least * second)).compiles(MODELS[model], maps) for share in (0.9, 2)]
+                assert chosen == [False, True]
     assert not Engine("batched", times=10**6).compiles(MODELS["gabor"], maps)
     with pytest.raises(InputError, match="device"):
         Engine("compiled", device="cpu")

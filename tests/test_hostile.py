@@ -148,6 +148,18 @@ def test_a_second_run_into_a_folder_says_so(tmp_path: Path) -> None:
         assert "another run writes into" in one_sentence(run("survey", "-o", tmp_path / "out"))
 
 
+def test_a_second_fit_into_a_file_says_so_and_two_runs_do_not_share_its_folder_of_parts(
+    named: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "fits.nc"
+    (home := tmp_path / ".fits.nc.parts").mkdir()
+    with bank.alone(home, writes=target):
+        assert "another run writes into" in one_sentence(run("fit", named, "-o", target))
+    assert not target.exists()
+    assert run("fit", named, "-o", target).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [named.name, target.name]
+
+
 # --------------------------------------------------------------------------------------- saved files are untrusted
 
 

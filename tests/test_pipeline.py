@@ -96,7 +96,7 @@ def test_parts_are_fitted_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     assert calls == [10, 4]  # the first part was not fitted again after the interruption
     pipeline.fit_population(bank)
     assert len(calls) == 2
-    whole = pipeline.fit_population(bank, cache=False)
+    whole = rfc.fit(rfc.to_signed(bank), seed=0, engine="compiled")  # by name: several parts never choose
     for name in ("x0", "frequency", "r2"):
         assert fits[name].values == pytest.approx(whole[name].values, rel=ROUNDING, nan_ok=True)
     pipeline.fit_population(bank, seed=1)  # other options are another entry
@@ -160,13 +160,12 @@ def test_the_same_seed_gives_the_same_tables_byte_for_byte(study: pipeline.Study
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-def test_the_manifest_has_inputs_hashes_versions_seeds_and_timings(study: pipeline.Study, tmp_path: Path) -> None:
+def test_the_manifest_has_inputs_hashes_versions_and_seeds(study: pipeline.Study, tmp_path: Path) -> None:
     study.write_manifest(tmp_path / "manifest.json")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["options"]["seed"] == 0
     assert len(manifest["inputs"]["fields"]["maps_sha256"]) == 64
     assert manifest["packages"]["numpy"] == np.__version__
-    assert set(manifest["seconds"]) >= {"open and fit the fields", "compare"}
 
 
 def test_stand_ins_are_named_wherever_they_stand() -> None:

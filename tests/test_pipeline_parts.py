@@ -29,7 +29,7 @@ KILLS = 20
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART", 10)
-    # One engine for a part and the whole, whatever was fitted before: two differ in their last digits.
+    # One engine for a part and the whole, which are jobs of two sizes: two engines differ in their last digits.
     monkeypatch.setattr(Engine, "compiles", lambda *_: False)
 
 

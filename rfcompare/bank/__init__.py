@@ -26,6 +26,7 @@ from rfcompare.bank.shipped import folder, shipped_table
 from rfcompare.bank.untrusted import bounded, expand, open_hdf5, picture, sound_hdf5
 from rfcompare.bank.writing import (
     HDF5,
+    alone,
     as_path,
     claimed,
     ending_in,
@@ -45,6 +46,7 @@ __all__ = [
     "HDF5",
     "Results",
     "add_history",
+    "alone",
     "as_path",
     "at_lag",
     "bad_units",

@@ -26,6 +26,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 HOME = ".rfcompare"
 """What a folder of results holds for the next run into it: the hashes of what was written, and the lock."""
 
+LOCK = "lock"
+"""The file in such a folder that a run holds while it writes."""
+
 FOLDERS = ("figures", "tables")
 """Folders inside a folder of results."""
 
@@ -349,8 +352,6 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
     InputError
         When another run writes there, the folder cannot be written, or it holds what must not be replaced.
     """
-    from filelock import FileLock, Timeout
-
     folder = folder_to_write(path, cure="choose another with -o").resolve()
     claim = _Claim(folder, force)
     claim.read()
@@ -362,18 +363,38 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
             f"write or that changed since ({', '.join(foreign[:3])}{', …' if len(foreign) > 3 else ''}); choose "
             "another with -o, or write there with --force"
         )
-    lock = FileLock(folder_to_write(folder / HOME, cure="choose another with -o") / "lock")
+    home = folder_to_write(folder / HOME, cure="choose another with -o")
+    with alone(home, writes=path):
+        _CLAIMS.append(claim)
+        try:
+            yield folder
+        finally:
+            _CLAIMS.remove(claim)
+    if not claim.log.exists():  # nothing was written
+        (home / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            home.rmdir()
+
+
+@contextmanager
+def alone(home: Path, *, writes: str | os.PathLike[str]) -> Iterator[None]:
+    """Let one run at a time through: the lock lies in `home`, a folder of rfcompare's own, and guards what it writes.
+
+    Raises
+    ------
+    InputError
+        When another run is in there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another run writes into {str(path)!r}; wait for its end or choose another with -o") from None
-    _CLAIMS.append(claim)
+        raise InputError(
+            f"another run writes into {str(writes)!r}; wait for its end or choose another with -o"
+        ) from None
     try:
-        yield folder
+        yield
     finally:
-        _CLAIMS.remove(claim)
         lock.release()
-        if not claim.log.exists():  # nothing was written
-            Path(lock.lock_file).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                claim.log.parent.rmdir()

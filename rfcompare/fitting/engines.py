@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,16 +23,13 @@ Floats = npt.NDArray[np.float64]
 
 ENGINES = ("auto", "batched", "compiled")
 
-LOAD_SECONDS = 0.5
-"""What loading the compiled engine costs, once per process."""
-
 PER_MAP, PER_PIXEL = 12e-3, 3.5e-5
 """Seconds that the batched engine takes for a map on one core, and for each of its pixels: measured on maps as they are
 recorded, which get many starts."""
 
-_spent: Counter[str] = Counter()
-"""Seconds of this process on the batched engine, by functions not yet compiled: an engine is compiled once per machine
-when half as long as that takes was spent without it, in however many jobs."""
+LOADED, COMPILED = 0.5, 5.0
+"""From how many such seconds a job is compiled: a Gabor's from what loading the engine costs, since nearly all jobs are
+Gabors and compile it once per machine; another model's from half of what compiling it costs."""
 
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
@@ -181,20 +177,20 @@ class Engine:
             )
 
     def compiles(self, model: Model, maps: Maps) -> bool:
-        """Whether the compiled engine takes this job, and if the choice is free, whether that saves time."""
+        """Whether the compiled engine takes this job, which nothing but the job decides.
+
+        The engines differ in their last digits, and a job that is repeated has to give the same ones.
+        """
         if not model.parameters or self.name == "batched" or self.device is not None:
             return False
         n, channels, height, width = maps.values.shape
         seconds = n * self.times * (PER_MAP + PER_PIXEL * height * width * channels)
-        if self.name == "auto" and seconds < LOAD_SECONDS and "rfcompare.fitting.compiled" not in sys.modules:
+        least = LOADED if model.name == "gabor" and maps.alone else COMPILED
+        if self.name == "auto" and seconds < least:
             return False
-        from rfcompare.fitting.compiled import COMPILE_SECONDS, compiled_as, is_warm
+        from rfcompare.fitting.compiled import compiled_as
 
-        needed = compiled_as(model, alone=maps.alone)
-        if not needed or self.name == "compiled" or is_warm(model, alone=maps.alone):
-            return bool(needed)
-        _spent[needed] += seconds
-        return _spent[needed] > COMPILE_SECONDS / 2
+        return bool(compiled_as(model, alone=maps.alone))
 
 
 def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = None) -> tuple[Solution, str]:

@@ -53,8 +53,9 @@ def fit(
     seed : int, numpy.random.Generator or None
         For what is drawn at random (bootstrap); the fits themselves draw nothing. None draws a seed and records it.
     engine : {"auto", "batched", "compiled"}
-        "auto" takes the compiled one where it is ready, and compiles it when enough was fitted without; the choice is
-        recorded. Both find the same minima; digits beyond the search's tolerance differ.
+        "auto" takes the compiled one for some dozens of Gabors, or some hundreds of maps of another model, and else
+        NumPy's: the job alone decides, so that repeating it gives the same bytes. The choice is recorded. Both find the
+        same minima; digits beyond the search's tolerance differ.
     device : str, optional
         A torch device ("cuda"): the batched engine on torch tensors there.
     workers : int

@@ -28,10 +28,12 @@ import xarray as xr
 
 from rfcompare import __version__
 from rfcompare.bank import (
+    alone,
     check,
     dead_below,
     file_to_write,
     fingerprint,
+    folder_to_write,
     map_norms,
     to_signed,
     write_beside,
@@ -284,7 +286,8 @@ def fit_to_file(
     Raises
     ------
     InputError
-        When the scheduler does not answer, a worker dies of its memory, or the disk has too little room.
+        When another run writes this file, the scheduler does not answer, a worker dies of its memory, or the disk has
+        too little room.
 
     Examples
     --------
@@ -301,9 +304,8 @@ def fit_to_file(
     refuse_fits(bank)
     target, n = file_to_write(path), bank.sizes["unit"]
     options = Options(model, joint, seed)
-    folder = target.with_name(f".{target.name}.parts")
     told: list[xr.Dataset] = []
-    with write_beside(target) as growing:
+    with _kept_beside(target) as folder, write_beside(target) as growing:
         file: Any = None
         try:
             start = 0
@@ -318,8 +320,21 @@ def fit_to_file(
         finally:
             if file is not None:
                 file.close()
-    shutil.rmtree(folder, ignore_errors=True)
     return in_memory(told)
+
+
+@contextmanager
+def _kept_beside(target: Path) -> Iterator[Path]:
+    """The folder beside a file where this run alone keeps finished parts until the file is whole."""
+    folder = folder_to_write(target.with_name(f".{target.name}.parts"))
+    with alone(folder, writes=target):
+        try:
+            yield folder
+        except BaseException:
+            if not any(folder.glob("*/*.npz")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _TOLD = ("offset", "r2", "r2_original", "r2_noise_corrected", "status", "at_bound")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +114,12 @@ class Study:
         What `rfcompare.likeness` gave.
     options : dict
         What was asked for, for the manifest.
-    seconds : dict
-        How long each step took.
     """
 
     cortex: Population
     network: Population
     results: xr.Dataset
     options: dict[str, Any]
-    seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def make(
@@ -163,27 +159,26 @@ class Study:
         Study
         """
         of_fields, of_kernels = by_side(reading)
-        steps = _Steps(progress)
-        with steps("open and fit the fields"):
-            cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
-        with steps("open and fit the kernels"):
-            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
+        _say("open and fit the fields", progress)
+        cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
+        _say("open and fit the kernels", progress)
+        network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
         options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full}
         for side, how in (("fields", of_fields), ("kernels", of_kernels)):
             options |= {
                 f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in how.items()
             }
         if not compared:
-            return cls(cortex, network, xr.Dataset(), options, steps.seconds)
-        with steps("compare"):
-            results = comparison.likeness(
-                _selected(cortex, min_r2),
-                _selected(network, min_r2),
-                seed=seed,
-                truth=own_truth(cortex),
-                progress=progress,
-            )
-        return cls(cortex, network, results, options, steps.seconds)
+            return cls(cortex, network, xr.Dataset(), options)
+        _say("compare", progress)
+        results = comparison.likeness(
+            _selected(cortex, min_r2),
+            _selected(network, min_r2),
+            seed=seed,
+            truth=own_truth(cortex),
+            progress=progress,
+        )
+        return cls(cortex, network, results, options)
 
     @property
     def embedded(self) -> bool:
@@ -265,7 +260,7 @@ class Study:
         return [f"{note[0].upper()}{note[1:]}" for note in found]
 
     def manifest(self) -> dict[str, Any]:
-        """Inputs with SHA-256, versions, seeds, options and timings."""
+        """Inputs with SHA-256, versions, seeds and options: nothing that another run would write otherwise."""
         import platform
         from importlib.metadata import version
 
@@ -294,7 +289,6 @@ class Study:
             },
             "axes": json.loads(str(self.results.attrs.get("axes", "{}"))),
             "options": self.options,
-            "seconds": {step: round(value, 3) for step, value in self.seconds.items()},
         }
 
 
@@ -318,26 +312,12 @@ def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.Da
     return copy
 
 
-class _Steps:
-    """Times the steps of a study and names them on standard error while they run."""
+def _say(step: str, progress: bool) -> None:
+    """Name a step of a study on standard error."""
+    if progress:
+        import click
 
-    def __init__(self, progress: bool) -> None:
-        self.progress = progress
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, name: str) -> _Steps:
-        self.name = name
-        return self
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-        if self.progress:
-            import click
-
-            click.echo(f"{self.name} …", err=True)
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = time.perf_counter() - self.start
+        click.echo(f"{step} …", err=True)
 
 
 def own_truth(cortex: Population) -> xr.Dataset | None:

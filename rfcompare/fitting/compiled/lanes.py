@@ -33,8 +33,6 @@ class _Mask(types.Type):
 _LANES, _MASK = _Lanes(), _Mask()
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _VECTOR, _BITS = ir.VectorType(ir.DoubleType(), WIDTH), ir.VectorType(_INT64, WIDTH)
-# A product and a sum may become one fused operation; nothing may be reordered, so that results are repeatable.
-_FLAGS = ("contract", "nsz")
 
 
 @register_model(_Lanes)
@@ -73,10 +71,38 @@ def _define(operation, build, result, accepts=_Lanes):
         return build(builder, *args)
 
 
-_define(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=_FLAGS), _LANES)
-_define(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=_FLAGS), _LANES)
-_define(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=_FLAGS), _LANES)
-_define(operator.truediv, lambda builder, a, b: builder.fdiv(a, b, flags=_FLAGS), _LANES)
+def _is_product(value):
+    return isinstance(value, ir.Instruction) and value.opname == "fmul"
+
+
+def _fused(builder, factors, term):
+    """A product and a sum, rounded once where the processor can."""
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f64")
+    return builder.call(function, [*factors, term])
+
+
+def _sum(builder, a, b):
+    if _is_product(b) and not _is_product(a):
+        a, b = b, a
+    return _fused(builder, a.operands, b) if _is_product(a) else builder.fadd(a, b)
+
+
+def _difference(builder, a, b):
+    if _is_product(a):
+        return _fused(builder, a.operands, builder.fneg(b))
+    if _is_product(b):
+        left, right = b.operands
+        return _fused(builder, (builder.fneg(left), right), a)
+    return builder.fsub(a, b)
+
+
+# Which products are fused with which sums is said here. Left to LLVM ("contract") it would depend on what else is
+# compiled with a function, and the last digits on whether it was compiled just now or kept from an earlier run.
+_define(operator.add, _sum, _LANES)
+_define(operator.sub, _difference, _LANES)
+_define(operator.mul, lambda builder, a, b: builder.fmul(a, b), _LANES)
+_define(operator.truediv, lambda builder, a, b: builder.fdiv(a, b), _LANES)
 _define(operator.lt, lambda builder, a, b: builder.fcmp_ordered("<", a, b), _MASK)
 _define(operator.le, lambda builder, a, b: builder.fcmp_ordered("<=", a, b), _MASK)
 _define(operator.gt, lambda builder, a, b: builder.fcmp_ordered(">", a, b), _MASK)
@@ -143,10 +169,7 @@ def add_row(typing_context, totals, array, index, factor):
         result = args[0]
         for i in range(totals.count):
             row = builder.load(_pointer(context, builder, signature, args, 1, i), align=8 * WIDTH)
-            total = builder.fadd(
-                builder.extract_value(result, i), builder.fmul(row, args[3], flags=_FLAGS), flags=_FLAGS
-            )
-            result = builder.insert_value(result, total, i)
+            result = builder.insert_value(result, _fused(builder, (row, args[3]), builder.extract_value(result, i)), i)
         return result
 
     return totals(totals, array, index, factor), codegen
@@ -159,10 +182,8 @@ def add_powers(typing_context, totals, value, d):
     def codegen(context, builder, signature, args):
         result, value, d = args
         for i in range(totals.count):
-            result = builder.insert_value(
-                result, builder.fadd(builder.extract_value(result, i), value, flags=_FLAGS), i
-            )
-            value = builder.fmul(value, d, flags=_FLAGS)
+            result = builder.insert_value(result, builder.fadd(builder.extract_value(result, i), value), i)
+            value = builder.fmul(value, d)
         return result
 
     return totals(totals, value, d), codegen
