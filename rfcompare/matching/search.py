@@ -38,10 +38,12 @@ from rfcompare.matching.spectra import (
     Lattice,
     Maps,
     Places,
+    Precision,
     Search,
     at_once,
     lattice_for,
     transformed_spectra,
+    turning,
 )
 
 FIRST_CANDIDATES = 6
@@ -62,8 +64,8 @@ CACHED = 1024
 PART = 256
 """Fields searched with a block of kernels before what was found is kept: what a stopped search may lose."""
 
-BLOCK_BYTES = 256 * 2**20
-"""Spectra of transformed copies held at a time."""
+BLOCK_BYTES = 320 * 2**20
+"""Spectra of transformed copies held at a time: those of 48 kernels beside fields of ordinary size."""
 
 RANK = 80
 """Principal components, of real and of imaginary parts each, by which copies are searched; what is found is worked out
@@ -284,7 +286,7 @@ class _Fields:
             (maps.conj() * lattice.weight).astype(dtype),
             (energy.conj() * low).astype(dtype),
             (support.conj() * low).astype(dtype),
-            _ramp(lattice.kx, lattice.ky, shifts).T.astype(dtype),
+            _ramp(lattice.kx, lattice.ky, shifts, dtype).T,
             lattice,
         )
 
@@ -301,9 +303,9 @@ class _Fields:
         )
 
 
-def _ramp(kx: Floats, ky: Floats, shifts: Floats) -> Complex:
+def _ramp(kx: Floats, ky: Floats, shifts: Floats, dtype: Precision) -> Complex:
     """Phase ramps (shift, frequency)."""
-    return np.asarray(np.exp(-2j * np.pi * (np.outer(shifts[:, 0], kx) + np.outer(shifts[:, 1], ky))))
+    return turning(-shifts @ np.stack([kx, ky]), dtype)
 
 
 def _admissible(
@@ -422,7 +424,7 @@ def _finish(
     turn, size = _nearby(copies, field, turn, size, shifts[at], search.min_overlap)
     spectra = copies.whole(0, turn, size)
     signed, shift = _refined(spectra, field.spectrum, lattice, shifts[at].astype(float), _step(search, shifts))
-    here = _ramp(lattice.kx[low], lattice.ky[low], shift).astype(spectra.dtype)
+    here = _ramp(lattice.kx[low], lattice.ky[low], shift, spectra.dtype)
     own = ((copies.whole(1, turn, size) * here) @ field.support).real
     other = ((copies.whole(2, turn, size) * here) @ field.energy).real
     none = best <= 0
@@ -442,7 +444,7 @@ def _nearby(
 ) -> tuple[Places, Places]:
     """Of the transform found by components and those a step beside it the best admissible one in full."""
     low, unit = field.lattice.low, np.arange(len(turn))
-    ramp = _ramp(field.lattice.kx, field.lattice.ky, shift).astype(field.spectrum.dtype)
+    ramp = _ramp(field.lattice.kx, field.lattice.ky, shift, field.spectrum.dtype)
     seen = [ramp * field.spectrum, ramp[:, low] * field.support, ramp[:, low] * field.energy]
     turns, sizes, values = [], [], []
     for way, grown in product((0, -1, 1), (0, -1, 1)):
@@ -469,8 +471,8 @@ def _refined(
     for _ in range(2):
         fine = np.linspace(-0.5, 0.5, 5) * step
         local = np.stack([axis.ravel() for axis in np.meshgrid(fine, fine)], axis=1)
-        here = _ramp(lattice.kx, lattice.ky, shift).astype(spectra.dtype)
-        around = _ramp(lattice.kx, lattice.ky, local).T.astype(spectra.dtype)
+        here = _ramp(lattice.kx, lattice.ky, shift, spectra.dtype)
+        around = _ramp(lattice.kx, lattice.ky, local, spectra.dtype).T
         value = ((spectra * here) @ (spectrum[:, None] * around)).real
         top = np.abs(value).argmax(1)
         shift = shift + local[top]

@@ -18,6 +18,7 @@ from rfcompare.errors import InputError
 Result = TypeVar("Result")
 Floats = npt.NDArray[np.floating]
 Complex = npt.NDArray[np.complexfloating]
+Precision = type[np.complexfloating] | np.dtype[np.complexfloating]
 Places = npt.NDArray[np.intp] | npt.NDArray[np.bool_]
 
 SMOOTHING = 0.08
@@ -306,13 +307,13 @@ def transformed_spectra(
         # k·(R p) = (Rᵀ k)·p
         qx = scale * (np.cos(angle) * kx + np.sin(angle) * ky)
         qy = scale * (-np.sin(angle) * kx + np.cos(angle) * ky)
-        along_y, along_x = _turning(-np.outer(qy, rows), dtype), _turning(-np.outer(qx, columns), dtype)
+        along_y, along_x = turning(-np.outer(qy, rows), dtype), turning(-np.outer(qx, columns), dtype)
         phase = (along_y[:, :, None] * along_x[:, None, :]).reshape(kx.size, pixels)
         whole, smooth = (
             (part.real @ columns_of) + 1j * (part.imag @ columns_of)
             for part, columns_of in ((phase, right), (phase[low], right_low))
         )
-        back = _turning(np.outer(center[:, 0], qx) + np.outer(center[:, 1], qy), dtype)
+        back = turning(np.outer(center[:, 0], qx) + np.outer(center[:, 1], qy), dtype)
         resolved = np.hypot(qx, qy) <= maps.nyquist + 1e-12
         pixel = np.sinc(qx[low] * maps.dx) * np.sinc(qy[low] * maps.dy)
         centered = back[:, low] * pixel.astype(real)
@@ -340,7 +341,7 @@ def transformed_spectra(
     return map_spectra, energy_spectra, support_spectra
 
 
-def _turning(cycles: Floats, dtype: type[np.complexfloating]) -> Complex:
+def turning(cycles: Floats, dtype: Precision) -> Complex:
     """exp(2πi·cycles), by the fast sine and cosine of the wanted precision."""
     found = np.empty(cycles.shape, dtype)
     angle = (2 * np.pi * (cycles - np.rint(cycles))).astype(found.real.dtype)
