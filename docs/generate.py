@@ -11,17 +11,6 @@ from rfcompare.quantities import GLOSSARY, QUANTITIES, kinds
 
 ROOT = Path(__file__).resolve().parent.parent
 
-CALLS = {
-    "kernels": "rfc.figures.kernels(kernels, fields)",
-    "fits": "rfc.figures.fits(kernel_fits, field_fits)",
-    "gabor_space": "rfc.figures.gabor_space(field_fits, kernel_fits)",
-    "tuning": "rfc.figures.tuning(field_fits, kernel_fits)",
-    "columns": "rfc.figures.cortical_columns(rfc.analyze_columns(fields))",
-    "survey": 'rfc.figures.survey(rfc.survey({"my network": kernels}))',
-    "color": "rfc.figures.color(kernels)",
-}
-"""The one line that draws each figure from objects named as in the tutorials; the others take a whole study."""
-
 
 def write(name: str, text: str) -> None:
     """Add a page to the site."""
@@ -32,8 +21,10 @@ def write(name: str, text: str) -> None:
 def gallery() -> str:
     """Every figure of the gallery with its picture, its caption and what draws it."""
     parts = [
-        "# Gallery\n\nEvery figure as `rfcompare figure NAME -o DIR` draws it from what ships: PDF, PNG, its numbers "
-        "(CSV) and its caption (TXT).\n"
+        "# Gallery\n\nEvery figure as `rfcompare figure NAME -o DIR` draws it from what ships: PDF, PNG or SVG "
+        "(`--format`), its numbers (CSV) and its caption (TXT). `--width 89` makes it fit one column, `--width 183` "
+        "two; in Python every function takes `width`, `axes`, `palette`, `title` and `units`, as "
+        "[`rfc.figures.Look`](api.md#rfcompare.figures.Look) says.\n"
     ]
     for name, entry in FIGURES.items():
         picture = ROOT / "figures" / f"{name}.png"
@@ -47,10 +38,7 @@ def gallery() -> str:
         caption = picture.with_suffix(".txt")
         if caption.exists():
             parts.append(f'??? note "Caption"\n    {caption.read_text(encoding="utf-8").strip()}\n')
-        code = f"```bash\nrfcompare figure {name} -o figures\n```\n"
-        if name in CALLS:
-            code += f"\n```python\nfigure = {CALLS[name]}\n```\n"
-        parts.append(code)
+        parts.append(f"```bash\nrfcompare figure {name} -o figures\n```\n\n```python\nfigure = {entry.code}\n```\n")
     return "\n".join(parts)
 
 

@@ -394,20 +394,40 @@ def report(
 @click.argument("name")
 @side_options
 @click.option(
-    "--width", type=click.Choice(["single", "double"]), help="Journal width, 89 or 183 mm; default: the figure's own."
+    "--width",
+    type=click.FloatRange(min=60, max=400),
+    help="In mm: 89 is a journal's column, 183 two; default: the figure's own.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["pdf", "png", "svg"]),
+    default=["pdf", "png"],
+    show_default=True,
+    help="May be repeated.",
 )
 @seed_option
 @folder_option("Folder for the figures.", default="figures")
-def figure(name: str, fields: str, kernels: str, width: str | None, seed: int, output: Path, **reading: Any) -> None:
-    """Draw the figure NAME, or all of them, as PDF and PNG with numbers and caption."""
+def figure(
+    name: str,
+    fields: str,
+    kernels: str,
+    width: float | None,
+    formats: tuple[str, ...],
+    seed: int,
+    output: Path,
+    **reading: Any,
+) -> None:
+    """Draw the figure NAME, or all of them, with numbers (CSV) and caption (TXT)."""
     from rfcompare import pipeline
 
     names = pipeline.chosen_figures(name)
     folder = pipeline.output_folder(output)
     compared = any(each in pipeline.OF_A_COMPARISON for each in names)
     study = pipeline.Study.make(fields, kernels, seed=seed, compared=compared, progress=True, **reading)
-    options = {} if width is None else {"width": width}
-    _, written, left_out = pipeline.write_figures(study, names, folder, progress=True, **options)
+    look = {} if width is None else {"width": width}
+    _, written, left_out = pipeline.write_figures(study, names, folder, formats=formats, progress=True, **look)
     for path in written:
         say(f"wrote {path}")
     for why in left_out:

@@ -32,7 +32,8 @@ from rfcompare.comparison.likeness import tables as likeness_tables
 from rfcompare.comparison.sentences import numbers
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.figures.drawing import DIVERGING, Population, laid_out, populations, style
+from rfcompare.figures.drawing import Population, laid_out, populations
+from rfcompare.figures.look import DIVERGING, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, kind_words, kinds

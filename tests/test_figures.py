@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -26,6 +27,7 @@ import rfcompare as rfc
 from rfcompare import figures
 from rfcompare.comparison import published
 from rfcompare.figures import drawing, maps, networks, pairs, populations
+from rfcompare.filtering import filter_image
 from rfcompare.quantities import KAPPA
 from rfcompare.simulation import simulate_population
 from rfcompare.simulation.eye import contrast_sensitivity
@@ -156,6 +158,55 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def wanted(
+    cortex: xr.Dataset,
+    network: xr.Dataset,
+    fitted: tuple[xr.Dataset, xr.Dataset],
+    result: xr.Dataset,
+    matched: tuple[xr.Dataset, xr.Dataset, xr.Dataset],
+    survey_table: pd.DataFrame,
+    snapshots: list[xr.Dataset],
+    history: pd.DataFrame,
+) -> dict[str, Figure]:
+    """Every figure in one column, with colors, title and units of its author."""
+    look: figures.Look = {
+        "width": "single",
+        "palette": {"network": "black", "small net": "black", "Gabor": "black"},
+        "title": "A title",
+        "units": {"°": " deg", "px": "pixels", "11×11 px": "11 by 11 pixels"},
+    }
+    image = np.linspace(0, 1, 24)[:, None] * np.ones((24, 32))
+    made = {
+        "kernels": figures.kernels(network, cortex, **look),
+        "fits": figures.fits(*fitted, **look),
+        "gabor_space": figures.gabor_space(*fitted, **look),
+        "tuning": figures.tuning(*fitted, **look),
+        "matches": figures.matches(*matched, **look),
+        "ladder": figures.ladder({"small net – cortex": result}, **look),
+        "survey": figures.survey(survey_table, **look),
+        "color": figures.color(network, **look),
+        "training": figures.training(*snapshots, history=history, **look),
+        "filter": figures.filter_response(filter_image(image, network, network.unit.values[0]), **look),
+    }
+    for figure in made.values():
+        figure.set_dpi(100)
+        with figures.style():
+            figure.draw_without_rendering()
+    return made
+
+
+WANTED = (
+    "kernels", "fits", "gabor_space", "tuning", "matches", "ladder", "survey", "color", "training", "filter",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_nothing_is_clipped_in_one_column(name: str, wanted: dict[str, Figure]) -> None:
+    test_nothing_is_clipped(name, wanted)
+    test_texts_do_not_overlap(name, wanted)
+
+
 def shown_texts(figure: Figure) -> list[Text]:
     """Every text that is drawn, with words in it; tick labels beyond an axis' limits are not drawn."""
     found: list[Text] = []
@@ -244,6 +295,23 @@ def test_simulated_stands_inside_the_axes(name: str, drawn: dict[str, Figure]) -
         assert box.x1 <= inner.x1 + SLACK
         assert box.y0 >= inner.y0 - SLACK
         assert box.y1 <= inner.y1 + SLACK
+
+
+def test_every_figure_is_drawn_as_its_author_wants(drawn: dict[str, Figure], wanted: dict[str, Figure]) -> None:
+    for name, figure in wanted.items():
+        assert figure.get_suptitle() == "A title", name
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert not any("px" in text or "°" in text for text in texts), name
+    plain, black = (made["gabor_space"].axes[0].collections for made in (drawn, wanted))
+    assert not any(same_color(item.get_edgecolor()[0], "black") for item in plain)
+    assert any(same_color(item.get_edgecolor()[0], "black") for item in black)
+    with pytest.raises(rfc.InputError, match="palette of 2 colors or more, got 1"):
+        drawing.colors([["a"], ["b"]], ["red", "blue"], ["green"])
+    with pytest.raises(rfc.InputError, match="palette that seaborn knows, got 'no such'"):
+        drawing.colors([["a"]], ["red"], "no such")
+    assert drawing.colors([["a"], ["b"]], ["red", "blue"], "colorblind")[0].startswith("#")
+    with pytest.raises(rfc.errors.KeywordError, match="did you mean palette"):
+        figures.ladder({}, pallette="colorblind")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(("width", "mm"), [("single", 89.0), ("double", 183.0), (120.0, 120.0)])
@@ -693,9 +761,26 @@ def test_save_says_what_is_wrong(cortex: xr.Dataset, tmp_path: Path) -> None:
 def test_every_figure_of_the_catalog_is_a_public_function() -> None:
     for name, entry in figures.FIGURES.items():
         assert entry.shows
-        assert entry.needs
+        assert entry.code
         assert entry.draw.__doc__
         assert getattr(figures, entry.draw.__name__) is entry.draw, name
+
+
+@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name not in ("columns", "survey")])
+def test_the_gallery_says_code_that_draws(
+    name: str,
+    cortex: xr.Dataset,
+    network: xr.Dataset,
+    fitted: tuple[xr.Dataset, xr.Dataset],
+    snapshots: list[xr.Dataset],
+) -> None:
+    few = cortex.isel(unit=slice(0, 6)) if name == "matches" else cortex
+    names = {
+        "rfc": rfc, "fields": few, "kernels": rfc.to_signed(network), "color_kernels": network,
+        "field_fits": fitted[0], "kernel_fits": fitted[1],
+        "trained": SimpleNamespace(snapshots=dict(enumerate(snapshots))),
+    }  # fmt: skip
+    assert isinstance(eval(figures.FIGURES[name].code, names), Figure)
 
 
 @pytest.mark.parametrize(

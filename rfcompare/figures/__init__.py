@@ -1,7 +1,7 @@
 """One function per figure: Datasets in, a matplotlib Figure out, with its numbers and its caption.
 
-Nothing here opens a file, fits or tests: a figure shows what the Datasets hold. Every function takes ``width``
-("single" 89 mm, "double" 183 mm, or mm) and ``axes`` (an axes or a subfigure to draw into instead of a new figure).
+Nothing here opens a file, fits or tests: a figure shows what the Datasets hold. Every function takes
+``width``, ``axes``, ``palette``, ``title`` and ``units``, which `Look` explains once.
 ``numbers(figure)`` and ``caption(figure)`` give what stands behind it; `save` writes PDF, PNG, CSV and text.
 
 `FIGURES` names all of them in the order of the gallery, with the function and what it needs.

@@ -6,8 +6,9 @@ from .drawing import caption as caption
 from .drawing import numbers as numbers
 from .drawing import record as record
 from .drawing import save as save
-from .drawing import style as style
 from .filtering import filter_response as filter_response
+from .look import Look as Look
+from .look import style as style
 from .maps import fits as fits
 from .maps import kernels as kernels
 from .networks import color as color

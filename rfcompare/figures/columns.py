@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -17,18 +17,15 @@ from rfcompare.bank import to_signed
 from rfcompare.figures.drawing import (
     OFF,
     ON,
-    SMALL,
-    Width,
     bar_below,
     draw_map,
     letter,
     map_extent,
     mark_kind,
-    new_figure,
     nice_length,
     record,
-    style,
 )
+from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure
 from rfcompare.models import MODELS
 from rfcompare.quantities import kind_words
 
@@ -36,9 +33,6 @@ Array = NDArray[np.float64]
 
 N_SHOWN = 6
 """Columns shown with their fits and kernels: evenly spaced over the ranked r², so that bad ones are seen as well."""
-
-NARROW = 120.0
-"""Below this many mm the panels stand two in a row."""
 
 WIDE_ROWS = (("abc", (1, 1, 1.25), 46.0), ("defg", (0.7, 1.15, 1, 1), 42.0))
 NARROW_ROWS = (("ab", (1, 1), 46.0), ("c", (1,), 42.0), ("de", (0.7, 1.3), 42.0), ("fg", (1, 1), 40.0))
@@ -55,13 +49,12 @@ CONDITION_COLORS = {
 }
 
 
+@drawn("double")
 def cortical_columns(
     bank: xr.Dataset,
     tree: xr.DataTree,
     beside: xr.Dataset | None = None,
-    *,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show subfields over cortex and in visual space, their topology, and the average fields of columns.
 
@@ -74,10 +67,8 @@ def cortical_columns(
     beside : Dataset, optional
         Columns with their best kernels: ``rf`` and ``kernel`` (unit, y, x), ``similarity``, ``chance`` and
         ``kernel_name`` (unit), attribute ``kernels``.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -91,41 +82,40 @@ def cortical_columns(
     >>> [axes.get_xlabel() for axes in cortical_columns(bank, tree).axes][1]
     'Segregation index'
     """
-    with style():
-        if "columns" not in tree.children:
-            return _subfields_only(tree, width=width, axes=axes)
-        narrow = width == "single" or (not isinstance(width, str) and width < NARROW)
-        layout = NARROW_ROWS if narrow else WIDE_ROWS
-        n_shown = N_SHOWN // 2 if narrow else N_SHOWN
-        heights = [height for _, _, height in layout] + ([76.0] if beside is None else [76.0, 50.0])
-        figure = new_figure(width=width, height=sum(heights), axes=axes)
-        parts = figure.subfigures(len(heights), 1, height_ratios=heights)
-        kind, name = str(tree.attrs["kind"]), _shown_field(tree)
-        draw: dict[str, Callable[[Axes], list[pd.DataFrame]]] = {
-            "a": lambda panel: _fields_at_cells(panel, bank, tree, name),
-            "b": lambda panel: _centers(panel, tree, name),
-            "c": lambda panel: _distances(panel, tree),
-            "d": lambda panel: _scatter(panel, tree),
-            "e": lambda panel: _growth(panel, tree),
-            "f": lambda panel: _orientation(panel, tree, name),
-            "g": lambda panel: _phase(panel, tree, name),
-        }
-        tables: list[pd.DataFrame] = []
-        for part, (texts, ratios, _) in zip(parts, layout, strict=False):
-            panels = part.subplots(1, len(texts), width_ratios=ratios, squeeze=False)[0]
-            for panel, text in zip(panels, texts, strict=True):
-                tables += draw[text](panel)
-                letter(panel, text)
-                mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
-        shown = _shown_columns(tree, n_shown)
-        tables += _aggregates(parts[len(layout)], tree, shown)
-        letter(parts[len(layout)], "h")
-        if beside is not None:
-            tables += _kernels(parts[-1], beside, kind, n_shown)
-            letter(parts[-1], "i")
-        return record(
-            figure, numbers=pd.concat(tables, ignore_index=True), caption=_caption(tree, beside, name, len(shown))
-        )
+    if "columns" not in tree.children:
+        return _subfields_only(tree, look)
+    narrow = is_narrow(look)
+    layout = NARROW_ROWS if narrow else WIDE_ROWS
+    n_shown = N_SHOWN // 2 if narrow else N_SHOWN
+    heights = [height for _, _, height in layout] + ([76.0] if beside is None else [76.0, 50.0])
+    figure = new_figure(look, height=sum(heights))
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+    kind, name = str(tree.attrs["kind"]), _shown_field(tree)
+    draw: dict[str, Callable[[Axes], list[pd.DataFrame]]] = {
+        "a": lambda panel: _fields_at_cells(panel, bank, tree, name),
+        "b": lambda panel: _centers(panel, tree, name),
+        "c": lambda panel: _distances(panel, tree),
+        "d": lambda panel: _scatter(panel, tree),
+        "e": lambda panel: _growth(panel, tree, look),
+        "f": lambda panel: _orientation(panel, tree, name),
+        "g": lambda panel: _phase(panel, tree, name),
+    }
+    tables: list[pd.DataFrame] = []
+    for part, (texts, ratios, _) in zip(parts, layout, strict=False):
+        panels = part.subplots(1, len(texts), width_ratios=ratios, squeeze=False)[0]
+        for panel, text in zip(panels, texts, strict=True):
+            tables += draw[text](panel)
+            letter(panel, text)
+            mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
+    shown = _shown_columns(tree, n_shown)
+    tables += _aggregates(parts[len(layout)], tree, shown)
+    letter(parts[len(layout)], "h")
+    if beside is not None:
+        tables += _kernels(parts[-1], beside, kind, n_shown)
+        letter(parts[-1], "i")
+    return record(
+        figure, look, numbers=pd.concat(tables, ignore_index=True), caption=_caption(tree, beside, name, len(shown))
+    )
 
 
 def _rows(panel: str, **columns: Any) -> list[pd.DataFrame]:
@@ -285,15 +275,16 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     ]
 
 
-def _growth(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
+def _growth(panel: Axes, tree: xr.DataTree, look: Look) -> list[pd.DataFrame]:
     growth = tree["growth"].to_dataset()
     count = growth.n_averaged.values.astype(float)
-    for step, name in enumerate(growth.condition.values.astype(str)):
+    names = growth.condition.values.astype(str).tolist()
+    picked = colors([[name] for name in names], [CONDITION_COLORS[name] for name in names], look.get("palette"))
+    for step, (name, color) in enumerate(zip(names, picked, strict=True)):
         one = growth.sel(condition=name)
         shift = count * 2 ** (0.08 * (step - 1.5))
         low, high = (np.clip(one[bound].values, 0, 1) for bound in ("r2_low", "r2_high"))
         good = np.isfinite(one.r2_low.values)
-        color = CONDITION_COLORS[name]
         panel.vlines(shift[good], low[good], high[good], color=color, linewidth=0.7)
         words = {"column": "neighbors in place"}.get(name, name.replace(" elsewhere", ",\nfrom elsewhere"))
         panel.plot(shift, one.r2, "o-", color=color, markersize=2.2, linewidth=0.8, label=words)
@@ -469,10 +460,10 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
     )
 
 
-def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | SubFigure | None) -> Figure:
+def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
     found = tree["subfields"].to_dataset()
     unit = _unit_sign(tree)
-    figure = new_figure(width=width, height=58, axes=axes)
+    figure = new_figure(look, height=58)
     panels = figure.subplots(1, 3)
     for sign, color in (("on", ON), ("off", OFF)):
         panels[0].plot(
@@ -507,7 +498,7 @@ def _subfields_only(tree: xr.DataTree, *, width: Width | float, axes: Axes | Sub
     caption = f"Subfields of {tree.attrs['n_units']} cells ({kind_words(tree.attrs['kind'])}). " + " ".join(
         f"Missing: {text}." for text in missing
     )
-    return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
+    return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
 def _ceiling_text(beside: xr.Dataset) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, StepPatch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -23,17 +23,13 @@ from rfcompare.comparison.histograms import Distribution
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
-    SMALL,
     Population,
-    Width,
     letter,
     mark_kind,
-    new_figure,
     populations,
     record,
-    style,
-    width_mm,
 )
+from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.figures.maps import source_text
 from rfcompare.figures.populations import described, unit_values
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES
@@ -45,9 +41,6 @@ _RANGES = {"orientation": (180.0, 13), "polarity_phase": (180.0, 10), "orientati
 
 _NEED_CARRIER = ("frequency", "bandwidth_octaves", "orientation_half_width")
 """Quantities of a carrier: units that show less than one cycle are counted as untuned, in a bar of their own."""
-
-NARROW = 120.0
-"""Below this many mm two panels stand in a row instead of three."""
 
 _PANELS = ("orientation", "frequency", "bandwidth_octaves", "orientation_half_width", "polarity_phase")
 
@@ -70,12 +63,12 @@ _AS_DRAWN: Mapping[str, tuple[str, Callable[[Array], Array]]] = {
 """In which panel a published quantity is drawn, and how its bin edges become the panel's quantity."""
 
 
+@drawn("double")
 def tuning(
     *datasets: xr.Dataset,
     published: Sequence[Distribution] = (),
     sensitivity: pd.DataFrame | None = None,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw the distributions of orientation, frequency, bandwidths and polarity phase, and size against frequency.
 
@@ -89,10 +82,8 @@ def tuning(
     sensitivity : DataFrame, optional
         Contrast sensitivity, a row per frequency in cycles per degree and a column per animal, with
         ``attrs["citation"]``: drawn above the frequencies of fields in degrees.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -116,59 +107,59 @@ def tuning(
     """
     if not datasets:
         raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
-    styles = populations(datasets)
+    styles = populations(datasets, look)
     tables: list[pd.DataFrame] = []
     datasets = tuple(described(dataset) for dataset in datasets)
     scales = list(dict.fromkeys(population.units for population in styles))
     seen = sensitivity if "degree" in scales else None
-    with style():
-        across = 3 if width_mm(width) >= NARROW else 2
-        heights = [50 if len(scales) == 1 else 60] * (6 // across)
-        heights[0] += 0 if seen is None else 14
-        figure = new_figure(width=width, height=sum(heights) + 4 * (len(datasets) + bool(published)), axes=axes)
-        grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
-        drawn: list[tuple[str, Distribution]] = []
-        for index, name in enumerate((*_PANELS, "size")):
-            dimensionless = name in QUANTITIES and QUANTITIES[name].dimensionless
-            own = ["px"] if dimensionless else scales
-            above = seen if name == "frequency" else None
-            # Populations that differ in units stand one above the other: no axis has two scales.
-            rows = grid[index // across, index % across].subgridspec(
-                len(own), 1, height_ratios=[1.9 if above is not None and scale == "degree" else 1 for scale in own]
-            )
-            first = len(figure.axes)
-            for row, scale in enumerate(own):
-                members = [i for i, each in enumerate(styles) if dimensionless or each.units == scale]
-                chosen, looks = [datasets[i] for i in members], [styles[i] for i in members]
-                place, over = rows[row], None
-                if above is not None and scale == "degree":
-                    stack = place.subgridspec(2, 1, height_ratios=[1, 1.2])
-                    place, over = stack[1], figure.add_subplot(stack[0])
-                    tables.append(_draw_sensitivity(over, above))
-                panel = figure.add_subplot(place, sharex=over)
-                if name == "size":
-                    tables.append(_draw_size(panel, chosen, looks))
-                else:
-                    behind = [each for each in published if _belongs(each, name, scale)]
-                    drawn += [("abcdef"[index], each) for each in behind]
-                    tables.append(_draw_distribution(panel, name, chosen, looks, behind))
-            letter(figure.axes[first], "abcdef"[index])
-            if index % across == 0:
-                panel.set_ylabel("share of units")
-        handles: list[Any] = [
-            Line2D([], [], color=population.color, marker=population.marker, label=population.label)
-            for population in styles
-        ]
-        if drawn:
-            said = "; ".join(f"({key}) {_paper(each)}, n = {each.counts.sum()}" for key, each in drawn)
-            words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(width)))
-            handles.append(Patch(facecolor="0.85", edgecolor="none", label=words))
-        figure.legend(handles=handles, loc="outside upper left", ncols=1)
-        return record(
-            figure,
-            numbers=pd.concat(tables, ignore_index=True),
-            caption=_caption(datasets, styles, tables, drawn, seen),
+    across = 2 if is_narrow(look) else 3
+    heights = [50 if len(scales) == 1 else 60] * (6 // across)
+    heights[0] += 0 if seen is None else 14
+    figure = new_figure(look, height=sum(heights) + 4 * (len(datasets) + bool(published)))
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
+    drawn: list[tuple[str, Distribution]] = []
+    for index, name in enumerate((*_PANELS, "size")):
+        dimensionless = name in QUANTITIES and QUANTITIES[name].dimensionless
+        own = ["px"] if dimensionless else scales
+        above = seen if name == "frequency" else None
+        # Populations that differ in units stand one above the other: no axis has two scales.
+        rows = grid[index // across, index % across].subgridspec(
+            len(own), 1, height_ratios=[1.9 if above is not None and scale == "degree" else 1 for scale in own]
         )
+        first = len(figure.axes)
+        for row, scale in enumerate(own):
+            members = [i for i, each in enumerate(styles) if dimensionless or each.units == scale]
+            chosen, looks = [datasets[i] for i in members], [styles[i] for i in members]
+            place, over = rows[row], None
+            if above is not None and scale == "degree":
+                stack = place.subgridspec(2, 1, height_ratios=[1, 1.2])
+                place, over = stack[1], figure.add_subplot(stack[0])
+                tables.append(_draw_sensitivity(over, above))
+            panel = figure.add_subplot(place, sharex=over)
+            if name == "size":
+                tables.append(_draw_size(panel, chosen, looks))
+            else:
+                behind = [each for each in published if _belongs(each, name, scale)]
+                drawn += [("abcdef"[index], each) for each in behind]
+                tables.append(_draw_distribution(panel, name, chosen, looks, behind))
+        letter(figure.axes[first], "abcdef"[index])
+        if index % across == 0:
+            panel.set_ylabel("share of units")
+    handles: list[Any] = [
+        Line2D([], [], color=population.color, marker=population.marker, label=population.label)
+        for population in styles
+    ]
+    if drawn:
+        said = "; ".join(f"({key}) {_paper(each)}, n = {each.counts.sum()}" for key, each in drawn)
+        words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(look)))
+        handles.append(Patch(facecolor="0.85", edgecolor="none", label=words))
+    figure.legend(handles=handles, loc="outside upper left", ncols=1)
+    return record(
+        figure,
+        look,
+        numbers=pd.concat(tables, ignore_index=True),
+        caption=_caption(datasets, styles, tables, drawn, seen),
+    )
 
 
 def _paper(distribution: Distribution) -> str:

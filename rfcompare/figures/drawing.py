@@ -1,8 +1,7 @@
-"""What every figure shares: sizes, fonts, colors, the mark of a simulation, scale bars, and how a figure is saved.
+"""What every figure shares: its populations' names and colors, the mark of a simulation, scale bars, saving.
 
 A figure function draws Datasets into `new_figure(...)`, tells its numbers and its caption to `record`, and returns the
-Figure; `save` then writes PDF, PNG, the numbers as CSV and the caption as text. Nothing here changes matplotlib's
-global settings: `style` is a context.
+Figure; `save` then writes PDF, PNG, the numbers as CSV and the caption as text.
 """
 
 from __future__ import annotations
@@ -10,42 +9,28 @@ from __future__ import annotations
 import io
 import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.bank import count_alive, ending_in, folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
+from rfcompare.figures.look import DIVERGING, LARGE, SMALL, Look, colors, style, write_units, written
 from rfcompare.quantities import kind_words
-
-WIDTHS = {"single": 89.0, "double": 183.0}
-"""Journal widths in mm: one column and two."""
-
-Width = Literal["single", "double"]
-
-SMALL, MEDIUM, LARGE = 6.0, 7.0, 8.0
-"""The three text sizes, in points, that every figure keeps to."""
 
 ON, OFF = "#b2182b", "#2166ac"
 """ON is positive and red, OFF is negative and blue: the ends of `DIVERGING`."""
-
-DIVERGING = "RdBu_r"
-"""ColorBrewer's red–blue map, safe for the color-blind, with white at zero."""
 
 Side = Literal["cortex", "network", "reference"]
 
@@ -72,149 +57,6 @@ KIND_MARKERS = {
 NULL_COLOR, CEILING_COLOR = "#8c8c8c", "#332288"
 """Of what stands beside a similarity: its chance level and its ceiling."""
 
-_SETTINGS: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Liberation Sans", "DejaVu Sans"],
-    # Unlike "custom" this set is kept by the texts themselves, also where a figure is shown outside the context.
-    "mathtext.fontset": "stixsans",
-    "font.size": MEDIUM,
-    "axes.titlesize": MEDIUM,
-    "axes.labelsize": MEDIUM,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "legend.title_fontsize": SMALL,
-    "figure.titlesize": LARGE,
-    "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "legend.borderaxespad": 0.2,
-    "axes.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlepad": 3.0,
-    "axes.labelpad": 2.0,
-    "axes.unicode_minus": True,
-    # Names come from files, where a dollar is a dollar: only labels written here ask for mathematics.
-    "text.parse_math": False,
-    "xtick.major.width": 0.5,
-    "ytick.major.width": 0.5,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "xtick.major.pad": 2.0,
-    "ytick.major.pad": 2.0,
-    "lines.linewidth": 1.0,
-    "lines.markersize": 3.0,
-    "patch.linewidth": 0.5,
-    "hatch.linewidth": 0.4,
-    "image.interpolation": "nearest",
-    "image.cmap": DIVERGING,
-    "figure.dpi": 150,
-    "savefig.dpi": 300,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "rfcompare",
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.03,
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Print settings as a context: 6–8 pt sans-serif text, thin lines, text that stays text in PDF and SVG.
-
-    Every function of `rfcompare.figures` draws and saves inside it; use it for axes of your own that stand beside them.
-
-    Examples
-    --------
-    >>> import matplotlib
-    >>> before = matplotlib.rcParams["pdf.fonttype"]
-    >>> with style():
-    ...     matplotlib.rcParams["pdf.fonttype"]
-    42
-    >>> matplotlib.rcParams["pdf.fonttype"] == before
-    True
-    """
-    _bundled_fonts()
-    with warnings.catch_warnings(), mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]
-        # A name in letters that the font lacks is drawn with boxes; the tables beside the figure have it whole.
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        yield
-
-
-@cache
-def _bundled_fonts() -> None:
-    """Make the font that ships with the package known: figures are the same wherever they are drawn."""
-    for path in sorted((Path(__file__).parents[1] / "fonts").glob("*.ttf")):
-        fontManager.addfont(path)
-
-
-def new_figure(*, width: Width | float = "double", height: float, axes: Axes | SubFigure | None = None) -> Any:
-    """Make the place a figure function draws into.
-
-    Parameters
-    ----------
-    width : {"single", "double"} or float
-        89 mm, 183 mm, or any width in mm.
-    height : float
-        In mm.
-    axes : matplotlib Axes or SubFigure, optional
-        For composition: a subfigure to draw into, or an axes whose place in its grid is taken over.
-
-    Returns
-    -------
-    matplotlib Figure or SubFigure
-        With a constrained layout, so that nothing is clipped.
-
-    Raises
-    ------
-    InputError
-        If the width is not known, or the axes do not stand in a grid.
-
-    Examples
-    --------
-    >>> figure = new_figure(width="single", height=60)
-    >>> (25.4 * figure.get_size_inches()).round().tolist()
-    [89.0, 60.0]
-    """
-    if isinstance(axes, SubFigure):
-        return axes
-    if axes is not None:
-        place = axes.get_subplotspec()
-        if place is None:
-            raise InputError(
-                "expected axes made by subplots or a grid specification, got axes placed by hand; pass a SubFigure"
-            )
-        host = axes.get_figure(root=False)
-        assert host is not None
-        axes.remove()
-        return host.add_subfigure(place)
-    return Figure(figsize=(width_mm(width) / 25.4, height / 25.4), layout="constrained")
-
-
-def width_mm(width: Width | float) -> float:
-    """Return a width in mm.
-
-    Raises
-    ------
-    InputError
-        If the name of a width is not known.
-
-    Examples
-    --------
-    >>> width_mm("single"), width_mm(120)
-    (89.0, 120.0)
-    """
-    if isinstance(width, str) and width not in WIDTHS:
-        raise InputError(
-            f"expected width 'single', 'double' or a number of mm, got {width!r}; the journal widths are 89 and 183 mm"
-        )
-    return WIDTHS[width] if isinstance(width, str) else float(width)
-
 
 @dataclass
 class _Account:
@@ -225,7 +67,7 @@ class _Account:
 _accounts: WeakKeyDictionary[Figure, _Account] = WeakKeyDictionary()
 
 
-def record(figure: Figure | SubFigure, *, numbers: pd.DataFrame, caption: str) -> Figure:
+def record(figure: Figure | SubFigure, look: Look | None = None, *, numbers: pd.DataFrame, caption: str) -> Figure:
     """Attach to a figure what it shows: its numbers and its caption.
 
     A composed figure collects those of all its parts.
@@ -234,6 +76,8 @@ def record(figure: Figure | SubFigure, *, numbers: pd.DataFrame, caption: str) -
     ----------
     figure : matplotlib Figure or SubFigure
         What was drawn.
+    look : Look, optional
+        Whose units texts and caption are written in.
     numbers : pandas DataFrame
         The numbers that the artists show, one row per thing drawn.
     caption : str
@@ -254,7 +98,8 @@ def record(figure: Figure | SubFigure, *, numbers: pd.DataFrame, caption: str) -
     assert isinstance(root, Figure)
     account = _accounts.setdefault(root, _Account([], []))
     account.numbers.append(numbers)
-    account.captions.append(re.sub(r"\s+", " ", caption).strip())
+    account.captions.append(written(re.sub(r"\s+", " ", caption).strip(), look or {}))
+    write_units(figure, look or {})
     return root
 
 
@@ -454,13 +299,15 @@ class Population:
     units: str
 
 
-def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
+def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> list[Population]:
     """Give every Dataset its name, its color (by side) and its marker (by kind).
 
     Parameters
     ----------
     datasets : sequence of Dataset
         Banks, fits or descriptors with dim ``unit``.
+    look : Look, optional
+        With the colors that are wanted.
 
     Returns
     -------
@@ -476,11 +323,11 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
     """
     result: list[Population] = []
     chosen = sides(datasets)
+    names = [population_name(dataset) for dataset in datasets]
+    shades = [SIDE_COLORS[side][chosen[:index].count(side) % 3] for index, side in enumerate(chosen)]
+    picked = colors(list(zip(names, chosen, strict=True)), shades, (look or {}).get("palette"))
     for index, dataset in enumerate(datasets):
-        kind = str(dataset.attrs["kind"])
-        shades = SIDE_COLORS[chosen[index]]
-        color = shades[chosen[:index].count(chosen[index]) % len(shades)]
-        name = population_name(dataset)
+        kind, name = str(dataset.attrs["kind"]), names[index]
         n_units = dataset.sizes["unit"]
         n_subjects = subject_count(dataset)
         # The populations of a null ensemble are told apart by subject, but are draws and no animals.
@@ -493,7 +340,7 @@ def populations(datasets: Sequence[xr.Dataset]) -> list[Population]:
                 name=name,
                 kind=kind,
                 side=chosen[index],
-                color=color,
+                color=picked[index],
                 marker=KIND_MARKERS.get(kind, KIND_MARKERS["not stated"]),
                 n_units=n_units,
                 n_subjects=n_subjects,

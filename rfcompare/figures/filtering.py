@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
-    LARGE,
-    WIDTHS,
-    Width,
     bar_below,
     bare,
     draw_map,
     letter,
     map_extent,
     mark_kind,
-    new_figure,
     nice_length,
     record,
-    style,
 )
+from rfcompare.figures.look import LARGE, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import kind_words
 
 RESPONSE_PERCENTILE = 99.5
@@ -41,11 +37,10 @@ POWER_DECADES = 6.0
 """Depth of the gray scale of the spectrum."""
 
 
+@drawn("double")
 def filter_response(
     seen: xr.Dataset,
-    *,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show an image, a kernel, the response of the one to the other, and the response's spectrum.
 
@@ -53,10 +48,8 @@ def filter_response(
     ----------
     seen : Dataset
         From `rfcompare.filtering.filter_image`.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -86,30 +79,32 @@ def filter_response(
     units = str(seen.attrs["units"])
     kind = str(seen.attrs["kind"])
     height, breadth = seen.sizes["y"], seen.sizes["x"]
-    with style():
-        ratios = [breadth / height, KERNEL_SHARE, breadth / height, 1]
-        total = WIDTHS[width] if isinstance(width, str) else float(width)
-        # Panels share one height, which the width leaves room for; the rest is for titles, bars and the sentence.
-        figure = new_figure(width=width, height=24 + 0.82 * total / sum(ratios), axes=axes)
-        grid = figure.add_gridspec(1, 4, width_ratios=ratios)
-        panels = [figure.add_subplot(place) for place in grid]
-        extent = map_extent(seen)
-        panels[0].imshow(np.clip(seen["image"].values, 0, 1), origin="lower", extent=extent, interpolation="nearest")
-        bare(panels[0])
-        _draw_kernel(panels[1], seen, units)
-        response = seen["response"].values.astype(float)
-        limit = float(np.nanpercentile(np.abs(response), RESPONSE_PERCENTILE)) or 1.0
-        draw_map(panels[2], response, extent=extent, limit=limit)
-        _draw_spectrum(panels[3], seen, units)
-        mark_kind(panels[2], kind, corner="below")
-        titles = ("image", "kernel", "response", "spectrum")
-        for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
-            panel.set_title(title)
-            letter(panel, "abcd"[index])
-        bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
-        named = f"{seen.attrs['unit']}{_source(seen)} ({kind_words(kind)}): {seen.attrs['sentence']}"
-        figure.suptitle("\n".join(textwrap.wrap(named, 120, break_on_hyphens=False)), fontsize=LARGE)
-        return record(figure, numbers=_numbers(seen, response), caption=_caption(seen, limit))
+    narrow = is_narrow(look)
+    ratios = [breadth / height, 1] if narrow else [breadth / height, KERNEL_SHARE, breadth / height, 1]
+    rows = 2 if narrow else 1
+    # Panels share one height, which the width leaves room for; the rest is for titles, bars and the sentence.
+    figure = new_figure(look, height=24 * rows + rows * 0.82 * width_mm(look) / sum(ratios))
+    grid = figure.add_gridspec(rows, len(ratios), width_ratios=ratios)
+    panels = [figure.add_subplot(place) for place in grid]
+    extent = map_extent(seen)
+    panels[0].imshow(np.clip(seen["image"].values, 0, 1), origin="lower", extent=extent, interpolation="nearest")
+    bare(panels[0])
+    _draw_kernel(panels[1], seen, units)
+    response = seen["response"].values.astype(float)
+    limit = float(np.nanpercentile(np.abs(response), RESPONSE_PERCENTILE)) or 1.0
+    draw_map(panels[2], response, extent=extent, limit=limit)
+    _draw_spectrum(panels[3], seen, units)
+    mark_kind(panels[2], kind, corner="below")
+    titles = ("image", "kernel", "response", "spectrum")
+    for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        panel.set_title(title)
+        letter(panel, "abcd"[index])
+    bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
+    named = f"{seen.attrs['unit']}{_source(seen)} ({kind_words(kind)}): {seen.attrs['sentence']}"
+    if "title" not in look:
+        letters = 120 if not narrow else 58
+        figure.suptitle("\n".join(textwrap.wrap(named, letters, break_on_hyphens=False)), fontsize=LARGE)
+    return record(figure, look, numbers=_numbers(seen, response), caption=_caption(seen, limit))
 
 
 def _draw_kernel(panel: Axes, seen: xr.Dataset, units: str) -> None:
@@ -139,7 +134,7 @@ def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
     panel.contour(fx, fy, seen["gain"].values, levels=[0.5], colors=["#e69f00"], linewidths=0.9)
     unit = "px" if units == "px" else "°"
     panel.set_xlabel(f"horizontal (cycles/{unit})")
-    panel.set_ylabel(f"vertical (cycles/{unit})")
+    panel.set_ylabel("vertical")
 
 
 def _numbers(seen: xr.Dataset, response: NDArray[np.float64]) -> pd.DataFrame:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
-    DIVERGING,
-    SMALL,
     Population,
-    Width,
     bar_below,
     draw_map,
     label,
@@ -28,14 +25,12 @@ from rfcompare.figures.drawing import (
     letter,
     map_extent,
     mark_kind,
-    new_figure,
     nice_length,
     populations,
     record,
     sign_words,
-    style,
-    width_mm,
 )
+from rfcompare.figures.look import DIVERGING, SMALL, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import QUANTITIES
 
 _GAP = 0.12
@@ -54,12 +49,12 @@ _PERCENTILES = (95, 75, 50, 25, 5)
 """Where in the distribution of r² the examples stand: chosen by rule, not by eye."""
 
 
+@drawn("double")
 def kernels(
     *banks: xr.Dataset,
     classes: Sequence[Sequence[str] | None] | None = None,
     n_max: int = 96,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show the maps of populations side by side as tiles: kernels as in Krizhevsky 2012, Figure 3, beside fields.
 
@@ -71,10 +66,8 @@ def kernels(
         For every bank one class name per unit (or None); tiles are then grouped by class, the largest class first.
     n_max : int
         Tiles shown per bank; of more units, evenly spaced ones are shown.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -102,29 +95,31 @@ def kernels(
     sorts = list(classes) if classes is not None else [None] * len(banks)
     if len(sorts) != len(banks):
         raise InputError(f"expected classes for {len(banks)} banks, got {len(sorts)}; pass None where there are none")
-    styles = populations(banks)
+    styles = populations(banks, look)
     tables = []
-    with style():
-        plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
-        same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
-        columns = _column_counts(banks, same_scale=same_scale)
-        each = width_mm(width) / len(banks) - 4
-        layouts = [_tile_rows(plan, column, each / column) for plan, column in zip(plans, columns, strict=True)]
-        tallest = max(
-            rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0])
-            for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
-        )
-        figure = new_figure(width=width, height=each * (tallest + 0.7 / min(columns)) + 6, axes=axes)
-        panels = np.atleast_1d(figure.subplots(1, len(banks)))
-        for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
-            tables.append(_draw_tiles(panel, bank, styles[index], plans[index], layouts[index], columns[index]))
-            if len(banks) > 1:
-                letter(panel, "abcdefgh"[index])
-        return record(
-            figure,
-            numbers=pd.concat(tables, ignore_index=True),
-            caption=_kernels_caption(banks, styles, tables, sorts, same_scale=same_scale),
-        )
+    plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
+    same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
+    columns = _column_counts(banks, same_scale=same_scale)
+    across = 1 if is_narrow(look) else len(banks)
+    each = width_mm(look) / across - 4
+    layouts = [_tile_rows(plan, column, each / column) for plan, column in zip(plans, columns, strict=True)]
+    tall = [
+        each * (rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0]) + 0.7 / column) + 6
+        for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
+    ]
+    figure = new_figure(look, height=sum(tall) if across == 1 else max(tall))
+    shape = {"height_ratios": tall} if across == 1 else {}
+    panels = np.atleast_1d(figure.subplots(len(banks) // across, across, **shape))
+    for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
+        tables.append(_draw_tiles(panel, bank, styles[index], plans[index], layouts[index], columns[index]))
+        if len(banks) > 1:
+            letter(panel, "abcdefgh"[index])
+    return record(
+        figure,
+        look,
+        numbers=pd.concat(tables, ignore_index=True),
+        caption=_kernels_caption(banks, styles, tables, sorts, same_scale=same_scale),
+    )
 
 
 def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> list[tuple[str, list[int]]]:
@@ -308,10 +303,10 @@ def source_text(dataset: xr.Dataset) -> str:
     return f" [{citation}]" if citation else ""
 
 
+@drawn("double")
 def fits(
     *fitted: xr.Dataset,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show data, fit and residual of example units and the distribution of r².
 
@@ -322,10 +317,8 @@ def fits(
     fitted : Dataset
         The fits of each population, which carry the maps that were fitted (``rf``) and what the model made of them
         (``rf_fit``).
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -354,21 +347,21 @@ def fits(
             raise InputError(
                 "expected fits that carry their maps 'rf' and 'rf_fit', got none; use fits of rfcompare.fit"
             )
-    styles = populations(fitted)
+    styles = populations(fitted, look)
     tables: list[pd.DataFrame] = []
     captions: list[str] = []
-    with style():
-        figure = new_figure(width=width, height=122, axes=axes)
-        halves = np.atleast_1d(figure.subfigures(1, len(fitted), wspace=0.03))
-        for index, population in enumerate(fitted):
-            table, caption = _draw_examples(halves[index], population, styles[index])
-            tables.append(table)
-            captions.append((f"({'abcdefgh'[index]}) " if len(fitted) > 1 else "") + caption)
-        text = (
-            "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
-            "one color scale per row; below, the distribution of r². " + " ".join(captions)
-        )
-        return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=text)
+    across = 1 if is_narrow(look) else len(fitted)
+    figure = new_figure(look, height=122 * len(fitted) / across)
+    halves = np.atleast_1d(figure.subfigures(len(fitted) // across, across, wspace=0.03))
+    for index, population in enumerate(fitted):
+        table, caption = _draw_examples(halves[index], population, styles[index])
+        tables.append(table)
+        captions.append((f"({'abcdefgh'[index]}) " if len(fitted) > 1 else "") + caption)
+    text = (
+        "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
+        "one color scale per row; below, the distribution of r². " + " ".join(captions)
+    )
+    return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=text)
 
 
 def unit_r2(fitted: xr.Dataset, name: str = "r2") -> NDArray[np.floating[Any]]:

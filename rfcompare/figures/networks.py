@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -19,20 +19,15 @@ from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
-    DIVERGING,
     NULL_COLOR,
-    SIDE_COLORS,
-    SMALL,
     Population,
-    Width,
     label,
     letter,
     mark_kind,
-    new_figure,
     populations,
     record,
-    style,
 )
+from rfcompare.figures.look import DIVERGING, SMALL, Look, colors, drawn, is_narrow, new_figure, width_mm
 from rfcompare.figures.maps import shown_map, source_text
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
 from rfcompare.taxonomy.thresholds import value
@@ -49,11 +44,10 @@ _CLASS_COLORS = (
 # ------------------------------------------------------------------------------------------------------------ color
 
 
+@drawn("double")
 def color(
     bank: xr.Dataset,
-    *,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show color kernels in opponent space: hue and share of color of every kernel, and the kernels in that order.
 
@@ -61,10 +55,8 @@ def color(
     ----------
     bank : Dataset
         A bank with channels r, g, b.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -96,7 +88,7 @@ def color(
         )
     signed = to_signed(bank)
     measured = measure_color(bank, signed)
-    population = populations([bank])[0]
+    population = populations([bank], look)[0]
     direction = signed["color_direction"].transpose("unit", "color").values.astype(float)
     share, fixed = _one_direction_share(signed, measured)
     table = pd.DataFrame(
@@ -110,18 +102,19 @@ def color(
             "rank_one_share": share,
         }
     )
-    with style():
-        figure = new_figure(width=width, height=74, axes=axes)
-        grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.45], height_ratios=[2.9, 1])
-        plane = figure.add_subplot(grid[0, 0])
-        shares = figure.add_subplot(grid[1, 0])
-        tiles = figure.add_subplot(grid[:, 1])
-        _draw_opponent_plane(plane, table, direction, population)
-        _draw_tiles_by_hue(tiles, bank, table, population)
-        _draw_shares(shares, share, population, fixed=fixed)
-        for index, panel in enumerate((plane, tiles, shares)):
-            letter(panel, "abc"[index])
-        return record(figure, numbers=table, caption=_color_caption(bank, population, table, fixed=fixed))
+    if is_narrow(look):
+        figure = new_figure(look, height=148)
+        plane, tiles, shares = figure.subplots(3, 1, height_ratios=[2.9, 3.4, 1])
+    else:
+        figure = new_figure(look, height=74)
+        panels = figure.subplot_mosaic("ab;cb", width_ratios=[1, 1.45], height_ratios=[2.9, 1])
+        plane, tiles, shares = (panels[name] for name in "abc")
+    _draw_opponent_plane(plane, table, direction, population)
+    _draw_tiles_by_hue(tiles, bank, table, population)
+    _draw_shares(shares, share, population, fixed=fixed)
+    for index, panel in enumerate((plane, tiles, shares)):
+        letter(panel, "abc"[index])
+    return record(figure, look, numbers=table, caption=_color_caption(bank, population, table, fixed=fixed))
 
 
 def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tuple[NDArray[np.floating[Any]], bool]:
@@ -245,11 +238,11 @@ HISTORY = {
 """Quantities of a training history by name, those to be drawn first at the top."""
 
 
+@drawn("double")
 def training(
     *snapshots: xr.Dataset,
     history: pd.DataFrame | None = None,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show kernels over the steps of training and what became of their numbers.
 
@@ -260,10 +253,8 @@ def training(
         seeds the first one's kernels are drawn.
     history : DataFrame, optional
         From `rfcompare.taxonomy.training_history`: ``step, seed, quantity, median, q25, q75``.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -296,26 +287,28 @@ def training(
     units = list(followed[steps[0]]["unit"].values)
     if any(list(followed[step]["unit"].values) != units for step in steps):
         raise InputError("expected the same units at every step, got different ones; pass snapshots of one training")
-    last = populations([followed[steps[-1]]])[0]
+    last = populations([followed[steps[-1]]], look)[0]
     shown = np.unique(np.linspace(0, len(units) - 1, min(N_SHOWN, len(units))).round().astype(int))
     quantities = _quantities(history)
-    with style():
-        figure = new_figure(width=width, height=14 + 8 * len(steps) + (40 if quantities else 0), axes=axes)
-        rows = [14 + 8 * len(steps), 36] if quantities else [1]
-        grid = figure.add_gridspec(len(rows), max(len(quantities), 1), height_ratios=rows)
-        panel = figure.add_subplot(grid[0, :])
-        tables = [_draw_snapshots(panel, followed, steps, shown)]
-        panel.set_title(last.label)
-        if quantities:
-            assert history is not None
-            letter(panel, "a")
-            for index, name in enumerate(quantities):
-                below = figure.add_subplot(grid[1, index])
-                _draw_quantity(below, history[history["quantity"] == name], name)
-                letter(below, "bcdefgh"[index])
-            tables.append(history.assign(panel="history"))
-        caption = _training_caption(followed[steps[-1]], steps, last, len(shown), quantities, history)
-        return record(figure, numbers=pd.concat(tables, ignore_index=True), caption=caption)
+    across = min(len(quantities), 3 if is_narrow(look) else 5)
+    below = -(-len(quantities) // across) if quantities else 0
+    tiles = width_mm(look) / 14 if is_narrow(look) else 8.0
+    heights = [14 + tiles * len(steps), *[36] * below]
+    figure = new_figure(look, height=sum(heights) + 4 * below)
+    grid = figure.add_gridspec(len(heights), max(across, 1), height_ratios=heights)
+    panel = figure.add_subplot(grid[0, :])
+    tables = [_draw_snapshots(panel, followed, steps, shown)]
+    panel.set_title(last.label)
+    if quantities:
+        assert history is not None
+        letter(panel, "a")
+        for index, name in enumerate(quantities):
+            under = figure.add_subplot(grid[1 + index // across, index % across])
+            _draw_quantity(under, history[history["quantity"] == name], name, last.color)
+            letter(under, "bcdefgh"[index])
+        tables.append(history.assign(panel="history"))
+    caption = _training_caption(followed[steps[-1]], steps, last, len(shown), quantities, history)
+    return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
 def _quantities(history: pd.DataFrame | None) -> list[str]:
@@ -368,8 +361,7 @@ def _draw_snapshots(
     return pd.DataFrame(rows)
 
 
-def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str) -> None:
-    color = SIDE_COLORS["network"][0]
+def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> None:
     for _, line in rows.groupby("seed") if "seed" in rows else [("", rows)]:
         ordered = line.sort_values("step")
         axes.plot(ordered["step"], ordered["median"], color=color, linewidth=1.0, marker="o", markersize=2.2, gid=name)
@@ -434,13 +426,13 @@ _GROUPS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+@drawn("double")
 def survey(
     table: pd.DataFrame,
     *,
     questions: Sequence[str] = QUESTIONS,
     group: str = "all",
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show which share of each first layer is what: networks beside untrained ones and cortex.
 
@@ -452,10 +444,8 @@ def survey(
         Which questions get a panel.
     group : {"all", "achromatic"}
         All units or only the achromatic ones.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -495,45 +485,46 @@ def survey(
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
     # A simulated population's bar has a line below it for the mark.
     place = np.arange(len(bars)) + 0.6 * np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
-    with style():
-        rows = place[-1] + 1.6
-        figure = new_figure(width=width, height=18 + 4.6 * rows + 3 * _KEY_ROWS, axes=axes)
-        grid = figure.add_gridspec(2, len(asked), height_ratios=[12 + 4.6 * rows, 3 * _KEY_ROWS])
-        first: Axes | None = None
-        for index, question in enumerate(asked):
-            panel = figure.add_subplot(grid[0, index], sharey=first)
-            _draw_question(panel, chosen[chosen["question"] == question], bars, keys[question], place)
-            panel.set_title("visible lobes of stripes" if question == "lobes" else question)
-            letter(panel, "abcdefgh"[index])
-            for position in place[bars["kind"] == "simulated"]:
-                mark_kind(panel, "simulated", at=(0.02, float(position) + 0.72))
-            if first is None:
-                panel.set_yticks(place, [label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples()])
-                first = panel
-            else:
-                panel.tick_params(labelleft=False)
-        _draw_keys(figure.add_subplot(grid[1, :]), keys)
-        return record(figure, numbers=chosen.reset_index(drop=True), caption=_survey_caption(table, bars, asked, group))
+    every = list(dict.fromkeys(answer for answers in keys.values() for answer in answers))
+    picked = colors([[answer] for answer in every], [answer_color(answer) for answer in every], look.get("palette"))
+    shades = dict(zip(every, picked, strict=True))
+    narrow = is_narrow(look)
+    across, tall = (1, len(asked)) if narrow else (len(asked), 1)
+    entries = 2 if narrow else 7  # in a line of the key
+    key_rows = sum(-(-len(answers) // entries) for answers in keys.values())
+    heights = [*[16 + 4.6 * (place[-1] + 1.6)] * tall, 3.2 * key_rows]
+    figure = new_figure(look, height=sum(heights))
+    grid = figure.add_gridspec(tall + 1, across, height_ratios=heights)
+    for index, question in enumerate(asked):
+        panel = figure.add_subplot(grid[index // across, index % across])
+        _draw_question(panel, chosen[chosen["question"] == question], bars, shades, keys[question], place)
+        panel.set_title("visible lobes of stripes" if question == "lobes" else question)
+        letter(panel, "abcdefgh"[index])
+        for position in place[bars["kind"] == "simulated"]:
+            mark_kind(panel, "simulated", at=(0.02, float(position) + 0.72))
+        panel.set_yticks(place, [label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples()])
+        panel.tick_params(labelleft=index % across == 0)
+    _draw_keys(figure.add_subplot(grid[-1, :]), keys, shades, entries, key_rows)
+    caption = _survey_caption(table, bars, asked, group)
+    return record(figure, look, numbers=chosen.reset_index(drop=True), caption=caption)
 
 
-_KEY_ROWS = 4
-"""Lines of the key below the panels, which runs over the whole width."""
-
-
-def _draw_keys(axes: Axes, keys: Mapping[str, Sequence[str]]) -> None:
-    """Write which color is which answer, a run of entries for each question, headed by its panel's letter."""
+def _draw_keys(
+    axes: Axes, keys: Mapping[str, Sequence[str]], shades: Mapping[str, str], entries: int, total: int
+) -> None:
+    """Write which color is which answer, in lines of so many entries for each question, after its panel's letter."""
     axes.set_axis_off()
     top = 1.0
     for index, answers in enumerate(keys.values()):
-        handles = [Patch(facecolor=answer_color(each), edgecolor="0.4", linewidth=0.3) for each in answers]
-        rows = 2 if len(handles) > 8 else 1
+        handles = [Patch(facecolor=shades[each], edgecolor="0.4", linewidth=0.3) for each in answers]
+        rows = -(-len(handles) // entries)
         key = Legend(
             axes, handles, answers, ncols=-(-len(handles) // rows), loc="upper left", bbox_to_anchor=(0, top),
             handlelength=0.9, columnspacing=0.9, labelspacing=0.2, handletextpad=0.4, borderaxespad=0, borderpad=0,
         )  # fmt: skip
         axes.add_artist(key)
         axes.text(-0.01, top, "abcdefgh"[index], va="top", ha="right", fontsize=SMALL, fontweight="bold")
-        top -= rows / _KEY_ROWS
+        top -= rows / total
 
 
 def _answers(rows: pd.DataFrame) -> list[str]:
@@ -554,7 +545,12 @@ def answer_color(answer: str) -> str:
 
 
 def _draw_question(
-    axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, answers: Sequence[str], place: NDArray[np.floating[Any]]
+    axes: Axes,
+    rows: pd.DataFrame,
+    bars: pd.DataFrame,
+    shades: Mapping[str, str],
+    answers: Sequence[str],
+    place: NDArray[np.floating[Any]],
 ) -> None:
     for position, bar in zip(place, bars.itertuples(), strict=True):
         own = rows[(rows["population"] == bar.population) & (rows["kind"] == bar.kind)]
@@ -563,7 +559,7 @@ def _draw_question(
             share = float(own.loc[own["answer"].astype(str) == answer, "share"].sum())
             if share > 0:
                 axes.barh(
-                    position, share, left=left, height=0.72, color=answer_color(answer), edgecolor="white",
+                    position, share, left=left, height=0.72, color=shades[answer], edgecolor="white",
                     linewidth=0.4, hatch="////" if bar.kind == "untrained" else None, gid=answer,
                 )  # fmt: skip
                 left += share

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -18,21 +18,18 @@ from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     NULL_COLOR,
-    SMALL,
     Population,
-    Width,
     bar_below,
     draw_map,
     letter,
     map_extent,
     mark_kind,
-    new_figure,
     nice_length,
     populations,
     record,
     sign_words,
-    style,
 )
+from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure
 from rfcompare.figures.maps import shown_map, source_text
 from rfcompare.matching import apply_transform
 from rfcompare.quantities import kind_words
@@ -44,13 +41,12 @@ _NAME_MOST = 22
 """Letters of a unit's name that a panel has room for."""
 
 
+@drawn("double")
 def matches(
     found: xr.Dataset,
     a: xr.Dataset,
     b: xr.Dataset,
-    *,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show pairs with their transform, every field's best match beside chance and ceiling, and the similarity matrix.
 
@@ -60,10 +56,8 @@ def matches(
         What `rfcompare.match` gave for `a` and `b`.
     a, b : Dataset
         The signed banks that were matched: as a rule kernels and fields.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -92,17 +86,20 @@ def matches(
     pairs = _ranked_pairs(found)
     if not pairs:
         raise InputError("expected at least one assigned pair with a transform, got none; see match's similarity")
-    styles = populations([a, b])
-    with style():
-        figure = new_figure(width=width, height=118, axes=axes)
+    styles = populations([a, b], look)
+    if is_narrow(look):
+        figure = new_figure(look, height=216)
+        left, right = figure.subfigures(2, 1, height_ratios=[1.12, 1])
+    else:
+        figure = new_figure(look, height=118)
         left, right = figure.subfigures(1, 2, width_ratios=[1.12, 1])
-        _draw_pairs(left, found, a, b, pairs, styles)
-        above, below = right.subplots(2, 1, height_ratios=[1, 1.45])
-        _draw_best(above, found, styles)
-        _draw_matrix(right, below, similarity, styles)
-        letter(above, "b")
-        letter(below, "c")
-        return record(figure, numbers=_numbers(found, styles), caption=_caption(found, a, b, styles, len(pairs)))
+    _draw_pairs(left, found, a, b, pairs, styles)
+    above, below = right.subplots(2, 1, height_ratios=[1, 1.45])
+    _draw_best(above, found, styles)
+    _draw_matrix(right, below, similarity, styles)
+    letter(above, "b")
+    letter(below, "c")
+    return record(figure, look, numbers=_numbers(found, styles), caption=_caption(found, a, b, styles, len(pairs)))
 
 
 def _ranked_pairs(found: xr.Dataset) -> list[tuple[int, int]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
@@ -20,13 +20,11 @@ from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     Population,
-    Width,
     mark_kind,
-    new_figure,
     populations,
     record,
-    style,
 )
+from rfcompare.figures.look import Look, drawn, new_figure
 from rfcompare.figures.maps import source_text, unit_status
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
 
@@ -80,11 +78,11 @@ def unit_values(dataset: xr.Dataset, name: str) -> NDArray[np.floating[Any]]:
     return np.asarray(dataset[name].values, dtype=float)
 
 
+@drawn("single")
 def gabor_space(
     *datasets: xr.Dataset,
     published: xr.Dataset | None = None,
-    width: Width | float = "single",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw the (nx, ny) plane of Ringach 2002 with marginals and, from 30 units on, densities.
 
@@ -94,10 +92,8 @@ def gabor_space(
         Fits or descriptors of the populations: cortex, network, nulls.
     published : Dataset, optional
         A published joint histogram: ``count(nx_bin, ny_bin)`` with coordinates ``nx_edge`` and ``ny_edge``.
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -122,49 +118,48 @@ def gabor_space(
     """
     if not datasets:
         raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
-    styles = populations(datasets)
+    styles = populations(datasets, look)
     tables: list[pd.DataFrame] = []
     datasets = tuple(described(dataset) for dataset in datasets)
-    with style():
-        legend_rows = len(datasets) + (published is not None)
-        figure = new_figure(width=width, height=86 + 4 * legend_rows, axes=axes)
-        grid = figure.add_gridspec(2, 3, width_ratios=[0.22 * len(datasets), 4, 0.8], height_ratios=[0.8, 4])
-        plane = figure.add_subplot(grid[1, 1])
-        top = figure.add_subplot(grid[0, 1], sharex=plane)
-        right = figure.add_subplot(grid[1, 2], sharey=plane)
-        strip = figure.add_subplot(grid[1, 0], sharey=plane)
-        handles: list[Any] = []
-        if published is not None:
-            handles.append(_draw_published(plane, top, right, published))
-        for place, (dataset, population) in enumerate(zip(datasets, styles, strict=True)):
-            tables.append(_draw_cloud(plane, top, right, dataset, population))
-            _draw_strip(strip, place, tables[-1], population)
-            handles.append(_handle(population))
-        plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
-        plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
-        plane.set(xlim=PLANE, ylim=PLANE)
-        for axis in (plane.xaxis, plane.yaxis):
-            axis.set_major_locator(MultipleLocator(0.25))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        plane.set_xlabel(QUANTITIES["nx"].label("px"), parse_math=True)
-        plane.set_ylabel("")
-        plane.tick_params(labelleft=False)
-        strip.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
-        strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)))
-        strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
-        strip.set_xlabel("no visible\ncycle")
-        mark_kind(plane, [population.kind for population in styles])
-        for marginal in (top, right):
-            marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
-            marginal.yaxis.set_major_locator(MaxNLocator(2))
-        right.xaxis.set_major_locator(MaxNLocator(2))
-        right.yaxis.set_major_locator(MultipleLocator(0.25))
-        top.set(xlabel="", ylabel="share")
-        right.set(xlabel="share", ylabel="")
-        figure.legend(handles=handles, loc="outside upper left", ncols=1)
-        return record(
-            figure, numbers=pd.concat(tables, ignore_index=True), caption=_plane_caption(datasets, styles, published)
-        )
+    legend_rows = len(datasets) + (published is not None)
+    figure = new_figure(look, height=86 + 4 * legend_rows)
+    grid = figure.add_gridspec(2, 3, width_ratios=[0.22 * len(datasets), 4, 0.8], height_ratios=[0.8, 4])
+    plane = figure.add_subplot(grid[1, 1])
+    top = figure.add_subplot(grid[0, 1], sharex=plane)
+    right = figure.add_subplot(grid[1, 2], sharey=plane)
+    strip = figure.add_subplot(grid[1, 0], sharey=plane)
+    handles: list[Any] = []
+    if published is not None:
+        handles.append(_draw_published(plane, top, right, published))
+    for place, (dataset, population) in enumerate(zip(datasets, styles, strict=True)):
+        tables.append(_draw_cloud(plane, top, right, dataset, population))
+        _draw_strip(strip, place, tables[-1], population)
+        handles.append(_handle(population))
+    plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
+    plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
+    plane.set(xlim=PLANE, ylim=PLANE)
+    for axis in (plane.xaxis, plane.yaxis):
+        axis.set_major_locator(MultipleLocator(0.25))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plane.set_xlabel(QUANTITIES["nx"].label("px"), parse_math=True)
+    plane.set_ylabel("")
+    plane.tick_params(labelleft=False)
+    strip.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
+    strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)))
+    strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
+    strip.set_xlabel("no visible\ncycle")
+    mark_kind(plane, [population.kind for population in styles])
+    for marginal in (top, right):
+        marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
+        marginal.yaxis.set_major_locator(MaxNLocator(2))
+    right.xaxis.set_major_locator(MaxNLocator(2))
+    right.yaxis.set_major_locator(MultipleLocator(0.25))
+    top.set(xlabel="", ylabel="share")
+    right.set(xlabel="share", ylabel="")
+    figure.legend(handles=handles, loc="outside upper left", ncols=1)
+    return record(
+        figure, look, numbers=pd.concat(tables, ignore_index=True), caption=_plane_caption(datasets, styles, published)
+    )
 
 
 def _handle(population: Population) -> Line2D:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from rfcompare.comparison.sentences import signed
-from rfcompare.errors import InputError, named_strictly
+from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     KIND_MARKERS,
     NULL_COLOR,
     SIDE_COLORS,
-    SMALL,
     Side,
-    Width,
     letter,
     mark_kind,
-    new_figure,
     record,
-    style,
 )
+from rfcompare.figures.look import SMALL, Look, Palette, colors, drawn, is_narrow, new_figure
 from rfcompare.quantities import kind_words
 
 RUNG, SCALES = 3.6, 34.0
@@ -40,12 +38,10 @@ LINEAR_DOWN_TO = 1.0
 """The axis of the likeness is linear from −1 to 1 and logarithmic below."""
 
 
-@named_strictly
+@drawn("double")
 def ladder(
     results: Mapping[str, xr.Dataset],
-    *,
-    width: Width | float = "double",
-    axes: Axes | SubFigure | None = None,
+    **look: Unpack[Look],
 ) -> Figure:
     """Show what every population is like to a recording: noise at 0, another animal at 1, and the network among them.
 
@@ -53,10 +49,8 @@ def ladder(
     ----------
     results : mapping of str to Dataset
         What `rfcompare.likeness` gave, by the name to be shown, such as "AlexNet conv1 – macaque V1".
-    width : {"single", "double"} or float
-        89 mm, 183 mm or mm.
-    axes : Axes or SubFigure, optional
-        Place to draw into.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
 
     Returns
     -------
@@ -83,19 +77,19 @@ def ladder(
         raise InputError("expected at least one result with a ladder, got none; make it with rfcompare.likeness")
     first = next(iter(kept.values()))
     rows = _rungs(kept)
-    with style():
-        heights = [RUNG * len(rows) + 6, SCALES]
-        figure = new_figure(width=width, height=sum(heights) + 30, axes=axes)
-        grid = figure.add_gridspec(2, 2, height_ratios=heights)
-        top = figure.add_subplot(grid[0, :])
-        left, right = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
-        _draw_rungs(top, rows, simulated="simulated" in (first.attrs["kind_a"], first.attrs["kind_b"]))
-        _draw_scales(left, kept)
-        _draw_choices(right, first)
-        for axis, name in zip((top, left, right), "abc", strict=True):
-            letter(axis, name)
-        numbers = pd.concat([rows.assign(panel="ladder"), *_numbers(kept)], ignore_index=True)
-        return record(figure, numbers=numbers, caption=_caption(kept))
+    labels = [_label(row, 28 if is_narrow(look) else 60) for _, row in rows.iterrows()]
+    heights = [RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, SCALES + 20]
+    figure = new_figure(look, height=sum(heights))
+    above, below = figure.subfigures(2, 1, height_ratios=heights)  # whose left edges need not agree
+    top, (left, right) = above.subplots(), below.subplots(1, 2)
+    shades = _shades(rows, look.get("palette"))
+    _draw_rungs(top, rows, labels, shades, simulated="simulated" in (first.attrs["kind_a"], first.attrs["kind_b"]))
+    _draw_scales(left, kept, shades)
+    _draw_choices(right, first)
+    for axis, name in zip((top, left, right), "abc", strict=True):
+        letter(axis, name)
+    numbers = pd.concat([rows.assign(panel="ladder"), *_numbers(kept)], ignore_index=True)
+    return record(figure, look, numbers=numbers, caption=_caption(kept))
 
 
 def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -143,13 +137,32 @@ def _count(row: xr.Dataset, reference: str) -> str:
     return ""
 
 
-def _draw_rungs(axis: Axes, rows: pd.DataFrame, *, simulated: bool) -> None:
+def _shades(rows: pd.DataFrame, palette: Palette | None) -> dict[str, str]:
+    """The color of every rung by name: the palette's in order are the networks'."""
+    networks = rows.loc[rows["reference"] == "network", "name"].tolist()
+    shades = [SIDE_COLORS["network"][place % 3] for place in range(len(networks))]
+    found = dict(zip(networks, colors([[name, "network"] for name in networks], shades, palette), strict=True))
+    for name, reference in zip(rows["name"], rows["reference"], strict=True):
+        side: Side = "cortex" if reference in OF_THE_CORTEX else "reference"
+        own = palette if isinstance(palette, Mapping) else None
+        found.setdefault(name, colors([[name, side]], SIDE_COLORS[side][:1], own)[0])
+    return found
+
+
+def _label(row: pd.Series, letters: int) -> str:
+    """Name a rung with kind and n, in lines of at most so many letters."""
+    text = f"{row['name']} ({kind_words(row['kind'])}, {row['n']})" if row["n"] else str(row["name"])
+    return textwrap.fill(text, letters)
+
+
+def _draw_rungs(
+    axis: Axes, rows: pd.DataFrame, labels: Sequence[str], shades: Mapping[str, str], *, simulated: bool
+) -> None:
     axis.axvline(0, color=NULL_COLOR, linewidth=0.8)
     axis.axvline(1, color=CEILING_COLOR, linewidth=0.8)
     for place, row in rows.iterrows():
         network = row["reference"] == "network"
-        side: Side = "network" if network else "cortex" if row["reference"] in OF_THE_CORTEX else "reference"
-        color = SIDE_COLORS[side][0]
+        color = shades[row["name"]]
         if np.isfinite([row["ci_low"], row["ci_high"]]).all():
             axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, linewidth=1.4)
         axis.plot(
@@ -161,10 +174,6 @@ def _draw_rungs(axis: Axes, rows: pd.DataFrame, *, simulated: bool) -> None:
             linestyle="none",
             gid=f"rung {row['reference']}",
         )
-    labels = [
-        f"{row['name']} ({kind_words(row['kind'])}, {row['n']})" if row["n"] else row["name"]
-        for _, row in rows.iterrows()
-    ]
     axis.set_yticks(range(len(rows)), labels)
     for text, network in zip(axis.get_yticklabels(), rows["reference"] == "network", strict=True):
         text.set_fontweight("bold" if network else "normal")
@@ -190,10 +199,10 @@ def _likeness_axis(axis: Axes, name: Literal["x", "y"], low: float, high: float)
     (axis.set_xlim if name == "x" else axis.set_ylim)(low, high)
 
 
-def _draw_scales(axis: Axes, results: Mapping[str, xr.Dataset]) -> None:
-    for number, (name, result) in enumerate(results.items()):
+def _draw_scales(axis: Axes, results: Mapping[str, xr.Dataset], shades: Mapping[str, str]) -> None:
+    for name, result in results.items():
         line = axis.plot(result["scale"], result["likeness_at_scale"], marker=".", markersize=4, linewidth=0.9)[0]
-        line.set_color(SIDE_COLORS["network"][number % len(SIDE_COLORS["network"])])
+        line.set_color(shades[name.partition(" – ")[0]])
         line.set_label(name)
     axis.axhline(0, color=NULL_COLOR, linewidth=0.6)
     axis.axhline(1, color=CEILING_COLOR, linewidth=0.6)

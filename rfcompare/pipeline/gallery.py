@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +163,7 @@ def chosen_figures(name: str) -> list[str]:
     return [name]
 
 
-def draw(study: Study, name: str, **options: Any) -> Figure:
+def draw(study: Study, name: str, **look: Any) -> Figure:
     """Draw one figure of a study.
 
     Parameters
@@ -172,17 +172,23 @@ def draw(study: Study, name: str, **options: Any) -> Figure:
         A comparison.
     name : str
         A name of `known_figures`.
-    **options
-        For the figure's function, such as ``width="single"``.
+    **look
+        See `rfcompare.figures.Look`.
     """
     args, keywords = INPUTS[name](study)
-    return figures.FIGURES[name](*args, **keywords, **options)
+    return figures.FIGURES[name](*args, **keywords, **look)
 
 
 def write_figures(
-    study: Study, names: list[str], folder: Path, *, progress: bool = False, **options: Any
+    study: Study,
+    names: list[str],
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("pdf", "png"),
+    progress: bool = False,
+    **look: Any,
 ) -> tuple[dict[str, Figure], list[Path], list[str]]:
-    """Draw figures and write each as PDF and PNG with its numbers and its caption.
+    """Draw figures and write each in the given formats with its numbers and its caption.
 
     Returns
     -------
@@ -200,7 +206,7 @@ def write_figures(
     left_out: list[str] = []
     for name in tqdm(names, desc="figures", unit="figure", disable=None if progress else True, leave=False):
         try:
-            drawn[name] = draw(study, name, **options)
+            drawn[name] = draw(study, name, **look)
         except InputError as error:
             if len(names) == 1:
                 raise
@@ -208,5 +214,5 @@ def write_figures(
             continue
         with figures.style():
             freeze(drawn[name])  # it is saved, and then embedded in a page: one layout serves both
-        written += figures.save(drawn[name], name, folder)
+        written += figures.save(drawn[name], name, folder, formats=formats)
     return drawn, written, left_out
