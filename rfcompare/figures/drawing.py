@@ -90,7 +90,7 @@ def record(figure: Figure | SubFigure, look: Look | None = None, *, numbers: pd.
 
     Examples
     --------
-    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> figure = record(Figure(), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
     >>> caption(figure)
     'Three points.'
     """
@@ -113,7 +113,7 @@ def numbers(figure: Figure) -> pd.DataFrame:
 
     Examples
     --------
-    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> figure = record(Figure(), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
     >>> int(numbers(figure)["n"][0])
     3
     """
@@ -133,7 +133,7 @@ def caption(figure: Figure) -> str:
 
     Examples
     --------
-    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> figure = record(Figure(), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
     >>> caption(figure)
     'Three points.'
     """
@@ -185,7 +185,7 @@ def save(
     Examples
     --------
     >>> import tempfile
-    >>> figure = record(new_figure(height=50), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
+    >>> figure = record(Figure(), numbers=pd.DataFrame({"n": [3]}), caption="Three points.")
     >>> [path.name for path in save(figure, "three", tempfile.mkdtemp(), formats=["svg"])]
     ['three.svg', 'three.csv', 'three.txt']
     """
@@ -215,7 +215,7 @@ def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
     Examples
     --------
     >>> import tempfile
-    >>> save_picture(new_figure(height=20), Path(tempfile.mkdtemp()) / "empty.png").name
+    >>> save_picture(Figure(), Path(tempfile.mkdtemp()) / "empty.png").name
     'empty.png'
     """
     place = ending_in(path, *(f".{ending}" for ending in sorted(figure.canvas.get_supported_filetypes())))
@@ -235,7 +235,7 @@ def laid_out(figure: Figure) -> Iterator[None]:
 
     Examples
     --------
-    >>> figure = new_figure(height=50)
+    >>> figure = Figure(layout="constrained")
     >>> with laid_out(figure):
     ...     type(figure.get_layout_engine()).__name__
     'PlaceHolderLayoutEngine'
@@ -256,7 +256,7 @@ def freeze(figure: Figure) -> None:
 
     Examples
     --------
-    >>> figure = new_figure(height=50)
+    >>> figure = Figure(layout="constrained")
     >>> freeze(figure)
     >>> type(figure.get_layout_engine()).__name__
     'PlaceHolderLayoutEngine'
@@ -457,7 +457,7 @@ def mark_kind(
 
     Examples
     --------
-    >>> axes = new_figure(height=50).add_subplot()
+    >>> axes = Figure().add_subplot()
     >>> mark_kind(axes, ["learned", "simulated"])
     >>> [text.get_text() for text in axes.texts]
     ['SIMULATED']
@@ -506,7 +506,7 @@ def letter(axes: Axes | SubFigure, text: str) -> None:
 
     Examples
     --------
-    >>> axes = new_figure(height=50).add_subplot()
+    >>> axes = Figure().add_subplot()
     >>> letter(axes, "a")
     >>> axes.get_title(loc="left")
     'a'
@@ -556,7 +556,7 @@ def bar_below(axes: Axes, length: float, units: str) -> None:
 
     Examples
     --------
-    >>> axes = new_figure(height=50).add_subplot()
+    >>> axes = Figure().add_subplot()
     >>> image = draw_map(axes, np.eye(3), extent=(-3, 3, -3, 3))
     >>> bar_below(axes, 2, "degree")
     >>> axes.texts[0].get_text(), axes.lines[0].get_xdata().tolist()
@@ -617,7 +617,7 @@ def draw_map(
 
     Examples
     --------
-    >>> axes = new_figure(height=50).add_subplot()
+    >>> axes = Figure().add_subplot()
     >>> image = draw_map(axes, np.array([[0.0, -2.0], [1.0, 0.0]]), extent=(-1, 1, -1, 1))
     >>> image.get_clim()
     (-2.0, 2.0)
@@ -644,7 +644,7 @@ def bare(axes: Axes) -> None:
 
     Examples
     --------
-    >>> axes = new_figure(height=50).add_subplot()
+    >>> axes = Figure().add_subplot()
     >>> bare(axes)
     >>> len(axes.get_xticks())
     0
