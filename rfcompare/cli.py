@@ -373,14 +373,14 @@ def report(
     folder = pipeline.output_folder(output)
     study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
     names = pipeline.known_figures() if full else pipeline.in_report(study)
-    drawn, _, left_out = pipeline.write_figures(study, names, folder / "figures", progress=True)
+    written, left_out = pipeline.write_figures(study, names, folder / "figures", progress=True)
     study.write_tables(folder / "tables")
     write_report(
         folder / "report.html",
         fits=[study.cortex.fits, study.network.fits],
         result=study.results,
         answer=study.answer(),
-        figures=drawn,
+        figures={name: written[f"{name}.png"] for name in names if f"{name}.png" in written},
         tables=study.page_tables(),
         manifest=study.manifest(),
         warnings=[*study.warnings(), *(f"figure left out, {why}" for why in left_out)],
@@ -427,8 +427,8 @@ def figure(
     compared = any(each in pipeline.OF_A_COMPARISON for each in names)
     study = pipeline.Study.make(fields, kernels, seed=seed, compared=compared, progress=True, **reading)
     look = {} if width is None else {"width": width}
-    _, written, left_out = pipeline.write_figures(study, names, folder, formats=formats, progress=True, **look)
-    for path in written:
+    written, left_out = pipeline.write_figures(study, names, folder, formats=formats, progress=True, **look)
+    for path in written.values():
         say(f"wrote {path}")
     for why in left_out:
         say(f"left out {why}", err=True)

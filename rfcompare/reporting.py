@@ -8,6 +8,7 @@ comes from files is escaped.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -25,6 +26,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from rfcompare import figures as gallery
 from rfcompare.bank import count_alive, write_text
@@ -32,11 +34,12 @@ from rfcompare.comparison.likeness import tables as likeness_tables
 from rfcompare.comparison.sentences import numbers
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.figures.drawing import Population, laid_out, populations
+from rfcompare.figures.drawing import Population, populations
 from rfcompare.figures.look import DIVERGING, style
 from rfcompare.figures.maps import r2_words, shown_map
 from rfcompare.figures.populations import PLANE
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, kind_words, kinds
+from rfcompare.sources.remote import cache_folder, kept_in
 
 MAP_BYTES = 1_200_000
 """Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
@@ -45,7 +48,7 @@ MOST_ROWS = 2000
 """Rows of one table in the page; the CSV beside the page has them all."""
 
 FIGURE_DPI = 170
-"""Resolution of figures in the page; the PDFs beside it are for print."""
+"""Resolution in the page of figures that no file holds yet."""
 
 SCREEN_DPI = 135
 """Pixels an inch of a figure takes on a screen: text of 6 points must be read there without a lens."""
@@ -77,7 +80,7 @@ def write_report(
     fits: Sequence[xr.Dataset],
     result: xr.Dataset | None = None,
     answer: str | None = None,
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Figure | Path] | None = None,
     tables: Mapping[str, pd.DataFrame] | None = None,
     manifest: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
@@ -94,8 +97,9 @@ def write_report(
         What `rfcompare.likeness` gave.
     answer : str, optional
         The sentence the page opens with; by default it is made from `result`.
-    figures : mapping of str to Figure, optional
-        From `rfcompare.figures`, in the order to be shown; their captions come with them.
+    figures : mapping of str to Figure or Path, optional
+        From `rfcompare.figures`, in the order to be shown, or the PNGs that `rfcompare.figures.save` wrote beside their
+        captions.
     tables : mapping of str to DataFrame, optional
         Further tables to be sorted, filtered and downloaded.
     manifest : mapping, optional
@@ -173,11 +177,16 @@ def _environment() -> Environment:
 
 @cache
 def _library() -> str:
-    """Return Vega-Lite with what it needs as one script."""
+    """Return Vega-Lite with what it needs as one script; bundling takes a second, so the cache keeps it."""
+    kept = cache_folder() / "page" / f"vega-lite-{version('vl-convert-python')}.js"
+    if kept.is_file():
+        return kept.read_text(encoding="utf-8")
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script.replace("</script", "<\\/script")
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+    with contextlib.suppress(InputError):  # a cache that cannot be written is no reason not to write the page
+        write_text(kept_in("page") / kept.name, script)
+    return script
 
 
 def _json(value: Any) -> str:
@@ -474,20 +483,22 @@ def _cell(value: Any, numeric: bool) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------- maps and plane
 
 
-def _embedded(name: str, figure: Figure) -> dict[str, str]:
-    """Return a figure as a lossless WebP in a data address, with its caption."""
-    from PIL import Image
-
-    raw, packed = io.BytesIO(), io.BytesIO()
-    with style(), laid_out(figure):
-        figure.savefig(raw, format="png", dpi=FIGURE_DPI)
-    picture = Image.open(raw).convert("RGB")
-    picture.save(packed, format="WEBP", lossless=True, quality=60, method=2)
+def _embedded(name: str, figure: Figure | Path) -> dict[str, str]:
+    """Return a figure's PNG in a data address, with its caption."""
+    if isinstance(figure, Path):
+        png, caption = figure.read_bytes(), figure.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    else:
+        memory = io.BytesIO()
+        with style():
+            figure.savefig(memory, format="png", dpi=FIGURE_DPI)
+        png, caption = memory.getvalue(), gallery.caption(figure)
+    with Image.open(io.BytesIO(png)) as picture:
+        inches = picture.width / picture.info["dpi"][0]
     return {
         "name": name,
-        "caption": gallery.caption(figure),
-        "address": "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode("ascii"),
-        "width": str(round(figure.get_size_inches()[0] * SCREEN_DPI)),
+        "caption": caption,
+        "address": "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        "width": str(round(inches * SCREEN_DPI)),
     }
 
 

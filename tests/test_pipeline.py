@@ -1,7 +1,9 @@
 """From named sources to results: naming, caching, tables, studies, folders."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,6 +13,7 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare import pipeline
+from rfcompare.pipeline import gallery as gallery_room
 from rfcompare.pipeline import parts as parts_room
 from rfcompare.pipeline import population as population_room
 
@@ -70,6 +73,31 @@ def test_selection_is_recorded_before_and_after() -> None:
     side = pipeline.prepare(population(30), min_r2=0.5)
     (entry,) = json.loads(str(side.fits.attrs["selection"]))
     assert entry["before"] == 30 and entry["after"] == side.n_units
+
+
+def test_a_figure_is_drawn_once_for_the_same_data_and_again_for_others(
+    study: pipeline.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "cache"))
+    asked: list[str] = []
+    draw = gallery_room.draw
+    monkeypatch.setattr(gallery_room, "draw", lambda *args, **look: asked.append(args[1]) or draw(*args, **look))
+    first, _ = pipeline.write_figures(study, ["gabor_space"], tmp_path / "first", formats=["png"])
+    again, _ = pipeline.write_figures(study, ["gabor_space"], tmp_path / "again", formats=["png"])
+    assert asked == ["gabor_space"]
+    assert list(first) == list(again) == ["gabor_space.png", "gabor_space.csv", "gabor_space.txt"]
+    assert all(first[name].read_bytes() == again[name].read_bytes() for name in first)
+    renamed = replace(study, network=replace(study.network, bank=study.network.bank.assign_attrs(title="another")))
+    others: list[tuple[pipeline.Study, dict[str, Any]]] = [(study, {"width": 100.0}), (renamed, {})]
+    for each, look in others:
+        pipeline.write_figures(each, ["gabor_space"], tmp_path / "other", formats=["png"], **look)
+    assert len(asked) == 3
+    monkeypatch.setattr(gallery_room, "MOST_KEPT", 2)
+    pipeline.write_figures(study, ["gabor_space"], tmp_path / "first", formats=["png"])
+    assert len(asked) == 3 and len(list((tmp_path / "cache" / "figures").iterdir())) <= 2
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "first" / "gabor_space.txt"))  # nothing can be kept in a file
+    pipeline.write_figures(study, ["gabor_space"], tmp_path / "last", formats=["png"])
+    assert len(asked) == 4 and (tmp_path / "last" / "gabor_space.png").is_file()
 
 
 def test_parts_are_fitted_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
@@ -138,6 +139,13 @@ def test_hostile_names_stay_text(fits: list[xr.Dataset], tmp_path: Path) -> None
     assert json.loads(specification[1])["data"]["values"][0]["unit"] == HOSTILE
 
 
+def test_a_figure_on_disk_is_taken_as_it_is(fits: list[xr.Dataset], tmp_path: Path) -> None:
+    written = figures.save(figures.gabor_space(*fits), "plane", tmp_path, formats=["png"])
+    text = rfc.write_report(tmp_path / "page.html", fits=fits, figures={"plane": written[0]}).read_text("utf-8")
+    assert base64.b64encode(written[0].read_bytes()).decode() in text
+    assert html.escape(figures.caption(figures.gabor_space(*fits))) in text.replace("&#39;", "&#x27;")
+
+
 def test_plane_holds_every_fitted_unit(text: str, fits: list[xr.Dataset]) -> None:
     specification = json.loads(re.search(r'id="plane-specification">(.*?)</script>', text, flags=re.DOTALL)[1])  # type: ignore[index]
     values = specification["data"]["values"]
@@ -147,8 +155,6 @@ def test_plane_holds_every_fitted_unit(text: str, fits: list[xr.Dataset]) -> Non
 
 def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:
     packed = reporting._maps(fits, reporting.populations(fits))
-    import base64
-
     data = np.frombuffer(base64.b64decode(packed[0]["units"]["3"][0]), dtype=np.int8).reshape(13, 13)[::-1]
     values = fits[0].rf.values[3, 0]
     limit = max(np.abs(values).max(), np.abs(fits[0].rf_fit.values[3, 0]).max())

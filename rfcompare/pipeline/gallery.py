@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +17,17 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import figures
+from rfcompare.bank import fingerprint, folder_to_write, write_bytes
+from rfcompare.bank import folder as shipped_folder
 from rfcompare.comparison import published
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import freeze
 from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
 from rfcompare.pipeline.study import BETWEEN, Study
 from rfcompare.pipeline.tables import load_many
 from rfcompare.simulation.eye import contrast_sensitivity
 from rfcompare.sources.reference import entry_of, path_of
+from rfcompare.sources.remote import kept_in
 from rfcompare.taxonomy import bands, classify, survey
 
 if TYPE_CHECKING:
@@ -187,32 +194,63 @@ def write_figures(
     formats: Sequence[str] = ("pdf", "png"),
     progress: bool = False,
     **look: Any,
-) -> tuple[dict[str, Figure], list[Path], list[str]]:
-    """Draw figures and write each in the given formats with its numbers and its caption.
+) -> tuple[dict[str, Path], list[str]]:
+    """Write figures in the given formats with their numbers and their captions.
+
+    A figure that was drawn before of the same data by the same code is copied from the cache.
 
     Returns
     -------
-    figures : dict of str to Figure
-        By name, open.
-    written : list of Path
-        Every file.
+    written : dict of str to Path
+        By name and ending, as in ``"kernels.png"``.
     left_out : list of str
         Of several figures, those whose data this study lacks, each with what is missing; a single one raises instead.
     """
     from tqdm import tqdm
 
-    drawn: dict[str, Figure] = {}
-    written: list[Path] = []
+    written: dict[str, Path] = {}
     left_out: list[str] = []
+    kept = _kept(study, formats, look)
     for name in tqdm(names, desc="figures", unit="figure", disable=None if progress else True, leave=False):
         try:
-            drawn[name] = draw(study, name, **look)
+            files = kept / name if kept else folder
+            if not (kept and (files / f"{name}.txt").is_file()):  # the caption is written last
+                figures.save(draw(study, name, **look), name, files, formats=formats)
         except InputError as error:
             if len(names) == 1:
                 raise
             left_out.append(f"{name}: {error}")
             continue
-        with figures.style():
-            freeze(drawn[name])  # it is saved, and then embedded in a page: one layout serves both
-        written += figures.save(drawn[name], name, folder, formats=formats)
-    return drawn, written, left_out
+        for ending in (*formats, "csv", "txt"):
+            place = folder_to_write(folder, cure="choose another with -o") / f"{name}.{ending}"
+            if kept:
+                write_bytes(place, (files / place.name).read_bytes())
+            written[place.name] = place
+    return written, left_out
+
+
+MOST_KEPT = 30
+"""Studies whose figures the cache holds; of more, those used last."""
+
+
+def _kept(study: Study, formats: Sequence[str], look: Mapping[str, Any]) -> Path | None:
+    """The cache's folder for a study's figures, named by all that they hang on; None where there can be none."""
+    digest = hashlib.sha256()
+    for data in (*(each for side in (study.cortex, study.network) for each in (side.bank, side.fits)), study.results):
+        digest.update(fingerprint(data).encode())
+        digest.update(json.dumps(data.attrs, sort_keys=True, default=str).encode())
+    versions = {package: version(package) for package in ("matplotlib", "seaborn", "numpy", "scipy")}
+    digest.update(repr((sorted(study.options.items()), sorted(formats), sorted(look.items()), versions)).encode())
+    code = Path(figures.__file__).parents[1]
+    for file in (shipped_folder() / "sources.toml", *sorted(code.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    try:
+        place = kept_in("figures")
+    except InputError:  # a cache that cannot be written is no reason not to draw
+        return None
+    own = place / digest.hexdigest()
+    own.mkdir(exist_ok=True)
+    os.utime(own)
+    for old in sorted(place.iterdir(), key=lambda each: each.stat().st_mtime)[:-MOST_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return own
