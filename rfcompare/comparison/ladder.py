@@ -4,7 +4,8 @@ D is the squared energy distance in the space of `rfcompare.quantities.LIKENESS_
 the recording (its grid, window, stimulus element and noise) and the cells of an animal, averaged over animals. The zero
 of the likeness is noise with the cells' own spectrum and window; one is another animal. How many of the recording's
 units a kernel's pixel is nobody knows, so every population is placed at the scale that brings it nearest, within an
-octave either way of equal field radii; where its own window then cuts it off, the cells and the zero are cut off alike.
+octave either way of equal field radii; the cells and the zero are then looked at through its pixels and its window, for
+what coarse pixels cannot hold and a narrow window cuts off is no difference between a network and a cortex.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 from scipy.spatial.distance import cdist
 
-from rfcompare.alignment import Grid
+from rfcompare.alignment import Grid, interpolation
 from rfcompare.comparison.energy import (
     Codes,
     between_means,
@@ -47,8 +49,8 @@ DRAWS = 3
 FEW_KERNELS = 128
 """More kernels than this are shown once each: their number averages the noise."""
 
-N_ZERO = 240
-"""Maps of noise with the cells' spectrum; the distance to them is good to about a thirtieth of itself."""
+N_ZERO = 480
+"""Maps of noise with the cells' spectrum; the reach of the scale is good to about a twentieth."""
 
 N_REFERENCE = 150
 """Maps of every other reference."""
@@ -56,30 +58,109 @@ N_REFERENCE = 150
 LEAST_WINDOW = 5
 """Pixels of the recording that a kernel's window must cover along each axis."""
 
+SPLINE_EDGE = 6
+"""Pixels of zero beyond a map: a spline rings less than a thousandth that far."""
+
 COVERED = 0.98
 """Share of the recording's outermost pixels that a kernel's window covers for all of them to count."""
 
 
-def axes_of(maps: Array, recording: Recording, *, folded: bool, window: Array | None = None) -> Array:
-    """Recorded maps (n, y, x) as points (n, axis) in units of the axes' spreads; NaN for maps that are flat.
+class Aperture(NamedTuple):
+    """What a network's own pixels let through of a map on the recording's, at one scale."""
+
+    shares: Array | None = None
+    """(y, x): how much of every pixel the network's window covers; None where it covers all."""
+    pixels: Pixels | None = None
+    """The network's own, where those are coarser than the recording's."""
+
+    @property
+    def key(self) -> bytes:
+        """The same for apertures that let the same through."""
+        parts = (self.shares, *(self.pixels.down if self.pixels else ()))
+        return b"".join(b"" if part is None else part.tobytes() for part in parts)
+
+    def __call__(self, maps: Array) -> Array:
+        """Look at maps (n, y, x) through it."""
+        if self.pixels is not None:
+            rows, columns = self.pixels.up
+            maps = rows @ self.pixels.sample(maps) @ columns.T
+        return maps if self.shares is None else maps * self.shares
+
+
+class Pixels(NamedTuple):
+    """A network's pixels within the recording's map."""
+
+    grid: Grid
+    """Where they are, in units of the recording."""
+    down: tuple[Array, Array]
+    """Matrices (rows, columns) that sample a map at them, as a Gabor on so many pixels is sampled."""
+    up: tuple[Array, Array]
+    """Matrices that take it back, as `Recording.see` does."""
+
+    @classmethod
+    def within(cls, recording: Grid, own: Grid) -> Pixels:
+        """Those of `own`, in units of the recording, that lie on its map."""
+        inside = {
+            name: getattr(own, name)[np.abs(getattr(own, name)) <= getattr(recording, name)[-1] + step / 2]
+            for name, step in zip("yx", recording.pitch[::-1], strict=True)
+        }
+        matrices = [(samples_at(inside[name], getattr(recording, name)), getattr(recording, name)) for name in "yx"]
+        return cls(
+            Grid(inside["x"], inside["y"], recording.units),
+            (matrices[0][0], matrices[1][0]),
+            (interpolation(recording.y, inside["y"]), interpolation(recording.x, inside["x"])),
+        )
+
+    def sample(self, maps: Array) -> Array:
+        """Maps (n, y, x) at these pixels."""
+        rows, columns = self.down
+        return np.asarray(rows @ maps @ columns.T)
+
+    @property
+    def noise(self) -> float:
+        """Variance of white noise at these pixels, of what it is on the recording's."""
+        return float(np.prod([(matrix**2).sum(axis=1).mean() for matrix in self.down]))
+
+
+def samples_at(target: Array, source: Array) -> Array:
+    """Matrix (target, source) of the cubic spline through samples at `source`, flat beyond them, not band-limited.
+
+    Examples
+    --------
+    >>> x = np.arange(-4.0, 5.0)
+    >>> there = np.array([-1.5, 0.25])
+    >>> np.allclose(samples_at(there, x) @ np.exp(-(x**2) / 4), np.exp(-(there**2) / 4), atol=1e-3)
+    True
+    """
+    step = source[1] - source[0]
+    beyond = step * np.arange(1, SPLINE_EDGE + 1)
+    knots = np.concatenate([source[0] - beyond[::-1], source, source[-1] + beyond])
+    values = np.pad(np.eye(source.size), ((SPLINE_EDGE, SPLINE_EDGE), (0, 0)))
+    return np.asarray(CubicSpline(knots, values, bc_type="natural")(target))
+
+
+WHOLE = Aperture()
+"""Lets everything through."""
+
+
+def axes_of(maps: Array, grid: Grid, *, folded: bool, aperture: Aperture = WHOLE) -> Array:
+    """Filtered maps (n, y, x) of a recording as points (n, axis) in units of the axes' spreads; NaN for flat ones.
 
     Parameters
     ----------
     maps : (n, y, x) array
-        As the recording gave them, noise included.
-    recording : Recording
-        Whose filter they are looked at through.
+        As `Recording.clean` gives them.
+    grid : Grid
+        Their pixels.
     folded : bool
         Whether some map's sign is not known, so that the ON/OFF balance counts without its sign.
-    window : (y, x) array, optional
-        The share of every pixel that is not cut off.
+    aperture : Aperture
+        What they are looked at through.
     """
-    seen = recording.clean(maps)
-    if window is not None:
-        seen = seen * window
+    seen = aperture(maps)
     alive = np.isfinite(seen).all((1, 2)) & (np.ptp(seen, axis=(1, 2)) > 0)
     points = np.full((len(maps), len(LIKENESS_AXES)), np.nan)
-    dx, dy = recording.grid.pitch
+    dx, dy = grid.pitch
     table = describe_arrays(seen[alive], dx=dx, dy=dy)
     for column, name in enumerate(LIKENESS_AXES):
         values = np.abs(table[name]) if folded and name == "on_off_balance" else table[name]
@@ -128,7 +209,7 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The cells of a recording, seen through one window.
+    """The cells of a recording, seen through one aperture.
 
     Attributes
     ----------
@@ -203,7 +284,8 @@ class Ladder:
     ----------
     recording : Recording
     maps : (n, draws, y, x) array
-        The cells' maps, those that are not flat, with every draw of the noise that was added to them.
+        The cells' maps as `Recording.clean` gives them, those that are not flat, with every draw of the noise that was
+        added to them.
     code : (n,) int array
         Their animals.
     folded : bool
@@ -211,7 +293,9 @@ class Ladder:
     free : bool
         Whether a population's scale is unknown.
     generator : Generator
-        Of noise and references.
+        Of the zero, then of the references.
+    noise_seed : int
+        Of the recording's noise: the same draws whatever is shown at whatever scale, so that only maps differ.
     """
 
     recording: Recording
@@ -220,27 +304,37 @@ class Ladder:
     folded: bool
     free: bool
     generator: np.random.Generator
+    noise_seed: int
     _cells: dict[bytes, Cells] = field(default_factory=dict)
     _zero: dict[bytes, tuple[float, float, list[Placed]]] = field(default_factory=dict)
     _noise: Array | None = None
     _seen: list[Array] = field(default_factory=list)
 
-    def window(self, sample: Sample, scale: float) -> Array | None:
-        """The share of every pixel that a population's own window covers at a scale; None where it covers all."""
-        axes = []
-        for name, step in zip("yx", self.recording.grid.pitch[::-1], strict=True):
-            own, target = getattr(sample.source, name), getattr(self.recording.grid, name)
-            half = (own[-1] - own[0]) / (own.size - 1) * own.size / 2 * sample.base * scale
-            axes.append(np.clip((half - np.abs(target)) / step + 0.5, 0.0, 1.0))
-        shares = np.multiply.outer(*axes)
-        return None if shares.min() >= COVERED else shares
+    def aperture(self, sample: Sample, scale: float) -> Aperture:
+        """What a population's own pixels let through at a scale."""
+        size, units = sample.base * scale, self.recording.grid.units
+        own = Grid(sample.source.x * size, sample.source.y * size, units)
+        covered = []
+        for name, pixel, step in zip("yx", own.pitch[::-1], self.recording.grid.pitch[::-1], strict=True):
+            middle, half = getattr(self.recording.grid, name), pixel * getattr(own, name).size / 2
+            covered.append(np.clip((half - np.abs(middle)) / step + 0.5, 0.0, 1.0))
+        shares = np.multiply.outer(*covered)
+        coarse = max(np.divide(own.pitch, self.recording.grid.pitch)) > 1 + 1e-9
+        return Aperture(
+            None if shares.min() >= COVERED else shares,
+            Pixels.within(self.recording.grid, own) if coarse else None,
+        )
 
-    def cells(self, window: Array | None = None) -> Cells:
-        """The cells through a window."""
-        key = b"" if window is None else window.tobytes()
+    def points(self, maps: Array, aperture: Aperture) -> Array:
+        """Filtered maps (n, y, x) of the recording as points (n, axis)."""
+        return axes_of(maps, self.recording.grid, folded=self.folded, aperture=aperture)
+
+    def cells(self, aperture: Aperture = WHOLE) -> Cells:
+        """The cells through an aperture."""
+        key = aperture.key
         if key not in self._cells:
             flat = self.maps.reshape(-1, *self.maps.shape[2:])
-            points = axes_of(flat, self.recording, folded=self.folded, window=window)
+            points = self.points(flat, aperture)
             points = points.reshape(*self.maps.shape[:2], -1)
             alive = np.isfinite(points).all((1, 2))
             several = np.bincount(self.code[alive], minlength=self.code.max() + 1) > 1
@@ -251,28 +345,25 @@ class Ladder:
             self._cells[key] = Cells.of(points[alive], code.astype(np.intp))
         return self._cells[key]
 
-    def place(self, sample: Sample, scale: float, window: Array | None, draws: int = 1) -> Placed:
-        """A population at one scale of its own, beside the cells through a window."""
-        seen, _ = self.recording.see(
-            sample.maps, sample.source, sample.base * scale, self.generator, draws=draws, sharp=sample.sharp
-        )
-        points = axes_of(seen, self.recording, folded=self.folded, window=window)
-        return self.cells(window).place(points, draws)
+    def place(self, sample: Sample, scale: float, aperture: Aperture, draws: int = 1) -> Placed:
+        """A population at one scale of its own, beside the cells through an aperture."""
+        seen, _ = self.see(sample, scale, draws)
+        return self.cells(aperture).place(self.points(self.recording.clean(seen), aperture), draws)
 
-    def zero(self, window: Array | None) -> tuple[float, float, list[Placed]]:
+    def see(self, sample: Sample, scale: float, draws: int = 1) -> tuple[Array, Array]:
+        """A population through the recording at one scale of its own: maps and the SD of their noise."""
+        rng = np.random.default_rng(self.noise_seed)
+        return self.recording.see(sample.maps, sample.source, sample.base * scale, rng, draws=draws, sharp=sample.sharp)
+
+    def zero(self, aperture: Aperture) -> tuple[float, float, list[Placed]]:
         """Noise with the cells' own spectrum and window: its nearest term, the scale of that, and all its places."""
-        key = b"" if window is None else window.tobytes()
+        key = aperture.key
         if key not in self._zero:
-            if not self._seen:  # the same maps through every window: a curve over scales is not to jump by their draw
+            if not self._seen:  # the same maps through every aperture: a curve over scales is not to jump by their draw
                 noise = self.noise(N_ZERO)
-                self._seen = [
-                    self.recording.see(noise.maps, noise.source, scale, self.generator, sharp=True)[0]
-                    for scale in self.reference_scales
-                ]
-            cells = self.cells(window)
-            placed = [
-                cells.place(axes_of(seen, self.recording, folded=self.folded, window=window), 1) for seen in self._seen
-            ]
+                self._seen = [self.recording.clean(self.see(noise, scale)[0]) for scale in self.reference_scales]
+            cells = self.cells(aperture)
+            placed = [cells.place(self.points(seen, aperture), 1) for seen in self._seen]
             terms = [each.term for each in placed]
             best = int(np.argmin(terms))
             self._zero[key] = terms[best], self.reference_scales[best], placed
@@ -293,9 +384,9 @@ class Ladder:
         """Scales that references are tried at."""
         return REFERENCE_SCALES if self.free else (1.0,)
 
-    def nearest(self, sample: Sample, window: Array | None, draws: int = 1) -> tuple[Placed, float]:
+    def nearest(self, sample: Sample, aperture: Aperture, draws: int = 1) -> tuple[Placed, float]:
         """A reference at the scale that brings it nearest, and that scale."""
-        placed = [(self.place(sample, scale, window, draws), scale) for scale in self.reference_scales]
+        placed = [(self.place(sample, scale, aperture, draws), scale) for scale in self.reference_scales]
         return min(placed, key=lambda each: each[0].term)
 
     def curve(self, sample: Sample, *, progress: Callable[[], object] = lambda: None) -> list[Step]:
@@ -303,13 +394,14 @@ class Ladder:
         steps = []
         draws = DRAWS if len(sample.maps) <= FEW_KERNELS else 1
         for scale in SCALES if self.free else (1.0,):
-            window = self.window(sample, scale)
+            aperture = self.aperture(sample, scale)
             progress()
-            if window is not None and min(window.max(0).sum(), window.max(1).sum()) < LEAST_WINDOW:
+            shares = aperture.shares
+            if shares is not None and min(shares.max(0).sum(), shares.max(1).sum()) < LEAST_WINDOW:
                 continue
-            placed = self.place(sample, scale, window, draws)
-            cells, (zero, _, _) = self.cells(window), self.zero(window)
-            steps.append(Step(scale, window, placed, (zero - placed.term) / (zero - cells.apart)))
+            placed = self.place(sample, scale, aperture, draws)
+            cells, (zero, _, _) = self.cells(aperture), self.zero(aperture)
+            steps.append(Step(scale, aperture, placed, (zero - placed.term) / (zero - cells.apart)))
         if not steps:
             raise InputError("expected kernels that cover five pixels of the recording, got none; check their scale")
         return steps
@@ -319,7 +411,7 @@ class Step(NamedTuple):
     """A network at one scale."""
 
     scale: float
-    window: Array | None
+    aperture: Aperture
     placed: Placed
     likeness: float
 

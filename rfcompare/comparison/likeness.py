@@ -23,15 +23,25 @@ from rfcompare.bank import check, make_bank, make_rng, to_signed
 from rfcompare.comparison import sampling
 from rfcompare.comparison.energy import classifier_auc
 from rfcompare.comparison.inference import MIN_SUBJECTS, holm
-from rfcompare.comparison.ladder import DRAWS, N_REFERENCE, Cells, Ladder, Placed, Sample, Step, signed_maps
+from rfcompare.comparison.ladder import (
+    DRAWS,
+    LEAST_WINDOW,
+    N_REFERENCE,
+    Cells,
+    Ladder,
+    Placed,
+    Sample,
+    Step,
+    signed_maps,
+)
 from rfcompare.comparison.populations import subjects
 from rfcompare.comparison.rows import headings
 from rfcompare.comparison.sentences import small_print, verdict
 from rfcompare.descriptors import censoring, describe, describe_arrays
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import Recording
-from rfcompare.estimation.measurement import noise_variance, operators
-from rfcompare.fitting import fit, predict
+from rfcompare.estimation.measurement import noise_variance
+from rfcompare.fitting import fit
 from rfcompare.quantities import KAPPA, LIKENESS_AXES, QUANTITIES, SCHEMAS
 from rfcompare.simulation.nulls import simulate_null
 from rfcompare.simulation.references import REFERENCES
@@ -205,7 +215,8 @@ def _side(given: Any, name: str) -> _Side:
 
 def _ladder(a: _Side, b: _Side, generator: np.random.Generator) -> tuple[Ladder, Sample]:
     """The recording with its cells, and the kernels as what it is shown."""
-    maps, recording = _standard(a.bank, generator)
+    added, others = generator.spawn(2)
+    maps, recording = _standard(a.bank, added)
     _, known_a = signed_maps(a.bank)
     kernels, known_b = signed_maps(b.bank)
     names = subjects(a.bank)
@@ -213,7 +224,11 @@ def _ladder(a: _Side, b: _Side, generator: np.random.Generator) -> tuple[Ladder,
     dead = [~np.ptp(each.reshape(len(each), -1), axis=1).astype(bool) for each in (maps[:, 0], kernels)]
     degrees = a.bank.attrs["units"] == b.bank.attrs["units"] == "degree"
     folded = not (known_a.all() and known_b.all())
-    ladder = Ladder(recording, maps[~dead[0]], code[~dead[0]].astype(np.intp), folded, not degrees, generator)
+    maps = maps[~dead[0]]
+    seen = recording.clean(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape)
+    ladder = Ladder(
+        recording, seen, code[~dead[0]].astype(np.intp), folded, not degrees, others, int(generator.integers(2**63))
+    )
     source = Grid.of(b.bank)
     kernels = kernels[~dead[1]]
     if len(kernels) < 2:
@@ -274,8 +289,8 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.best = max(self.curve, key=lambda step: step.likeness)
         self.recording = Recording.of(self.a.bank)
-        self.cells = self.ladder_.cells(self.best.window)
-        self.zero_term, self.zero_scale, self.zero_placed = self.ladder_.zero(self.best.window)
+        self.cells = self.ladder_.cells(self.best.aperture)
+        self.zero_term, self.zero_scale, self.zero_placed = self.ladder_.zero(self.best.aperture)
         self.n_animals = len(self.cells.between) if len(self.cells.between) > 1 else 0
         self.species = self.n_animals >= MIN_SUBJECTS and self.recording.noise != "unknown"
 
@@ -308,13 +323,13 @@ class _Comparison:
             samples["truth"] = self.ladder_.own(signed_maps(to_signed(truth))[0])
         for name, sample in samples.items():
             if name != "spectrum_noise":
-                placed, scale = self.ladder_.nearest(sample, self.best.window)
+                placed, scale = self.ladder_.nearest(sample, self.best.aperture)
                 kind = "untrained" if name == "untrained" else "simulated"
                 rungs.append({"reference": name, "distance": placed.term - within, "scale": scale, "kind": kind})
             rung = next(each for each in rungs if each["reference"] == name)
             if references:
                 few = sample._replace(maps=sample.maps[:N_FITTED])
-                rung["gabor_share"] = _ratio(*self._explained(few, rung["scale"]))
+                rung["gabor_share"] = _ratio(*noise_corrected(*self._fitted(few, rung["scale"])))
         for rung in rungs:
             rung["likeness"] = (self.zero_term - within - rung["distance"]) / unit
         return sorted(rungs, key=lambda rung: rung["distance"])
@@ -337,46 +352,31 @@ class _Comparison:
 
     def _fitted(self, sample: Sample, scale: float) -> tuple[xr.Dataset, Array]:
         """Fits of maps seen through the recording once, and the SD of their noise."""
-        seen, noise_sd = self.recording.see(
-            sample.maps, sample.source, sample.base * scale, self.ladder_.generator, sharp=sample.sharp
-        )
-        return self._fit(seen), noise_sd
+        return self._fit(*self.ladder_.see(sample, scale))
 
-    def _fit(self, maps: Array) -> xr.Dataset:
-        grid = self.recording.grid
-        if self.best.window is not None:
-            maps = np.where(self.best.window >= 0.5, maps, np.nan)
+    def _fit(self, maps: Array, noise_sd: Array) -> tuple[xr.Dataset, Array]:
+        """Fits of recorded maps through the network's aperture, on its own pixels where those are the coarser ones."""
+        grid, pixels, shares = self.recording.grid, self.best.aperture.pixels, self.best.aperture.shares
+        if pixels is not None and min(pixels.grid.x.size, pixels.grid.y.size) >= LEAST_WINDOW:
+            maps, grid, noise_sd = pixels.sample(maps), pixels.grid, noise_sd * np.sqrt(pixels.noise)
+        elif shares is not None:
+            maps = np.where(shares >= 0.5, maps, np.nan)
         bank = make_bank(maps[:, None], channel=("signed",), kind="simulated", x=grid.x, y=grid.y, units=grid.units)
-        return fit(bank, "gabor", seed=0, progress=False)
-
-    def _explained(self, sample: Sample, scale: float) -> tuple[Array, Array]:
-        return noise_corrected(*self._fitted(sample, scale))
+        return fit(bank, "gabor", seed=0, progress=False), noise_sd
 
     def _gabors(self) -> tuple[xr.Dataset, Array, xr.Dataset, Array, NDArray[np.intp]]:
         """Fits of cells and kernels, both through the recording, with their noise SD, and the cells' animals."""
-        bank = self.a.bank
-        maps, _ = signed_maps(bank)
+        maps, _ = signed_maps(self.a.bank)
         alive = np.ptp(maps.reshape(len(maps), -1), axis=1) > 0
-        whole = self.best.window is None and self.a.fits is not None and self.a.fits.sizes["unit"] == len(maps)
-        fits_a = self.a.fits.isel(unit=alive) if whole and self.a.fits is not None else self._fit(maps[alive])
         noise_sd = np.zeros(len(maps))
         if self.recording.noise == "known":
-            noise_sd = np.sqrt(np.nan_to_num(np.asarray(noise_variance(bank)), nan=0.0))
-        fits_b, sd_b = self._fitted(self.sample, self.best.scale)
-        return fits_a, noise_sd[alive], fits_b, sd_b, self.ladder_.code
-
-    def _pixel_cost(self) -> float:
-        """Share of energy that a Gabor loses on the way from the kernels' pixels to the recording's, noise aside.
-
-        It is measured on the kernels' own fits, and given back to them: what pixels cost is no lack of structure.
-        """
-        native = self.b.fits if self.b.fits is not None else fit(self.b.bank, "gabor", seed=0, progress=False)
-        maps = np.nan_to_num(_maps_of(predict(native, self.b.bank).to_dataset(name="rf")), nan=0.0)
-        maps = maps[np.ptp(maps, axis=(1, 2)) > 0]
-        scale = self.sample.base * self.best.scale
-        rows, columns = operators(self.sample.source, self.recording.grid, (scale, scale), 0.0)
-        left, energy = noise_corrected(self._fit(rows @ maps @ columns.T), np.zeros(len(maps)))
-        return 1 - _ratio(left, energy)
+            noise_sd = np.sqrt(np.nan_to_num(np.asarray(noise_variance(self.a.bank)), nan=0.0))
+        own = self.a.fits
+        if not self.best.aperture.key and own is not None and own.sizes["unit"] == len(maps):
+            cells = own.isel(unit=alive), noise_sd[alive]
+        else:
+            cells = self._fit(maps[alive], noise_sd[alive])
+        return *cells, *self._fitted(self.sample, self.best.scale), self.ladder_.code
 
     # Choices ---------------------------------------------------------------------------------------------------------
 
@@ -390,8 +390,8 @@ class _Comparison:
         }
         rows, seen = [], set()
         for scale, step in steps.items():
-            cells = self.ladder_.cells(step.window)
-            _, nearest, placed = self.ladder_.zero(step.window)
+            cells = self.ladder_.cells(step.aperture)
+            _, nearest, placed = self.ladder_.zero(step.aperture)
             for zero, own in (("at its nearest scale", nearest), ("at the recording's scale", 1.0)):
                 if (step.scale, own) in seen:
                     continue
@@ -480,8 +480,6 @@ class _Comparison:
         """Noise-corrected share of energy that one Gabor explains, as a ratio of sums per animal."""
         (left_a, all_a), (left_b, all_b) = noise_corrected(*a), noise_corrected(*b)
         known_a, known_b = np.isfinite(left_a), np.isfinite(left_b)
-        cost = self._pixel_cost()
-        left_b = left_b - cost * all_b
         kernels = _ratio(left_b, all_b)
         influence = ((left_b - (1 - kernels) * all_b) / all_b[known_b].mean())[known_b]
         variance = float(influence.var(ddof=1) / influence.size)
@@ -505,7 +503,8 @@ class _Comparison:
             kernels,
         )
         row.numbers["null"] = zero
-        row.words["note"] = f"{cost:.1%} given back to the kernels, which their pixels cost on the recording's"
+        if self.best.aperture.pixels is not None:
+            row.words["note"] = "cells and kernels both on the kernels' own pixels, which are the coarser ones"
         if str(self.a.bank.attrs["kind"]) == "parametric" and "rendered" in self.a.bank.attrs:
             row.words["note"] = "cells: fixed by construction, their maps were rendered"
             row.numbers |= {"p": np.nan, "ci_low": np.nan, "ci_high": np.nan}
@@ -641,19 +640,19 @@ class _Comparison:
         return np.asarray(cdist(self.zero_placed[self._zero_index()].points, cells.points).mean(axis=0))
 
     def _p_noise(self) -> float:
-        """Rank of the network among populations of the zero, each as large as it and at its own best scale and window.
+        """Rank of the network among populations of the zero, each as large and at its own best scale and aperture.
 
-        They choose among all windows that the network was seen through and all their scales in each: never less than
+        They choose among all apertures that the network was seen through and all their scales in each: never less than
         the network did, so that p is never too small.
         """
-        windows = {b"" if step.window is None else step.window.tobytes(): step.window for step in self.curve}
-        size = min(len(placed.within) for window in windows.values() for placed in self.ladder_.zero(window)[2])
+        apertures = {step.aperture.key: step.aperture for step in self.curve}
+        size = min(len(placed.within) for each in apertures.values() for placed in self.ladder_.zero(each)[2])
         n = min(len(self.best.placed.within), size // 2)
         chosen = np.argsort(self.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
         nearest = np.full(N_POPULATIONS, -np.inf)
-        for window in windows.values():
-            zero, _, places = self.ladder_.zero(window)
-            reach = zero - self.ladder_.cells(window).apart
+        for aperture in apertures.values():
+            zero, _, places = self.ladder_.zero(aperture)
+            reach = zero - self.ladder_.cells(aperture).apart
             for placed in places:
                 weight = np.zeros((N_POPULATIONS, len(placed.within)))
                 np.put_along_axis(weight, chosen, 1.0, axis=1)

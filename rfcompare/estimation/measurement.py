@@ -264,7 +264,9 @@ class Recording:
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
-        ratio = np.repeat(generator.choice(self.ratios, len(maps)), draws)
+        # By rank, so that with a seed recordings of about the same noise give a map about the same.
+        rank = (generator.random(len(maps)) * self.ratios.size).astype(np.intp)
+        ratio = np.repeat(np.sort(self.ratios)[rank], draws)
         noise_sd = np.sqrt(seen.var((1, 2)) / ratio)
         return seen + noise_sd[:, None, None] * self._shaped(seen.shape, generator), noise_sd
 
