@@ -52,6 +52,9 @@ FEW_KERNELS = 128
 N_ZERO = 480
 """Maps of noise with the cells' spectrum; the reach of the scale is good to about a twentieth."""
 
+N_TRIED = 160
+"""Of them, those that choose their scale."""
+
 N_REFERENCE = 150
 """Maps of every other reference."""
 
@@ -207,6 +210,16 @@ class Placed:
         return float(2 * self.to_animals.mean() - pairs)
 
 
+class Zero(NamedTuple):
+    """Noise with the cells' own spectrum and window, beside the cells."""
+
+    placed: Placed
+    """All of it, at the scale that brings it nearest."""
+    scale: float
+    tried: dict[float, Placed]
+    """The first of it at every scale."""
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The cells of a recording, seen through one aperture.
@@ -306,9 +319,9 @@ class Ladder:
     generator: np.random.Generator
     noise_seed: int
     _cells: dict[bytes, Cells] = field(default_factory=dict)
-    _zero: dict[bytes, tuple[float, float, list[Placed]]] = field(default_factory=dict)
+    _zero: dict[bytes, Zero] = field(default_factory=dict)
     _noise: Array | None = None
-    _seen: list[Array] = field(default_factory=list)
+    _seen: dict[float, Array] = field(default_factory=dict)
 
     def aperture(self, sample: Sample, scale: float) -> Aperture:
         """What a population's own pixels let through at a scale."""
@@ -355,18 +368,17 @@ class Ladder:
         rng = np.random.default_rng(self.noise_seed)
         return self.recording.see(sample.maps, sample.source, sample.base * scale, rng, draws=draws, sharp=sample.sharp)
 
-    def zero(self, aperture: Aperture) -> tuple[float, float, list[Placed]]:
-        """Noise with the cells' own spectrum and window: its nearest term, the scale of that, and all its places."""
+    def zero(self, aperture: Aperture) -> Zero:
+        """Noise with the cells' own spectrum and window."""
         key = aperture.key
         if key not in self._zero:
             if not self._seen:  # the same maps through every aperture: a curve over scales is not to jump by their draw
                 noise = self.noise(N_ZERO)
-                self._seen = [self.recording.clean(self.see(noise, scale)[0]) for scale in self.reference_scales]
+                self._seen = {scale: self.recording.clean(self.see(noise, scale)[0]) for scale in self.reference_scales}
             cells = self.cells(aperture)
-            placed = [cells.place(self.points(seen, aperture), 1) for seen in self._seen]
-            terms = [each.term for each in placed]
-            best = int(np.argmin(terms))
-            self._zero[key] = terms[best], self.reference_scales[best], placed
+            tried = {scale: cells.place(self.points(seen[:N_TRIED], aperture), 1) for scale, seen in self._seen.items()}
+            scale = min(tried, key=lambda each: tried[each].term)
+            self._zero[key] = Zero(cells.place(self.points(self._seen[scale], aperture), 1), scale, tried)
         return self._zero[key]
 
     def noise(self, n: int) -> Sample:
@@ -400,8 +412,8 @@ class Ladder:
             if shares is not None and min(shares.max(0).sum(), shares.max(1).sum()) < LEAST_WINDOW:
                 continue
             placed = self.place(sample, scale, aperture, draws)
-            cells, (zero, _, _) = self.cells(aperture), self.zero(aperture)
-            steps.append(Step(scale, aperture, placed, (zero - placed.term) / (zero - cells.apart)))
+            apart, zero = self.cells(aperture).apart, self.zero(aperture).placed.term
+            steps.append(Step(scale, aperture, placed, (zero - placed.term) / (zero - apart)))
         if not steps:
             raise InputError("expected kernels that cover five pixels of the recording, got none; check their scale")
         return steps

@@ -290,7 +290,7 @@ class _Comparison:
         self.best = max(self.curve, key=lambda step: step.likeness)
         self.recording = Recording.of(self.a.bank)
         self.cells = self.ladder_.cells(self.best.aperture)
-        self.zero_term, self.zero_scale, self.zero_placed = self.ladder_.zero(self.best.aperture)
+        self.zero = self.ladder_.zero(self.best.aperture)
         self.n_animals = len(self.cells.between) if len(self.cells.between) > 1 else 0
         self.species = self.n_animals >= MIN_SUBJECTS and self.recording.noise != "unknown"
 
@@ -298,7 +298,7 @@ class _Comparison:
 
     def ladder(self, references: bool, truth: xr.Dataset | None) -> list[dict[str, Any]]:
         """Every rung, nearest first, with its distance, scale, kind and Gabor share."""
-        unit = self.zero_term - self.cells.apart
+        unit = self.zero.placed.term - self.cells.apart
         within = self.cells.within
         apart = self.cells.apart - within
         rungs: list[dict[str, Any]] = [
@@ -311,8 +311,8 @@ class _Comparison:
             },
             {
                 "reference": "spectrum_noise",
-                "distance": self.zero_term - within,
-                "scale": self.zero_scale,
+                "distance": self.zero.placed.term - within,
+                "scale": self.zero.scale,
                 "kind": "simulated",
             },
         ]
@@ -331,7 +331,7 @@ class _Comparison:
                 few = sample._replace(maps=sample.maps[:N_FITTED])
                 rung["gabor_share"] = _ratio(*noise_corrected(*self._fitted(few, rung["scale"])))
         for rung in rungs:
-            rung["likeness"] = (self.zero_term - within - rung["distance"]) / unit
+            rung["likeness"] = (self.zero.placed.term - within - rung["distance"]) / unit
         return sorted(rungs, key=lambda rung: rung["distance"])
 
     def _references(self) -> dict[str, Sample]:
@@ -391,16 +391,16 @@ class _Comparison:
         rows, seen = [], set()
         for scale, step in steps.items():
             cells = self.ladder_.cells(step.aperture)
-            _, nearest, placed = self.ladder_.zero(step.aperture)
-            for zero, own in (("at its nearest scale", nearest), ("at the recording's scale", 1.0)):
+            null = self.ladder_.zero(step.aperture)
+            for zero, own in (("at its nearest scale", null.scale), ("at the recording's scale", 1.0)):
                 if (step.scale, own) in seen:
                     continue
                 seen.add((step.scale, own))
-                noise = placed[self.ladder_.reference_scales.index(own)]
+                noise = null.placed if own == null.scale else null.tried[own]
                 for label, axes in sets.items():
-                    apart, network, null = _terms(cells, step.placed.points, noise.points, axes)
+                    apart, network, far = _terms(cells, step.placed.points, noise.points, axes)
                     rows.append(
-                        {"axes": label, "scale": scale, "zero": zero, "likeness": (null - network) / (null - apart)}
+                        {"axes": label, "scale": scale, "zero": zero, "likeness": (far - network) / (far - apart)}
                     )
         rows[0]["likeness"] = self.best.likeness  # over all draws of noise
         return rows
@@ -586,8 +586,7 @@ class _Comparison:
             placed = Placed(cdist(placed.points, cells.points), cdist(placed.points, placed.points), placed.points)
         draws = 1 if placed is not self.best.placed else _draws_of(placed)
         to_zero = self._zero_to(cells)
-        best_zero = self.zero_placed[self._zero_index()]
-        zero = 2 * float(best_zero.to_animals.mean()) - best_zero.term, to_zero
+        zero = 2 * float(self.zero.placed.to_animals.mean()) - self.zero.placed.term, to_zero
         drawn = sampling.weighted_draws(
             cells.between, sizes, placed.to_animals, placed.within, draws, zero, self.generator
         )
@@ -599,19 +598,19 @@ class _Comparison:
         within = self.cells.within
         numbers = {"effect": self.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}
         words = {"statistic": "(D zero − D network)/(D zero − D another animal)"}
-        if not reach > 0 or not self.zero_term > self.cells.apart:
+        if not reach > 0 or not self.zero.placed.term > self.cells.apart:
             numbers |= {"effect": np.nan, "ci_low": np.nan, "ci_high": np.nan}
             words["note"] = "undefined: noise with the cells' spectrum is not shown to be farther than another animal"
         numbers |= {"p_noise": self._p_noise(), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
         distance = {
             "effect": self.best.placed.term - within,
-            "null": self.zero_term - within,
+            "null": self.zero.placed.term - within,
             "ceiling": self.cells.apart - within,
         }
         distance |= {"ci_low": d_low + self.cells.apart - within, "ci_high": d_high + self.cells.apart - within}
         auc = {
             "effect": self._auc(self.best.placed.points),
-            "null": self._auc(best_zero.points[: len(placed.points)]),
+            "null": self._auc(self.zero.placed.points[: len(placed.points)]),
             "ceiling": 0.5,
         }
         return [
@@ -630,14 +629,11 @@ class _Comparison:
             ),
         ]
 
-    def _zero_index(self) -> int:
-        return self.ladder_.reference_scales.index(self.zero_scale)
-
     def _zero_to(self, cells: Cells) -> Array:
         """Mean distance from the zero to every group of cells."""
         if cells is self.cells:
-            return np.asarray(self.zero_placed[self._zero_index()].to_animals.mean(axis=0))
-        return np.asarray(cdist(self.zero_placed[self._zero_index()].points, cells.points).mean(axis=0))
+            return np.asarray(self.zero.placed.to_animals.mean(axis=0))
+        return np.asarray(cdist(self.zero.placed.points, cells.points).mean(axis=0))
 
     def _p_noise(self) -> float:
         """Rank of the network among populations of the zero, each as large and at its own best scale and aperture.
@@ -646,20 +642,20 @@ class _Comparison:
         the network did, so that p is never too small.
         """
         apertures = {step.aperture.key: step.aperture for step in self.curve}
-        size = min(len(placed.within) for each in apertures.values() for placed in self.ladder_.zero(each)[2])
+        zeros = [(self.ladder_.zero(each), self.ladder_.cells(each)) for each in apertures.values()]
+        size = min(len(placed.within) for zero, _ in zeros for placed in zero.tried.values())
         n = min(len(self.best.placed.within), size // 2)
         chosen = np.argsort(self.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
         nearest = np.full(N_POPULATIONS, -np.inf)
-        for aperture in apertures.values():
-            zero, _, places = self.ladder_.zero(aperture)
-            reach = zero - self.ladder_.cells(aperture).apart
-            for placed in places:
+        for zero, cells in zeros:
+            far = zero.placed.term
+            for placed in zero.tried.values():
                 weight = np.zeros((N_POPULATIONS, len(placed.within)))
                 np.put_along_axis(weight, chosen, 1.0, axis=1)
                 off = placed.within - np.diag(np.diag(placed.within))
                 inside = np.vecdot(weight @ off, weight) / (n * (n - 1))
                 term = 2 * weight @ placed.to_animals.mean(axis=1) / n - inside
-                nearest = np.maximum(nearest, (zero - term) / reach)
+                nearest = np.maximum(nearest, (far - term) / (far - cells.apart))
         return float((1 + (nearest >= self.best.likeness).sum()) / (N_POPULATIONS + 1))
 
     def _auc(self, kernels: Array) -> float:
