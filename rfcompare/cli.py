@@ -384,6 +384,7 @@ def report(
         tables=study.page_tables(),
         manifest=study.manifest(),
         warnings=[*study.warnings(), *(f"figure left out, {why}" for why in left_out)],
+        published=pipeline.ringach(),
     )
     study.write_manifest(folder / "manifest.json")
     say(study.answer())

@@ -13,7 +13,7 @@ import io
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +37,7 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import Population, populations
 from rfcompare.figures.look import DIVERGING, style
 from rfcompare.figures.maps import r2_words, shown_map
-from rfcompare.figures.populations import PLANE
+from rfcompare.figures.populations import PLANE, outlines, published_label
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, kind_words, kinds
 from rfcompare.sources.remote import cache_folder, kept_in
 
@@ -84,6 +84,7 @@ def write_report(
     tables: Mapping[str, pd.DataFrame] | None = None,
     manifest: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
+    published: xr.Dataset | None = None,
 ) -> Path:
     """Write the page.
 
@@ -106,6 +107,8 @@ def write_report(
         What the run recorded: ``inputs``, ``versions``, ``options``, ``seeds``, ``timings``…
     warnings : sequence of str
         What the reader must know.
+    published : Dataset, optional
+        A published histogram behind the plane, as for `rfcompare.figures.gabor_space`.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def write_report(
         simulated=simulated,
         verdict="" if result is None else str(result.attrs.get("verdict", "")),
         answer=answer or answer_sentence(result, styles),
-        plane_summary=plane_summary(descriptors, styles),
+        plane_summary=plane_summary(descriptors, styles, published),
         figures=[_embedded(name, figure) for name, figure in (figures or {}).items()],
         tables=[
             *([_table("results", "What differs, and by how much", likeness_tables(result)["results"])] if result is not
@@ -155,7 +158,7 @@ def write_report(
         warnings=[*warnings, *_warnings(fits, styles)],
         citations=_citations(fits),
         # These four go into the page unescaped, so none may hold "</script": `_json` makes sure.
-        plane=_json(_plane_specification(units, styles)),
+        plane=_json(_plane_specification(units, styles, published, [outlines(each) for each in descriptors])),
         maps=_json(_maps(fits, styles)),
         palette=_json(_palette()),
         library=_library(),
@@ -214,7 +217,9 @@ def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> 
     return f"{result.attrs['verdict']} {numbers(result)} {result.attrs['small_print']}"
 
 
-def plane_summary(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) -> str:
+def plane_summary(
+    descriptors: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None = None
+) -> str:
     """Say in words what the plane shows, for those who do not see it."""
     parts = []
     for table, population in zip(descriptors, styles, strict=True):
@@ -226,7 +231,10 @@ def plane_summary(descriptors: Sequence[xr.Dataset], styles: Sequence[Population
                 f"{int((nx[finite] <= KAPPA).sum())} of {int(finite.sum())} with {LESS_THAN_ONE_CYCLE} "
                 f"(nx at most {KAPPA:.3f})"
             )
-    return "; ".join(parts) + "." if parts else "No unit has a fit."
+    if not parts:
+        return "No unit has a fit."
+    behind = "" if published is None else f" Gray: {published_label(published)}."
+    return "; ".join(parts) + ". Contours hold half of 30 or more units with a visible cycle." + behind
 
 
 def methods(fits: Sequence[xr.Dataset], result: xr.Dataset | None = None) -> list[str]:
@@ -441,7 +449,15 @@ def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) 
     return joined[[name for name in joined.columns if name not in last] + last]
 
 
+_TITLES = {
+    "title": "name", "ci_low": "95 % from", "ci_high": "95 % to", "p_adjusted": "p, adjusted", "r2": "r²",
+    "kind_a": "kind of the cells", "kind_b": "kind of the kernels",
+}  # fmt: skip
+"""What columns are called above a table where their names do not say it."""
+
+
 def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
+    frame = _readable(frame)
     numeric = [bool(pd.api.types.is_numeric_dtype(frame[column])) for column in frame.columns]
     shown = frame.iloc[:MOST_ROWS]
     rows = [
@@ -451,13 +467,34 @@ def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,
-        "columns": [
-            {"name": str(column), "numeric": number} for column, number in zip(frame.columns, numeric, strict=True)
-        ],
+        "columns": [_column(str(column), number) for column, number in zip(frame.columns, numeric, strict=True)],
         "rows": rows,
         "total": len(frame),
         "kinds": _kinds_of(frame),
     }
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put first what a reader looks for: titles before names; what is empty, or said above the table, last."""
+    last = [name for name in ("kind_a", "kind_b") if name in frame]
+    last += [name for name in frame if name not in last and frame[name].isna().all() and len(frame)]
+    first = []
+    if "title" in frame and frame["title"].is_unique:
+        first = ["title"]
+        last += [name for name in ("quantity", "reference") if name in frame]
+        if "units" in frame:
+            units = frame["units"].fillna("")
+            frame = frame.assign(title=frame["title"].where(units == "", frame["title"] + " (" + units + ")"))
+    return frame[[*first, *(name for name in frame if name not in (*first, *last)), *last]]
+
+
+def _column(name: str, numeric: bool) -> dict[str, Any]:
+    """A column's name, what is written above it, and in full what it holds."""
+    short, unit = name.partition(" (")[::2]
+    quantity = QUANTITIES.get(short)
+    about = "" if quantity is None else quantity.title + (f" ({unit}" if unit else "")
+    words = _TITLES.get(name) or (name if quantity is not None and not unit else name.replace("_", " "))
+    return {"name": name, "numeric": numeric, "title": words.replace("_", " "), "about": about}
 
 
 def _kinds_of(frame: pd.DataFrame) -> str:
@@ -477,7 +514,8 @@ def _cell(value: Any, numeric: bool) -> dict[str, str]:
         return {"text": "yes" if value else "no", "value": str(int(value))}
     if value is None or not math.isfinite(value):
         return {"text": "", "value": ""}
-    return {"text": f"{value:.3g}" if float(value) != int(value) else f"{int(value)}", "value": f"{value:.6g}"}
+    text = f"{value:.3g}" if float(value) != int(value) else f"{int(value)}"
+    return {"text": text.replace("-", "−"), "value": f"{value:.6g}"}
 
 
 # ---------------------------------------------------------------------------------------------------- maps and plane
@@ -548,7 +586,37 @@ def _bytes(values: NDArray[np.floating[Any]], limit: float) -> str:
     return base64.b64encode(scaled[::-1].astype(np.int8).tobytes()).decode("ascii")
 
 
-def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> dict[str, Any]:
+def _published_layer(published: xr.Dataset | None, axis: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells of a published histogram in gray, or nothing."""
+    if published is None:
+        return []
+    count = published["count"].transpose("nx_bin", "ny_bin").values
+    nx, ny = (published[f"{name}_edge"].values for name in ("nx", "ny"))
+    cells = [
+        {"nx": nx[i], "nx2": nx[i + 1], "ny": ny[j], "ny2": ny[j + 1], "count": int(count[i, j])}
+        for i, j in zip(*np.nonzero(count), strict=True)
+    ]
+    return [
+        {
+            "data": {"values": cells},
+            "mark": {"type": "rect", "clip": True, "color": "#000"},
+            "encoding": {
+                "x": axis("nx"), "x2": {"field": "nx2"}, "y": axis("ny"), "y2": {"field": "ny2"},
+                "opacity": {
+                    "field": "count", "type": "quantitative", "legend": None,
+                    "scale": {"domain": [0, int(count.max())], "range": [0, 0.4]},
+                },
+            },
+        }
+    ]  # fmt: skip
+
+
+def _plane_specification(
+    units: pd.DataFrame,
+    styles: Sequence[Population],
+    published: xr.Dataset | None,
+    contours: Sequence[Sequence[NDArray[np.floating[Any]]]],
+) -> dict[str, Any]:
     """Write the (nx, ny) plane in Vega-Lite."""
     starts = np.cumsum([0, *(population.n_units for population in styles)])
     values = []
@@ -636,7 +704,21 @@ def _plane_specification(units: pd.DataFrame, styles: Sequence[Population]) -> d
         "mark": {"type": "text", "fontSize": 12, "align": {"expr": "datum.align"}, "baseline": "top"},
         "encoding": {"x": axis("nx"), "y": axis("ny"), "text": {"field": "text"}},
     }
-    layers: list[dict[str, Any]] = [rule, words, point]
+    lines = [
+        {"line": f"{index} {part}", "order": order, "population": labels[index], "nx": float(x), "ny": float(y)}
+        for index, found in enumerate(contours)
+        for part, line in enumerate(found)
+        for order, (x, y) in enumerate(line.round(4))
+    ]
+    contour = {
+        "data": {"values": lines},
+        "mark": {"type": "line", "strokeWidth": 1.5, "clip": True},
+        "encoding": {
+            "x": axis("nx"), "y": axis("ny"), "color": point["encoding"]["color"],  # type: ignore[index]
+            "detail": {"field": "line"}, "order": {"field": "order"},
+        },
+    }  # fmt: skip
+    layers: list[dict[str, Any]] = [*_published_layer(published, axis), rule, words, contour, point]
     if any(population.kind == "simulated" for population in styles):
         layers.append(
             {

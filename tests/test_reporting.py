@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.contour import ContourSet
 
 import rfcompare as rfc
-from rfcompare import figures, reporting
+from rfcompare import figures, pipeline, reporting
 from rfcompare.simulation import simulate_population
 
 LARGEST_PAGE = 5_000_000
@@ -151,6 +152,35 @@ def test_plane_holds_every_fitted_unit(text: str, fits: list[xr.Dataset]) -> Non
     values = specification["data"]["values"]
     assert [value["row"] for value in values] == list(range(50))
     assert values[0]["nx"] == pytest.approx(float((fits[0].sigma_x * fits[0].frequency)[0]), rel=1e-3)
+
+
+def test_the_plane_has_what_the_printed_one_has(fits: list[xr.Dataset], tmp_path: Path) -> None:
+    histogram = pipeline.ringach()
+    many, _ = simulate_population(n=60, size=13, seed=5)
+    cloud = rfc.fit(many, "gabor", seed=0)
+    text = rfc.write_report(tmp_path / "page.html", fits=[cloud], published=histogram).read_text(encoding="utf-8")
+    layers = json.loads(re.search(r'id="plane-specification">(.*?)</script>', text, flags=re.DOTALL)[1])["layer"]  # type: ignore[index]
+    cells = layers[0]["data"]["values"]
+    assert sum(cell["count"] for cell in cells) == 79
+    assert len(cells) == int((histogram["count"].values > 0).sum())
+    line = next(layer for layer in layers if isinstance(layer["mark"], dict) and layer["mark"]["type"] == "line")
+    printed = next(item for item in figures.gabor_space(cloud).axes[0].collections if isinstance(item, ContourSet))
+    drawn = np.concatenate([path.vertices for path in printed.get_paths()])
+    shown = np.array([[point["nx"], point["ny"]] for point in line["data"]["values"]])
+    assert np.abs(shown.min(0) - drawn.min(0)).max() < 0.01 and np.abs(shown.max(0) - drawn.max(0)).max() < 0.01
+    assert "Ringach 2002 (published, n = 79)" in text
+
+
+def test_tables_have_titles_and_say_nothing_twice() -> None:
+    frame = pd.DataFrame(
+        {"quantity": ["a", "b"], "effect": [-1.0, 2.0], "null": [np.nan] * 2, "kind_a": "simulated",
+         "title": ["A", "B"], "units": ["deg", ""]}
+    )  # fmt: skip
+    table = reporting._table("t", "T", frame)
+    assert [column["name"] for column in table["columns"]] == ["title", "effect", "units", "kind_a", "null", "quantity"]
+    assert [column["title"] for column in table["columns"]][:2] == ["name", "effect"]
+    assert [row[0]["text"] for row in table["rows"]] == ["A (deg)", "B"]
+    assert table["rows"][0][1] == {"text": "−1", "value": "-1"}
 
 
 def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:

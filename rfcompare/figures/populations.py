@@ -186,13 +186,8 @@ def _draw_cloud(plane: Axes, top: Axes, right: Axes, dataset: xr.Dataset, popula
             inside[0, shown], inside[1, shown], s=7, marker=population.marker, linewidth=0.35, clip_on=False,
             facecolor=faces, edgecolor=population.color, gid=population.name, zorder=3,
         )  # fmt: skip
-    if shown.sum() >= _DENSITY_LEAST and np.linalg.matrix_rank(np.cov(inside[:, shown])) == 2:
-        shares = (_DENSITY_SHARE,) if population.n_units <= _POINTS_MOST else (_DENSITY_SHARE, _MOST_SHARE)
-        # A level is the share outside; half of Scott's width, so that two clouds stay two.
-        sns.kdeplot(
-            x=inside[0, shown], y=inside[1, shown], ax=plane, levels=sorted(1 - share for share in shares),
-            bw_adjust=0.5, clip=(PLANE, PLANE), color=population.color, linewidths=1.0, zorder=4,
-        )  # fmt: skip
+    shares = (_DENSITY_SHARE,) if population.n_units <= _POINTS_MOST else (_DENSITY_SHARE, _MOST_SHARE)
+    _draw_density(plane, inside[:, shown], shares, population.color)
     for axes, name, values in ((top, "x", inside[0]), (right, "y", inside[1])):
         if fitted.any():
             sns.histplot(
@@ -211,6 +206,28 @@ def _draw_cloud(plane: Axes, top: Axes, right: Axes, dataset: xr.Dataset, popula
             "status": unit_status(dataset) if "status" in dataset else "",
         }
     )
+
+
+def _draw_density(axes: Axes, points: NDArray[np.floating[Any]], shares: Sequence[float], color: str) -> None:
+    """Draw the contours that hold these shares of the points (axis, point), if there are enough of them."""
+    import seaborn as sns
+
+    if points.shape[1] >= _DENSITY_LEAST and np.linalg.matrix_rank(np.cov(points)) == 2:
+        # A level is the share outside; half of Scott's width, so that two clouds stay two.
+        sns.kdeplot(
+            x=points[0], y=points[1], ax=axes, levels=sorted(1 - share for share in shares), bw_adjust=0.5,
+            clip=(PLANE, PLANE), color=color, linewidths=1.0, zorder=4,
+        )  # fmt: skip
+
+
+def outlines(dataset: xr.Dataset) -> list[NDArray[np.floating[Any]]]:
+    """Return the contours (point, axis) that hold half of the units with a visible cycle, as the plane draws them."""
+    points = np.stack([unit_values(dataset, name) for name in ("nx", "ny")])
+    shown = np.isfinite(points).all(axis=0) & (points[0] > KAPPA)
+    axes = Figure().add_subplot()
+    _draw_density(axes, np.clip(points[:, shown], *PLANE), (_DENSITY_SHARE,), "black")
+    paths = [path for drawn in axes.collections for path in drawn.get_paths()]
+    return [np.asarray(line) for path in paths for line in path.to_polygons(closed_only=False)]
 
 
 def _draw_strip(strip: Axes, place: int, table: pd.DataFrame, population: Population) -> None:
@@ -238,8 +255,12 @@ def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) 
     top.stairs(count.sum(1) / count.sum() * width / np.diff(nx_edge), nx_edge, fill=True, color="0.8", zorder=0)
     share = count.sum(0) / count.sum() * width / np.diff(ny_edge)
     right.stairs(share, ny_edge, fill=True, color="0.8", orientation="horizontal", zorder=0)
-    label = f"{_published_name(published)} (published, n = {int(count.sum())})"
-    return Patch(facecolor="0.75", edgecolor="none", label=label)
+    return Patch(facecolor="0.75", edgecolor="none", label=published_label(published))
+
+
+def published_label(published: xr.Dataset) -> str:
+    """Name a published histogram with its n."""
+    return f"{_published_name(published)} (published, n = {int(published['count'].sum())})"
 
 
 def _published_name(published: xr.Dataset) -> str:

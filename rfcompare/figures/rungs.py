@@ -77,7 +77,7 @@ def ladder(
         raise InputError("expected at least one result with a ladder, got none; make it with rfcompare.likeness")
     first = next(iter(kept.values()))
     rows = _rungs(kept)
-    labels = [_label(row, 28 if is_narrow(look) else 60) for _, row in rows.iterrows()]
+    labels = [_label(row, 28 if is_narrow(look) else 80) for _, row in rows.iterrows()]
     heights = [RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, SCALES + 20]
     figure = new_figure(look, height=sum(heights))
     above, below = figure.subfigures(2, 1, height_ratios=heights)  # whose left edges need not agree

@@ -13,6 +13,7 @@ from rfcompare.pipeline.gallery import (
     draw,
     in_report,
     known_figures,
+    ringach,
     write_figures,
 )
 from rfcompare.pipeline.parts import fit_to_file
@@ -62,6 +63,7 @@ __all__ = [
     "output_folder",
     "prepare",
     "result_table",
+    "ringach",
     "save_many",
     "split_name",
     "write_figures",

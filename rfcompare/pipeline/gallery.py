@@ -58,7 +58,7 @@ def _fits(study: Study) -> Inputs:
 
 
 def _gabor_space(study: Study) -> Inputs:
-    return (study.cortex.fits, study.network.fits), {"published": _ringach()}
+    return (study.cortex.fits, study.network.fits), {"published": ringach()}
 
 
 def _tuning(study: Study) -> Inputs:
@@ -70,7 +70,7 @@ def _tuning(study: Study) -> Inputs:
     return (study.cortex.fits, study.network.fits), {"published": behind, "sensitivity": sensitivity}
 
 
-def _ringach() -> xr.Dataset:
+def ringach() -> xr.Dataset:
     """Ringach's histogram of macaque simple cells as the plane draws it."""
     plane = published("ringach2002")
     edges = {f"{name}_edge": (f"{name}_side", edge) for name, edge in zip(("nx", "ny"), plane.edges, strict=True)}

@@ -62,7 +62,8 @@
         if (/^(kind|subject|nx|ny|orientation|r2|polarity_phase|status|frequency .*)$/.test(name) && cells[index].textContent) {
           const term = document.createElement("dt");
           const words = document.createElement("dd");
-          term.textContent = name;
+          term.textContent = head.textContent.trim();
+          term.title = head.title;
           words.textContent = cells[index].textContent;
           list.append(term, words);
         }
