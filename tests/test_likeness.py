@@ -14,7 +14,9 @@ import rfcompare as rfc
 from rfcompare.alignment import Grid
 from rfcompare.comparison import sampling
 from rfcompare.comparison.ladder import Cells, Pixels
-from rfcompare.comparison.likeness import coverage, noise_corrected, placed_best
+from rfcompare.comparison.likeness import placed_best
+from rfcompare.comparison.nearness import coverage
+from rfcompare.comparison.structure import noise_corrected
 from rfcompare.errors import InputError
 from rfcompare.estimation import Recording
 from rfcompare.quantities import KAPPA

@@ -22,6 +22,9 @@ TABLE = Path(__file__).parents[1] / "reference_data" / "calibration_likeness.csv
 SNRS = (np.inf, 5.0, 3.0, 2.0, 1.0)
 ORDER = ("truth", "1.3 times the cycles", "plaids", "gratings", "blobs", "textures", "checkerboards", "pink noise")
 
+FAR = 1.5
+"""Times the cycles of the cells of a network whose likeness is about a third."""
+
 
 def order(snr: float, n: int, seed: int, names: tuple[str, ...] = ORDER, size: int = 11) -> dict[str, float]:
     """The likeness of every population to 300 cells of 7 animals on 21 × 21 pixels."""
@@ -30,18 +33,29 @@ def order(snr: float, n: int, seed: int, names: tuple[str, ...] = ORDER, size: i
     return {name: placed_best(cortex, kernels_of(population(name, n, size, rng)), seed=seed) for name in names}
 
 
-def null_study(icc: float, subjects: int, seed: int, snr: float = 3.0) -> dict[str, float]:
-    """Every p of a study whose kernels are from the cells' own population, and whether the interval covers 1."""
+def study(seed: int, icc: float, subjects: int, cycles: float = 1.0) -> dict[str, float]:
+    """Every p of a study at SNR 3 whose 48 kernels are from the cells' own population (but for its cycles)."""
     rng = np.random.default_rng(seed)
-    cortex = cortex_of(*gabor_maps(20 * subjects, 15, rng, subjects=subjects, icc=icc), snr, rng)
-    result = likeness(cortex, kernels_of(gabor_maps(48, 11, rng)[0]), references=False, seed=seed)
+    cortex = cortex_of(*gabor_maps(20 * subjects, 15, rng, subjects=subjects, icc=icc), 3.0, rng)
+    kernels = kernels_of(gabor_maps(48, 11, rng, cycles=cycles)[0])
+    result = likeness(cortex, kernels, references=False, seed=seed)
     rows = {str(name): float(p) for name, p in zip(result.quantity.values, result.p.values, strict=True) if p == p}
     row = result.sel(quantity="likeness")
-    return rows | {
-        "any row (Holm)": float(np.nanmin(result.p_adjusted.values)),
-        "covers": float(row.ci_low <= 1 <= row.ci_high),
-        "value": float(row.effect),
-    }
+    ends = {"value": float(row.effect), "low": float(row.ci_low), "high": float(row.ci_high)}
+    return rows | {"any row (Holm)": float(np.nanmin(result.p_adjusted.values)), "noise": float(row.p_noise)} | ends
+
+
+def studies(folder: Path, n: int, icc: float, subjects: int, cycles: float = 1.0) -> pd.DataFrame:
+    """Many of them; what a stopped run has finished stays in the folder."""
+    path = folder / f"likeness_{icc}_{subjects}_{cycles}.csv"
+    done = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    with ProcessPoolExecutor() as pool:
+        for first in range(len(done), n, 50):
+            seeds = range(10_000 + first, 10_000 + min(first + 50, n))
+            new = pool.map(partial(study, icc=icc, subjects=subjects, cycles=cycles), seeds, chunksize=5)
+            done = pd.concat([done, pd.DataFrame(list(new))], ignore_index=True)
+            done.to_csv(path, index=False)
+    return done.head(n)
 
 
 def order_table() -> pd.DataFrame:
@@ -65,21 +79,48 @@ def order_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def null_table(studies: int, iccs: tuple[float, ...] = (0.0, 0.1, 0.3)) -> pd.DataFrame:
-    """How often p falls below 0.05 in every row, and how often the interval covers 1."""
-    rows = []
-    for icc in iccs:
-        with ProcessPoolExecutor() as pool:
-            seeds = range(10_000, 10_000 + studies)
-            found = pd.DataFrame(list(pool.map(partial(null_study, icc, 7), seeds, chunksize=10)))
-        for name in found.columns:
-            rate = found[name].mean() if name in ("covers", "value") else (found[name] < 0.05).mean()
-            what = {"covers": "interval covers 1", "value": "mean likeness"}.get(name, "p < 0.05")
-            rows.append({"what": what, "population": name, "icc": icc, "animals": 7, "studies": studies, "value": rate})
-        print(pd.DataFrame(rows).tail(12).to_string(), flush=True)
+def null_table(folder: Path, n: int) -> pd.DataFrame:
+    """How often p falls below 0.05 in every row, and how often an interval covers 1."""
+    rows: list[dict[str, object]] = []
+
+    def add(what: str, population: str, value: float, n: int) -> None:
+        rows.append(
+            {"what": what, "population": population, "icc": icc, "animals": subjects, "studies": n, "value": value}
+        )
+
+    for subjects, icc, count in ((7, 0.0, n), (7, 0.1, n), (7, 0.3, n), (4, 0.0, n // 5), (4, 0.3, n // 5)):
+        found = studies(folder, count, icc, subjects)
+        add("interval covers", "truth", ((found.low <= 1) & (found.high >= 1)).mean(), count)
+        add("mean likeness", "truth", found.value.mean(), count)
+        if count == n:
+            for name in found.columns.drop(["value", "low", "high", "noise"]):
+                add("p < 0.05", name, (found[name] < 0.05).mean(), count)
     return pd.DataFrame(rows)
 
 
+def covering_table(folder: Path, n: int) -> pd.DataFrame:
+    """How often the interval of a network of more cycles covers the likeness of very many kernels to many cells."""
+    rows = []
+    for icc in (0.0, 0.3):
+        found = studies(folder, n, icc, 7, FAR)
+        true = float(np.mean([many(icc, seed) for seed in range(4)]))
+        name = f"{FAR:g} times the cycles"
+        same = {"population": name, "icc": icc, "animals": 7, "studies": n}
+        rows.append({"what": "mean likeness", "value": true, **same, "studies": 4})
+        rows.append({"what": "interval covers", "value": ((found.low <= true) & (found.high >= true)).mean(), **same})
+    return pd.DataFrame(rows)
+
+
+def many(icc: float, seed: int) -> float:
+    """The likeness of 1500 kernels of more cycles to 100 animals of 20 cells."""
+    rng = np.random.default_rng(seed)
+    cortex = cortex_of(*gabor_maps(2000, 15, rng, subjects=100, icc=icc), 3.0, rng)
+    return placed_best(cortex, kernels_of(gabor_maps(1500, 11, rng, cycles=FAR)[0]), seed=seed)
+
+
 if __name__ == "__main__":
-    studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    pd.concat([order_table(), null_table(studies)]).to_csv(TABLE, index=False, float_format="%.4g")
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    rows = Path(sys.argv[2] if len(sys.argv) > 2 else "calibration")
+    rows.mkdir(exist_ok=True)
+    parts = [order_table(), null_table(rows, n), covering_table(rows, n // 5)]
+    pd.concat(parts).to_csv(TABLE, index=False, float_format="%.4g")

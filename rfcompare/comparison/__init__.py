@@ -1,12 +1,13 @@
 """How alike kernels and cortex are, and what that hangs on.
 
-`likeness` is the answer: everything seen through one recording (`ladder`), with tests and intervals that include all
-that was sampled (`sampling`), in words (`sentences`). `compare_published` and `histogram_table` compare with published
-histograms. Below them the arithmetic is plain NumPy: `energy` (distances between populations), `inference` (what a
-handful of animals allows), `statistics` (one descriptor).
+`likeness` is the answer: everything seen through one recording (`setting`, `ladder`); Gabor structure (`structure`),
+then how near populations are (`nearness`), with tests and intervals that include all that was sampled (`sampling`); in
+words (`sentences`). `compare_published` and `histogram_table` compare with published histograms. Below them the
+arithmetic is plain NumPy: `energy` (distances between populations), `inference` (what a handful of animals allows),
+`statistics` (one descriptor).
 
-Adding a statistic: write it on arrays with a hand-worked doctest, give it a row in `likeness`, and put its test among
-the calibrated ones in ``tests/test_likeness.py``.
+Adding a statistic: write it on arrays with a hand-worked doctest, give it a row in `structure` or `nearness`, and put
+its test among the calibrated ones in ``tests/test_likeness.py``.
 """
 
 from rfcompare.comparison.histograms import compare_published, histogram_table, published, ringach_claims

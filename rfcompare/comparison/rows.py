@@ -24,7 +24,7 @@ class Row:
 
     quantity: str
     title: str
-    family: str
+    family: str = ""
     statistic: str = ""
     units: str = ""
     number: dict[str, float] = field(default_factory=dict)

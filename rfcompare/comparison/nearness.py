@@ -1,0 +1,284 @@
+"""Nearness, the second half of the answer: the ladder, kinds that both sides have, and the likeness with its tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from rfcompare.bank import make_bank, to_signed
+from rfcompare.comparison import sampling
+from rfcompare.comparison.energy import classifier_auc
+from rfcompare.comparison.ladder import DRAWS, N_REFERENCE, Cells, Placed, Sample, signed_maps
+from rfcompare.comparison.rows import Row
+from rfcompare.comparison.setting import Setting
+from rfcompare.comparison.structure import explained_share, noise_corrected
+from rfcompare.quantities import LIKENESS_AXES
+from rfcompare.simulation.nulls import simulate_null
+from rfcompare.simulation.references import REFERENCES
+
+Array = NDArray[np.float64]
+
+N_FITTED = 24
+"""Maps of a reference that are fitted for its Gabor share."""
+
+N_POPULATIONS = 999
+"""Populations of noise with the cells' spectrum that the network is ranked among."""
+
+NEIGHBORS = 5
+"""Neighbors that say how far a unit's kind reaches (Naeem et al. 2020)."""
+
+MAX_RESAMPLED = 800
+"""Cells that are weighted one by one where animals are not known; of more, a random subset stands for the interval."""
+
+
+def rungs_of(setting: Setting, references: bool, truth: xr.Dataset | None) -> list[dict[str, Any]]:
+    """Every rung, nearest first, with its distance, scale, kind and Gabor share."""
+    unit = setting.zero.placed.term - setting.cells.apart
+    within = setting.cells.within
+    apart = setting.cells.apart - within
+    rungs: list[dict[str, Any]] = [
+        {"reference": "another_animal", "distance": apart, "scale": 1.0, "kind": setting.a.kind},
+        {
+            "reference": "network",
+            "distance": setting.best.placed.term - within,
+            "scale": setting.best.scale,
+            "kind": setting.b.kind,
+        },
+        {
+            "reference": "spectrum_noise",
+            "distance": setting.zero.placed.term - within,
+            "scale": setting.zero.scale,
+            "kind": "simulated",
+        },
+    ]
+    samples = {"spectrum_noise": setting.ladder.noise(N_FITTED)}
+    if references:
+        samples |= _references(setting)
+    if truth is not None:
+        samples["truth"] = setting.ladder.own(signed_maps(to_signed(truth))[0])
+    for name, sample in samples.items():
+        if name != "spectrum_noise":
+            placed, scale = setting.ladder.nearest(sample, setting.best.aperture)
+            kind = "untrained" if name == "untrained" else "simulated"
+            rungs.append({"reference": name, "distance": placed.term - within, "scale": scale, "kind": kind})
+        rung = next(each for each in rungs if each["reference"] == name)
+        if references:
+            few = sample._replace(maps=sample.maps[:N_FITTED])
+            rung["gabor_share"] = explained_share(*noise_corrected(*setting.fitted(few, rung["scale"])))
+    for rung in rungs:
+        rung["likeness"] = (setting.zero.placed.term - within - rung["distance"]) / unit
+    return sorted(rungs, key=lambda rung: rung["distance"])
+
+
+def _references(setting: Setting) -> dict[str, Sample]:
+    grid = setting.recording.grid
+    shape = (grid.y.size, grid.x.size)
+    rng = setting.ladder.generator
+    own = setting.ladder.own
+    samples = {name: own(draw(N_REFERENCE, *shape, rng)) for name, draw in REFERENCES.items()}
+    blank = make_bank(rng.standard_normal((N_REFERENCE, 1, *shape)), channel=("signed",), kind="simulated")
+    samples["random_gabors"] = own(_maps_of(simulate_null(blank, "random_gabor", n_populations=1, seed=rng)))
+    n = max(1, N_REFERENCE // len(setting.sample.maps))
+    for name, null in (("phase_scrambled", "phase_scrambled"), ("untrained", "untrained")):
+        drawn = simulate_null(setting.b.bank, null, n_populations=n, seed=rng)
+        samples[name] = setting.sample._replace(maps=_maps_of(drawn)[:N_REFERENCE])
+    return samples
+
+
+def analyses(setting: Setting) -> list[dict[str, Any]]:
+    """The likeness under every distinct choice of axes, scale and zero; the first is the primary one."""
+    steps = {
+        "best": setting.best,
+        "equal radii": next((step for step in setting.curve if step.scale == 1), setting.best),
+    }
+    sets = {"all": list(range(len(LIKENESS_AXES)))}
+    sets |= {
+        f"without {name.replace('_', ' ')}": [other for other in sets["all"] if other != axis]
+        for axis, name in enumerate(LIKENESS_AXES)
+    }
+    rows, seen = [], set()
+    for scale, step in steps.items():
+        cells = setting.ladder.cells(step.aperture)
+        null = setting.ladder.zero(step.aperture)
+        for zero, own in (("at its nearest scale", null.scale), ("at the recording's scale", 1.0)):
+            if (step.scale, own) in seen:
+                continue
+            seen.add((step.scale, own))
+            noise = null.placed if own == null.scale else null.tried[own]
+            for label, axes in sets.items():
+                apart, network, far = _terms(cells, step.placed.points, noise.points, axes)
+                rows.append({"axes": label, "scale": scale, "zero": zero, "likeness": (far - network) / (far - apart)})
+    rows[0]["likeness"] = setting.best.likeness  # over all draws of noise
+    return rows
+
+
+def kind_rows(setting: Setting) -> list[Row]:
+    """Which share of cells has a kernel of its kind and the reverse, beside another animal."""
+    kernels, cells, code = setting.best.placed.points, setting.cells.points, setting.cells.code
+    found: dict[str, list[float]] = {name: [] for name in ("a", "b", "own_a", "own_b")}
+    animals = np.unique(code)
+    for animal in animals:
+        here = code == animal
+        if animals.size == 1:
+            here = setting.generator.permutation(len(cells)) < len(cells) // 2
+        one, others = cells[here], cells[~here]
+        size = min(len(kernels), len(others))
+        if min(len(one), size) <= NEIGHBORS:
+            continue
+        some, rest = (setting.generator.permutation(each)[:size] for each in (kernels, others))
+        found["a"].append(coverage(one, some))
+        found["own_a"].append(coverage(one, rest))
+        found["b"].append(coverage(some, one))
+        found["own_b"].append(coverage(rest, one))
+    mean = {name: float(np.mean(values)) if values else np.nan for name, values in found.items()}
+    note = f"within the distance of its {NEIGHBORS}th neighbor of its own side; ceiling: the same of another animal"
+    return [
+        Row(
+            name,
+            title,
+            statistic="share",
+            number={"effect": mean[side], "ceiling": mean[f"own_{side}"]},
+            text={"interval": "none"},
+            notes=[note],
+        )
+        for name, title, side in (
+            ("cells_with_kernel", "Share of cells that have a kernel of their kind", "a"),
+            ("kernels_with_cell", "Share of kernels that have a cell of their kind", "b"),
+        )
+    ]
+
+
+def population_rows(setting: Setting) -> list[Row]:
+    """Likeness, distance and AUC."""
+    cells, placed = setting.cells, setting.best.placed
+    sizes = np.bincount(cells.code)
+    if not setting.species:  # every cell stands for itself
+        chosen = setting.generator.permutation(len(cells.points))[:MAX_RESAMPLED]
+        cells = Cells.of(cells.points[chosen], np.arange(chosen.size))
+        sizes = np.ones(chosen.size, np.intp)
+        placed = Placed(cdist(placed.points, cells.points), cdist(placed.points, placed.points), placed.points)
+    draws = 1 if placed is not setting.best.placed else _draws_of(placed)
+    to_zero = _zero_to(setting, cells)
+    zero = 2 * float(setting.zero.placed.to_animals.mean()) - setting.zero.placed.term, to_zero
+    drawn = sampling.weighted_draws(
+        cells.between, sizes, placed.to_animals, placed.within, draws, zero, setting.generator
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.percentile(1 - drawn.excess / drawn.reach, [2.5, 97.5])
+    reach = np.percentile(drawn.reach, 2.5)
+    d_low, d_high = np.percentile(drawn.excess, [2.5, 97.5])
+    p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, draws)
+    within = setting.cells.within
+    numbers = {"effect": setting.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}
+    notes = []
+    if not reach > 0 or not setting.zero.placed.term > setting.cells.apart:
+        numbers |= {"effect": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+        notes = ["undefined: noise with the cells' spectrum is not shown to be farther than another animal"]
+    numbers |= {"p_noise": _p_noise(setting), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
+    distance = {
+        "effect": setting.best.placed.term - within,
+        "null": setting.zero.placed.term - within,
+        "ceiling": setting.cells.apart - within,
+    }
+    distance |= {"ci_low": d_low + setting.cells.apart - within, "ci_high": d_high + setting.cells.apart - within}
+    auc = {
+        "effect": _auc(setting, setting.best.placed.points),
+        "null": _auc(setting, setting.zero.placed.points[: len(placed.points)]),
+        "ceiling": 0.5,
+    }
+    statistic = "(D zero − D network)/(D zero − D another animal)"
+    return [
+        Row("likeness", "Likeness", statistic=statistic, number=numbers, notes=notes),
+        Row(
+            "distance",
+            "Squared energy distance to an animal",
+            statistic="D",
+            number=distance,
+            notes=["tested in the row of the likeness"],
+        ),
+        Row(
+            "auc",
+            "Classifier between cells and kernels",
+            statistic="cross-validated AUC",
+            number=auc,
+            text={"interval": "none"},
+        ),
+    ]
+
+
+def _zero_to(setting: Setting, cells: Cells) -> Array:
+    """Mean distance from the zero to every group of cells."""
+    if cells is setting.cells:
+        return np.asarray(setting.zero.placed.to_animals.mean(axis=0))
+    return np.asarray(cdist(setting.zero.placed.points, cells.points).mean(axis=0))
+
+
+def _p_noise(setting: Setting) -> float:
+    """Rank of the network among populations of the zero, each as large and at its own best scale and aperture.
+
+    They choose among all apertures that the network was seen through and all their scales in each: never less than
+    the network did, so that p is never too small.
+    """
+    apertures = {step.aperture.key: step.aperture for step in setting.curve}
+    zeros = [(setting.ladder.zero(each), setting.ladder.cells(each)) for each in apertures.values()]
+    size = min(len(placed.within) for zero, _ in zeros for placed in zero.tried.values())
+    n = min(len(setting.best.placed.within), size // 2)
+    chosen = np.argsort(setting.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
+    nearest = np.full(N_POPULATIONS, -np.inf)
+    for zero, cells in zeros:
+        far = zero.placed.term
+        for placed in zero.tried.values():
+            weight = np.zeros((N_POPULATIONS, len(placed.within)))
+            np.put_along_axis(weight, chosen, 1.0, axis=1)
+            off = placed.within - np.diag(np.diag(placed.within))
+            inside = np.vecdot(weight @ off, weight) / (n * (n - 1))
+            term = 2 * weight @ placed.to_animals.mean(axis=1) / n - inside
+            nearest = np.maximum(nearest, (far - term) / (far - cells.apart))
+    return float((1 + (nearest >= setting.best.likeness).sum()) / (N_POPULATIONS + 1))
+
+
+def _auc(setting: Setting, kernels: Array) -> float:
+    """Cross-validated over animals, or over tenths of the cells."""
+    cells, code = setting.cells.points, setting.cells.code
+    if setting.n_animals < 2:
+        count = max(2, min(10, len(cells) // 2, len(kernels) // 2))
+        code = setting.generator.permutation(np.arange(len(cells)) % count)
+    folds = np.concatenate([code, setting.generator.permutation(np.arange(len(kernels)) % (code.max() + 1))])
+    together = np.vstack([cells, kernels])
+    neighbors = max(1, round(float(np.sqrt(min(len(cells), len(kernels))))))
+    is_b = np.repeat([False, True], [len(cells), len(kernels)])
+    return float(classifier_auc(cdist(together, together), is_b, folds.astype(np.intp), k=neighbors))
+
+
+def _terms(cells: Cells, network: Array, noise: Array, axes: list[int]) -> tuple[float, float, float]:
+    """Distances that a likeness is made of, along some of the axes: E|X − X'|, and 2E|X − R| − E|R − R'| of two."""
+    some = Cells.of(cells.points[:, axes], cells.code)
+    return some.apart, some.place(network[:, axes], 1).term, some.place(noise[:, axes], 1).term
+
+
+def _draws_of(placed: Placed) -> int:
+    """Draws behind a placed population: distances within one kernel are zero where there is one draw only."""
+    return DRAWS if np.diag(placed.within).any() else 1
+
+
+def _maps_of(bank: xr.Dataset) -> Array:
+    return np.asarray(bank["rf"].values[:, 0], dtype=np.float64)
+
+
+def coverage(own: Array, other: Array) -> float:
+    """Share of units that have one of the other side as near as their fifth neighbor of their own (Naeem et al. 2020).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> line = np.arange(12.0)[:, None]
+    >>> coverage(line, line + 0.5), coverage(line, line + 100)
+    (1.0, 0.0)
+    """
+    among = cdist(own, own)
+    reach = np.sort(among, axis=1)[:, min(NEIGHBORS, len(own) - 1)]
+    return float((cdist(own, other).min(axis=1) <= reach).mean())

@@ -1,0 +1,158 @@
+"""What is compared, set up: one cortex as a recording, one network at its best scale, and the fits of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from rfcompare.alignment import Grid
+from rfcompare.bank import check, make_bank, to_signed
+from rfcompare.comparison.inference import MIN_SUBJECTS
+from rfcompare.comparison.ladder import DRAWS, LEAST_WINDOW, Ladder, Sample, Step, signed_maps
+from rfcompare.comparison.populations import subjects
+from rfcompare.descriptors import describe_arrays
+from rfcompare.errors import InputError
+from rfcompare.estimation import Recording
+from rfcompare.estimation.measurement import noise_variance
+from rfcompare.fitting import fit
+from rfcompare.quantities import LIKENESS_AXES, QUANTITIES
+
+Array = NDArray[np.float64]
+
+STANDARD_RATIO = 9.0
+"""Signal variance over noise variance, at most, that any recording is seen at.
+
+What noise hides moves the ends of the scale: as they are, macaque fields without noise and the same with a ninth of
+their variance give likenesses half a unit apart.
+"""
+
+FEW_CELLS = 500
+"""More cells than this are given one draw of that noise each: their number averages it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of the comparison."""
+
+    bank: xr.Dataset
+    fits: xr.Dataset | None
+    label: str
+
+    @property
+    def kind(self) -> str:
+        """Where its maps are from."""
+        return str(self.bank.attrs["kind"])
+
+
+def side_of(given: Any, name: str) -> Side:
+    """A bank, or anything that carries a signed bank and its fits."""
+    if hasattr(given, "signed") and hasattr(given, "fits"):
+        return Side(given.signed, given.fits, str(given.label))
+    if not isinstance(given, xr.Dataset) or "rf" not in given:
+        raise InputError(
+            f"expected {name} as a bank or a population, got {type(given).__name__}; make one with make_bank"
+        )
+    bank = check(given) if "model" in given.attrs else to_signed(given)
+    return Side(bank, given if "model" in given.attrs else None, str(given.attrs.get("title", name)))
+
+
+def set_up(a: Side, b: Side, generator: np.random.Generator) -> tuple[Ladder, Sample]:
+    """The recording with its cells, and the kernels as what it is shown."""
+    added, others = generator.spawn(2)
+    maps, recording = _at_standard(a.bank, added)
+    _, known_a = signed_maps(a.bank)
+    kernels, known_b = signed_maps(b.bank)
+    names = subjects(a.bank)
+    code = np.zeros(len(maps), np.intp) if names is None else np.unique(names, return_inverse=True)[1]
+    dead = [~np.ptp(each.reshape(len(each), -1), axis=1).astype(bool) for each in (maps[:, 0], kernels)]
+    degrees = a.bank.attrs["units"] == b.bank.attrs["units"] == "degree"
+    folded = not (known_a.all() and known_b.all())
+    maps = maps[~dead[0]]
+    seen = recording.clean(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape)
+    ladder = Ladder(
+        recording, seen, code[~dead[0]].astype(np.intp), folded, not degrees, others, int(generator.integers(2**63))
+    )
+    source = Grid.of(b.bank)
+    kernels = kernels[~dead[1]]
+    if len(kernels) < 2:
+        raise InputError(f"expected at least two kernels that are not flat, got {len(kernels)}; look at the bank")
+    base = 1.0
+    if not degrees:
+        dx, dy = source.pitch
+        radius = np.median(describe_arrays(kernels, dx=dx, dy=dy)["field_radius"])
+        column = LIKENESS_AXES.index("field_radius")
+        base = float(2 ** (np.nanmedian(ladder.cells().points[:, column]) * QUANTITIES["field_radius"].spread) / radius)
+    return ladder, Sample(kernels, source, base, False)
+
+
+def _at_standard(bank: xr.Dataset, generator: np.random.Generator) -> tuple[Array, Recording]:
+    """Cells (n, draws, y, x) with no more signal than the standard, and the recording that they are then from."""
+    own = Recording.of(bank)
+    maps, _ = signed_maps(bank)
+    variance = noise_variance(bank)
+    noise = np.zeros(len(maps)) if variance is None else np.nan_to_num(variance)
+    count = DRAWS if len(maps) <= FEW_CELLS else 1
+    drawn, noise = own.at_most(STANDARD_RATIO, np.repeat(maps[:, None], count, axis=1), noise, generator)
+    standard = bank.drop_vars("rf_half", errors="ignore").assign(
+        rf=(("unit", "channel", "y", "x"), drawn[:, :1]), noise_sd=("unit", np.sqrt(noise))
+    )
+    added = bool(np.ptp(drawn, axis=1).any() or (drawn[:, 0] != maps).any())
+    return drawn, replace(Recording.of(standard), noise=own.noise, standard=added)
+
+
+@dataclass(eq=False)
+class Setting:
+    """One cortex and one network, at the network's best scale."""
+
+    a: Side
+    b: Side
+    ladder: Ladder
+    sample: Sample
+    curve: list[Step]
+    generator: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.best = max(self.curve, key=lambda step: step.likeness)
+        self.recording = Recording.of(self.a.bank)
+        self.cells = self.ladder.cells(self.best.aperture)
+        self.zero = self.ladder.zero(self.best.aperture)
+        self.n_animals = len(self.cells.between) if len(self.cells.between) > 1 else 0
+        self.species = self.n_animals >= MIN_SUBJECTS and self.recording.noise != "unknown"
+
+    def fitted(self, sample: Sample, scale: float) -> tuple[xr.Dataset, Array]:
+        """Fits of maps seen through the recording once, and the SD of their noise."""
+        return self._fit(*self.ladder.see(sample, scale))
+
+    def _fit(self, maps: Array, noise_sd: Array) -> tuple[xr.Dataset, Array]:
+        """Fits of recorded maps through the network's aperture, on its own pixels where those are the coarser ones."""
+        grid, pixels, shares = self.recording.grid, self.best.aperture.pixels, self.best.aperture.shares
+        if pixels is not None and min(pixels.grid.x.size, pixels.grid.y.size) >= LEAST_WINDOW:
+            maps, grid, noise_sd = pixels.sample(maps), pixels.grid, noise_sd * np.sqrt(pixels.noise)
+        elif shares is not None:
+            maps = np.where(shares >= 0.5, maps, np.nan)
+        bank = make_bank(maps[:, None], channel=("signed",), kind="simulated", x=grid.x, y=grid.y, units=grid.units)
+        return fit(bank, "gabor", seed=0, progress=False), noise_sd
+
+    def gabors(self) -> tuple[xr.Dataset, Array, xr.Dataset, Array, NDArray[np.intp]]:
+        """Fits of cells and kernels, both through the recording, with their noise SD, and the cells' animals."""
+        maps, _ = signed_maps(self.a.bank)
+        alive = np.ptp(maps.reshape(len(maps), -1), axis=1) > 0
+        noise_sd = np.zeros(len(maps))
+        if self.recording.noise == "known":
+            noise_sd = np.sqrt(np.nan_to_num(np.asarray(noise_variance(self.a.bank)), nan=0.0))
+        own = self.a.fits
+        if not self.best.aperture.key and own is not None and own.sizes["unit"] == len(maps):
+            cells = own.isel(unit=alive), noise_sd[alive]
+        else:
+            cells = self._fit(maps[alive], noise_sd[alive])
+        return *cells, *self.fitted(self.sample, self.best.scale), self.ladder.code
+
+    def whose(self) -> str:
+        """Whom an interval is about."""
+        if self.species:
+            return f"over {self.n_animals} animals and the kernels"
+        return "these cells and kernels only"
