@@ -186,9 +186,10 @@ def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, popula
 
 
 def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Population, *, fixed: bool) -> None:
+    import seaborn as sns
+
     finite = share[np.isfinite(share)]
-    edges = np.linspace(0, 1, 21)
-    axes.stairs(np.histogram(finite, edges)[0], edges, fill=True, color=population.color, alpha=0.75)
+    sns.histplot(x=finite, bins=np.linspace(0, 1, 21).tolist(), color=population.color, linewidth=0, ax=axes)
     axes.set_xlim(0, 1)
     axes.set_xlabel("energy in one color direction" + (" (of the originals)" if fixed and finite.size else ""))
     axes.set_ylabel("kernels")
