@@ -76,13 +76,14 @@ class _Verb(click.Command):
 
     def _check_addresses(self, given: dict[str, Any]) -> None:
         """Refuse an option for a population that is not among those named: it would change nothing."""
-        sides = {f"{side}{name}".replace("-", "_") for side in ("", "fields_", "kernels_") for name in READING}
-        options = {name: value for name, value in given.items() if name in sides and isinstance(value, tuple) and value}
-        if options:
-            from rfcompare.pipeline import check_addresses
+        for side in ("", "fields_", "kernels_"):
+            names = [f"{side}{name}".replace("-", "_") for name in READING]
+            options = {name: given[name] for name in names if isinstance(given.get(name), tuple) and given[name]}
+            if options:
+                from rfcompare.pipeline import check_addresses
 
-            named = [given.get(name) or () for name in ("population", "populations", "fields", "kernels")]
-            check_addresses([each for one in named for each in ((one,) if isinstance(one, str) else one)], options)
+                named = [given.get(name) or () for name in ([side[:-1]] if side else ALONE)]
+                check_addresses([each for one in named for each in ((one,) if isinstance(one, str) else one)], options)
 
 
 def _named(value: Any) -> list[str]:
@@ -180,6 +181,9 @@ READING = {
     "lag": "Index from 0, or peak, where the maps have lags.",
 }
 """How a population is read; of several each may have its own, as in ``--layout "Macaque V1=v1.toml"``."""
+
+ALONE = ("population", "populations", "kernels")
+"""Populations of a verb without sides."""
 
 OF_FIELDS = ("layout", "deg-per-px")
 """Options that without a side before them are the fields' in a comparison; those but the kind are the kernels'."""
@@ -731,7 +735,10 @@ def survey(
     banks = {}
     for given in populations or (DEFAULT_KERNELS, "reference:learned", DEFAULT_FIELDS):
         label, name = pipeline.split_name(given)
-        banks[label or Path(name).stem.removeprefix("reference:")] = pipeline.open_population(given, **reading)
+        label = label or Path(name).stem.removeprefix("reference:")
+        if label in banks:
+            raise InputError(f"expected a name for each population, got {label!r} for two; write LABEL=POPULATION")
+        banks[label] = pipeline.open_population(given, **reading)
     table = taxonomy.survey(banks, torchvision=torchvision, download=download, seed=seed, keep=kept_in("surveys"))
     for path in figures.save(figures.survey(table), "figure", folder):
         say(f"wrote {path}")

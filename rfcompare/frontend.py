@@ -67,6 +67,12 @@ def to_module(
     InputError
         When no unit can be used, for lags, and for options that mean nothing for the population.
 
+    Notes
+    -----
+    Recorded maps keep their noise, which a network would compute with and `rfcompare.likeness` takes for structure of
+    the kernels. Fits do not: of the simulated tree shrew, kernels made of fits have a likeness of .98 to their cells,
+    kernels made of the noisy maps of .86.
+
     Examples
     --------
     >>> import numpy as np, rfcompare as rfc

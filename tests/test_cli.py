@@ -311,6 +311,8 @@ def test_a_named_population_is_read_by_options_of_its_own(tmp_path: Path) -> Non
         (("--channel-order", "bgr"), "expected no channel_order (--channel-order)"),
     ):
         assert says in one_sentence(run(*given, *wrong, "-o", tmp_path / "t.csv"))
+    sides = ("compare", "--fields", "Mine=reference:treeshrew-simulated", "--kernels-kind", "Mine=learned")
+    assert "is for 'Mine', which names no population" in one_sentence(run(*sides, "-o", tmp_path / "r.csv"))
 
 
 def test_the_ending_decides_the_format_or_is_refused(tmp_path: Path) -> None:

@@ -305,6 +305,9 @@ def test_names_go_with_populations_and_options_with_names(tmp_path: Path) -> Non
             pipeline.open_population(**given)
     with pytest.raises(rfc.InputError, match="is for 'Mien', which names no population; did you mean Mine"):
         pipeline.check_addresses(["Mine=a.npy", "b.npy"], {"kernels_kind": ("Mien=learned",)})
+    for twice in (("learned", "untrained"), ("Mine=learned", "untrained", "Mine=untrained")):
+        with pytest.raises(rfc.InputError, match="got 'untrained' too; write NAME=VALUE"):
+            pipeline.check_addresses(["Mine=a.npy"], {"kernels_kind": twice})
 
 
 def test_every_option_has_a_side() -> None:

@@ -97,11 +97,12 @@ def match(
 
     Notes
     -----
-    Correlations are not centered: zero means no response. Each map is zero outside its support (smoothed energy above 5
-    % of its maximum and above twice the noise variance, within 4 radii), so the norm is over the union of both
-    supports, and at least `Search.min_overlap` of each one's energy must lie inside the other's support; tiny overlaps
-    would correlate near 1. Noise is ``noise_sd``, else from the halves' difference, else, in a measured bank, from the
-    map's outermost pixels.
+    Correlations are not centered: zero means no response. Each map is zero outside its support (smoothed energy
+    above 5 % of its maximum and above twice the noise variance, within 4 radii), so the norm is over the union of
+    both supports, and at least `Search.min_overlap` of each one's energy must lie inside the other's support; tiny
+    overlaps would correlate near 1. Frequencies beyond those that hold 99.8 % of the fields' energy are left out,
+    so that a map reaches .999 to 1 with itself. Noise is ``noise_sd``, else from the halves' difference, else, in a
+    measured bank, from the map's outermost pixels.
 
     Examples
     --------
@@ -349,9 +350,10 @@ def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
     if "noise_sd" not in b:
         return np.full((3, len(support)), np.nan)
     energy = (fields.values**2).sum(1)
-    noise = b.noise_sd.values.astype(float) ** 2 * pixels
+    free = np.maximum(pixels - 1, 1)  # noise along the map itself takes nothing from their correlation
+    noise = b.noise_sd.values.astype(float) ** 2 * free
     noise = np.divide(noise, energy, out=np.full(energy.shape, np.nan), where=energy > 0)
-    off = Z95 * noise * np.sqrt(2 / np.maximum(pixels, 1))
+    off = Z95 * noise * np.sqrt(2 / free)
     return np.stack([1 - noise, 1 - noise - off, 1 - noise + off]).clip(0, 1)
 
 
@@ -373,8 +375,8 @@ def _ceiling(
     """What a cell's own noise-free map would reach, searched for as kernels are and among as many candidates.
 
     A filtered map stands for the noise-free one, and for what is measured of it the same under as much new noise as the
-    cell's reliability says: half the difference of the halves, or white noise. One candidate is the cell's own, the
-    others are the null's. With its 95 % interval, that of the reliability.
+    cell's reliability says: half the difference of the halves, or white noise, once with either sign. One candidate is
+    the cell's own, the others are the null's. With its 95 % interval, that of the reliability.
     """
     share, low, high = _reliability(b, fields)
     known = np.isfinite(share) & fields.usable
@@ -392,13 +394,14 @@ def _ceiling(
         there = ((noise * support) ** 2).sum((1, 2))
         noise *= np.sqrt(np.divide(wanted, there, out=np.zeros_like(wanted), where=there > 0))[:, None, None]
         measured = np.isfinite(b.rf.isel(channel=0).transpose("unit", "y", "x").values)
-        seen = np.where(measured, maps + noise, np.nan)
         blank = b[["rf"]].transpose("unit", "channel", "y", "x")
-        clean, again = (
-            _maps(blank.assign(rf=(blank.rf.dims, each[:, None]), noise_sd=("unit", sd)))
-            for each, sd in ((maps, np.zeros(len(share))), (seen, np.sqrt((noise**2).mean((1, 2)))))
-        )
-        own = np.where(known, np.where(share > 0, own_best(clean, again, search), 0.0), np.nan)
+
+        def seen(values: npt.NDArray[np.float64], sd: npt.NDArray[np.float64]) -> Maps:
+            return _maps(blank.assign(rf=(blank.rf.dims, values[:, None]), noise_sd=("unit", sd)))
+
+        clean, sd = seen(maps, np.zeros(len(share))), np.sqrt((noise**2).mean((1, 2)))
+        twice = [own_best(clean, seen(np.where(measured, maps + sign * noise, np.nan), sd), search) for sign in (1, -1)]
+        own = np.where(known, np.where(share > 0, np.mean(twice, axis=0), 0.0), np.nan)
     others = [similarity[1:].max(0) for similarity in null_found if len(similarity) > 1]
     least = np.mean(others, axis=0) if others else np.zeros(len(own))
     ends = (

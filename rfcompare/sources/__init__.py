@@ -109,7 +109,7 @@ def open_fields(
     text = str(source)
     if text.startswith(reference.PREFIX):
         if layout is not None:
-            raise InputError(f"{text} needs no layout; leave it out")
+            raise InputError(f"{text} needs no layout; leave it out, or give it as the kernels': kernels_layout")
         bank = reference.open_reference(text)
     elif is_pattern(text):
         bank = _open_several(text, layout, chunks)
@@ -226,7 +226,7 @@ def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any
             )
         raise InputError(
             f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; "
-            "describe it in a layout (rfcompare inspect FILE drafts one)"
+            "describe it in a layout, for kernels beside fields in kernels_layout (rfcompare inspect FILE drafts one)"
         )
     return read_layout(layout)
 

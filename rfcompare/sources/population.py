@@ -190,7 +190,7 @@ def _address(text: str) -> tuple[str | None, str]:
 
 
 def check_addresses(populations: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
-    """Refuse options for a population that there is not.
+    """Refuse options for a population that there is not, and two values of one option for the same.
 
     Raises
     ------
@@ -199,10 +199,17 @@ def check_addresses(populations: Sequence[str], options: Mapping[str, Sequence[s
     """
     names = [name for name, _ in map(split_name, populations) if name is not None]
     for option, values in options.items():
-        for whose in (_address(text)[0] for text in values):
+        flag, seen = f"--{option.replace('_', '-')}", set()
+        for whose, value in map(_address, values):
             if whose is not None and whose not in names:
                 known = meant(whose, names) if names else "none has a name: write NAME=POPULATION"
-                raise InputError(f"--{option.replace('_', '-')} is for {whose!r}, which names no population; {known}")
+                raise InputError(f"{flag} is for {whose!r}, which names no population; {known}")
+            if whose in seen:
+                of = "all populations" if whose is None else repr(whose)
+                raise InputError(
+                    f"expected one {flag} for {of}, got {value!r} too; write NAME=VALUE for one of several"
+                )
+            seen.add(whose)
 
 
 def _degrees(value: Any) -> Any:
