@@ -1,14 +1,14 @@
 """Kills runs while they write, and runs them again: what then lies there is to be what an unkilled run leaves.
 
-``python -m tests.killing --kills 50`` prints a line of JSON for every kill. A run is a fork of this process, and is
-killed from outside with signal 9: at a random one of the moments at which it opens, renames or removes a file, and a
-random time of up to `LATER` afterwards, so that also the writing itself is met.
+``python -m tests.killing --kills 50 -o tests/killing.csv`` prints a line of JSON for every run and writes the committed
+table. A run is a fork of this process, and is killed from outside with signal 9: at a random one of the moments at
+which it opens, renames or removes a file, and a random time of up to `LATER` afterwards, so that also the writing
+itself is met.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 import rfcompare as rfc
 from rfcompare.cli import main as verb
@@ -181,10 +183,28 @@ def _torn(name: str, found: dict[str, str], whole: tuple[int, dict[str, str]]) -
     return name != ".rfcompare/written" and found[name] != whole[1][name]
 
 
+def table(rows: list[dict[str, Any]], *, seed: int) -> pd.DataFrame:
+    """A row a job: how many runs and kills there were, and how many of the runs left what they should not."""
+    counted = [
+        {
+            "job": row["job"],
+            "seed": seed,
+            "runs": 1,
+            "kills": row["ends"].count(-9),
+            "half_written": row["half"],
+            **{name: int(bool(row[name])) for name in ("torn", "differs", "left", "ended")},
+        }
+        for row in rows
+    ]
+    return pd.DataFrame(counted).groupby(["job", "seed"], sort=False).sum().reset_index()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        kills(given.kills, seed=given.seed)
+    made = kills(given.kills, seed=given.seed)
+    if given.output is not None:
+        rfc.bank.write_csv(table(made, seed=given.seed), given.output)

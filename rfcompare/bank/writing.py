@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import platform
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -370,10 +371,8 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
             yield folder
         finally:
             _CLAIMS.remove(claim)
-    if not claim.log.exists():  # nothing was written
-        (home / LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            home.rmdir()
+            if not claim.log.exists():  # nothing was written
+                shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
