@@ -493,8 +493,8 @@ def _column(name: str, numeric: bool) -> dict[str, Any]:
     short, unit = name.partition(" (")[::2]
     quantity = QUANTITIES.get(short)
     about = "" if quantity is None else quantity.title + (f" ({unit}" if unit else "")
-    words = _TITLES.get(name) or (name if quantity is not None and not unit else name.replace("_", " "))
-    return {"name": name, "numeric": numeric, "title": words.replace("_", " "), "about": about}
+    words = _TITLES.get(name, name).replace("_", " ")
+    return {"name": name, "numeric": numeric, "title": words, "about": about or (name if name != words else "")}
 
 
 def _kinds_of(frame: pd.DataFrame) -> str:

@@ -287,6 +287,14 @@ def test_a_figure_of_the_sides_alone_needs_no_comparison(
     result = run("figure", "kernels", "--fields", fields, "--kernels", tmp_path / "one.npy", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "kernels.png").stat().st_size > 0
+    one = ("--kernels", tmp_path / "one.npy", "-o", tmp_path / "column")
+    result = run("figure", "kernels", "--fields", fields, *one, "--format", "svg", "--width", 89)
+    assert sorted(path.name for path in (tmp_path / "column").glob("k*")) == [
+        "kernels.csv",
+        "kernels.svg",
+        "kernels.txt",
+    ]
+    assert f'width="{89 / 25.4 * 72:.6f}pt"' in (tmp_path / "column" / "kernels.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", [("match",), ("survey", "--no-torchvision")], ids=lambda words: words[0])

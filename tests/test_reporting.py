@@ -312,6 +312,17 @@ def test_hover_and_tap_show_the_unit(opened: Opened, fits: list[xr.Dataset]) -> 
     assert tab.is_visible("#detail [data-role=simulated]") == (side == 0)
 
 
+def test_arrow_keys_step_through_the_units(opened: Opened) -> None:
+    tab = opened.tab
+    tab.evaluate("document.querySelectorAll('#table-units tbody tr')[4].click()")
+    tab.focus("#plane")
+    tab.keyboard.press("ArrowRight")
+    assert tab.get_attribute("#detail", "data-row") == "5"
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowLeft")
+    assert tab.get_attribute("#detail", "data-row") == "3"
+
+
 def test_the_shown_map_is_the_unit_map(opened: Opened, fits: list[xr.Dataset]) -> None:
     tab = opened.tab
     tab.evaluate("document.querySelectorAll('#table-units tbody tr')[2].click()")

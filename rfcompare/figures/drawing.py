@@ -597,14 +597,37 @@ def draw_map(
     extent: tuple[float, float, float, float],
     limit: float | None = None,
 ) -> Any:
-    """Draw one map: ON red, OFF blue, limits symmetric about zero, y up, unmeasured pixels gray.
+    """Do `draw_tile` alone in axes, which lose their ticks and keep a thin frame; unmeasured pixels are gray.
+
+    Examples
+    --------
+    >>> axes = Figure().add_subplot()
+    >>> image = draw_map(axes, np.array([[0.0, -2.0], [1.0, 0.0]]), extent=(-1, 1, -1, 1))
+    >>> image.get_clim()
+    (-2.0, 2.0)
+    """
+    axes.set_facecolor("#d9d9d9")
+    image = draw_tile(axes, values, extent=extent, limit=limit)
+    axes.set_aspect("equal")
+    bare(axes)
+    return image
+
+
+def draw_tile(
+    axes: Axes,
+    values: NDArray[np.floating[Any]],
+    *,
+    extent: tuple[float, float, float, float],
+    limit: float | None = None,
+) -> Any:
+    """Draw one map among others, y up: in color with zero gray, or red and blue with limits symmetric about zero.
 
     Parameters
     ----------
     axes : matplotlib Axes
-        Loses its ticks and keeps a thin frame.
+        To draw in.
     values : array
-        (y, x), row 0 at the lowest y; NaN is not measured.
+        (y, x) or, with red, green and blue, (y, x, 3), row 0 at the lowest y; NaN is not measured.
     extent : tuple of float
         From `map_extent`.
     limit : float, optional
@@ -617,26 +640,29 @@ def draw_map(
 
     Examples
     --------
-    >>> axes = Figure().add_subplot()
-    >>> image = draw_map(axes, np.array([[0.0, -2.0], [1.0, 0.0]]), extent=(-1, 1, -1, 1))
-    >>> image.get_clim()
-    (-2.0, 2.0)
+    >>> image = draw_tile(Figure().add_subplot(), np.array([[[1.0, 0.0, -1.0]]]), extent=(0, 1, 0, 1))
+    >>> image.get_array().tolist()
+    [[[1.0, 0.5, 0.0]]]
     """
-    if limit is None:
-        limit = float(np.nanmax(np.abs(values), initial=0.0)) if np.isfinite(values).any() else 0.0
-    axes.set_facecolor("#d9d9d9")
-    image = axes.imshow(
-        np.ma.masked_invalid(values),
-        origin="lower",
-        extent=extent,
-        cmap=DIVERGING,
-        vmin=-(limit or 1.0),
-        vmax=limit or 1.0,
-        interpolation="nearest",
-        aspect="equal",
-    )
-    bare(axes)
-    return image
+    full = (largest(values) if limit is None else limit) or 1.0
+    if values.ndim == 3:
+        shown = np.clip(np.nan_to_num(values) / (2 * full) + 0.5, 0, 1)
+        return axes.imshow(shown, origin="lower", extent=extent, interpolation="nearest")
+    return axes.imshow(
+        np.ma.masked_invalid(values), origin="lower", extent=extent, interpolation="nearest", cmap=DIVERGING,
+        vmin=-full, vmax=full,
+    )  # fmt: skip
+
+
+def largest(values: NDArray[np.floating[Any]]) -> float:
+    """Return the largest magnitude that was measured; 0 where nothing was.
+
+    Examples
+    --------
+    >>> largest(np.array([np.nan, -2.0])), largest(np.array([np.nan]))
+    (2.0, 0.0)
+    """
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def bare(axes: Axes) -> None:

@@ -112,15 +112,7 @@ def _draw_kernel(panel: Axes, seen: xr.Dataset, units: str) -> None:
     x, y = seen["kernel_x"].values, seen["kernel_y"].values
     half = (x[1] - x[0]) / 2 if x.size > 1 else 0.5
     extent = (float(x[0] - half), float(x[-1] + half), float(y[0] - half), float(y[-1] + half))
-    if kernel.shape[0] == 3:
-        limit = float(np.abs(kernel).max()) or 1.0
-        panel.imshow(
-            np.clip(kernel.transpose(1, 2, 0) / (2 * limit) + 0.5, 0, 1), origin="lower", extent=extent,
-            interpolation="nearest",
-        )  # fmt: skip
-        bare(panel)
-    else:
-        draw_map(panel, kernel[0], extent=extent)
+    draw_map(panel, np.moveaxis(kernel, 0, -1) if len(kernel) == 3 else kernel[0], extent=extent)
     bar_below(panel, nice_length(extent[1] - extent[0]), units)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,7 +19,9 @@ from rfcompare.figures.drawing import (
     Population,
     bar_below,
     draw_map,
+    draw_tile,
     label,
+    largest,
     length_text,
     letter,
     map_extent,
@@ -30,7 +31,7 @@ from rfcompare.figures.drawing import (
     record,
     sign_words,
 )
-from rfcompare.figures.look import DIVERGING, SMALL, Look, drawn, is_narrow, new_figure, width_mm
+from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import QUANTITIES
 
 _GAP = 0.12
@@ -185,26 +186,12 @@ def _draw_tiles(
     tiles, headings, height = layout
     pitch_x, pitch_y = _tile_size(bank)
     size_x, size_y = pitch_x / (1 + _GAP), pitch_y / (1 + _GAP)
-    in_color = list(bank["channel"].values.astype(str)) == ["r", "g", "b"]
     rows: list[dict[str, Any]] = []
     units = bank["unit"].values
     for unit, row, column in tiles:
         values = shown_map(bank, unit)
-        limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
         left, top = column * pitch_x, -row * pitch_y
-        extent = (left, left + size_x, top - size_y, top)
-        if in_color:
-            picture = np.nan_to_num(values) / (2 * limit or 1.0) + 0.5
-            axes.imshow(np.clip(picture, 0, 1), origin="lower", extent=extent, interpolation="nearest")
-        else:
-            axes.imshow(
-                np.ma.masked_invalid(values),
-                origin="lower",
-                extent=extent,
-                interpolation="nearest",
-                cmap=DIVERGING,
-                norm=Normalize(-(limit or 1.0), limit or 1.0),
-            )
+        draw_tile(axes, values, extent=(left, left + size_x, top - size_y, top))
         rows.append(
             {
                 "population": population.name,
@@ -213,7 +200,7 @@ def _draw_tiles(
                 "class": "",
                 "row": row,
                 "column": column,
-                "limit": limit,
+                "limit": largest(values),
             }
         )
     table = pd.DataFrame(rows)

@@ -21,13 +21,15 @@ from rfcompare.figures.drawing import (
     CEILING_COLOR,
     NULL_COLOR,
     Population,
+    draw_tile,
     label,
+    largest,
     letter,
     mark_kind,
     populations,
     record,
 )
-from rfcompare.figures.look import DIVERGING, SMALL, Look, colors, drawn, is_narrow, new_figure, width_mm
+from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure, width_mm
 from rfcompare.figures.maps import shown_map, source_text
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
 from rfcompare.taxonomy.thresholds import value
@@ -170,12 +172,8 @@ def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, popula
     columns = 12
     for position, unit in enumerate(order):
         values = shown_map(bank, int(unit))
-        limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
         left, top = (position % columns) * 1.12, -(position // columns) * 1.12
-        axes.imshow(
-            np.clip(np.nan_to_num(values) / (2 * limit) + 0.5, 0, 1), origin="lower", interpolation="nearest",
-            extent=(left, left + 1, top - 1, top),
-        )  # fmt: skip
+        draw_tile(axes, values, extent=(left, left + 1, top - 1, top))
     rows = -(-len(order) // columns)
     axes.set_xlim(-0.05, columns * 1.12)
     axes.set_ylim(-rows * 1.12 - 0.05, 0.1)
@@ -330,26 +328,16 @@ def _draw_snapshots(
     rows = []
     for row, step in enumerate(steps):
         bank = snapshots[step]
-        in_color = [str(name) for name in bank["channel"].values] == ["r", "g", "b"]
         for column, unit in enumerate(shown):
             values = shown_map(bank, int(unit))
-            limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-            extent = (column * 1.12, column * 1.12 + 1, -row * 1.12 - 1, -row * 1.12)
-            if in_color:
-                picture = np.clip(np.nan_to_num(values) / (2 * limit) + 0.5, 0, 1)
-                axes.imshow(picture, origin="lower", interpolation="nearest", extent=extent)
-            else:
-                axes.imshow(
-                    np.ma.masked_invalid(values), origin="lower", interpolation="nearest", extent=extent,
-                    cmap=DIVERGING, vmin=-limit, vmax=limit,
-                )  # fmt: skip
+            draw_tile(axes, values, extent=(column * 1.12, column * 1.12 + 1, -row * 1.12 - 1, -row * 1.12))
             rows.append(
                 {
                     "panel": "kernels",
                     "step": step,
                     "kind": str(bank.attrs["kind"]),
                     "unit": str(bank["unit"].values[unit]),
-                    "limit": limit,
+                    "limit": largest(values) or 1.0,
                 }
             )
         untrained = " (untrained)" if str(bank.attrs["kind"]) == "untrained" else ""

@@ -140,6 +140,12 @@
   });
 
   unitRows.forEach((row, index) => row.addEventListener("click", () => show(index)));
+  document.getElementById("plane").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    show((shown ?? 0) + step);
+  });
 
   const specification = read("plane-specification");
   vegaEmbed("#plane", specification, { mode: "vega-lite", actions: false, renderer: "canvas", ast: true }).then(({ view }) => {
