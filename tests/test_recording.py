@@ -12,7 +12,7 @@ from torch import nn
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
-from rfcompare.recording import field_of, make_stimulus, record, recorded_maps, stimulus_like
+from rfcompare.recording import field_of, make_stimulus, measure_tuning, record, recorded_maps, stimulus_like
 
 CAFFENET = Path(__file__).parents[1] / "../shared/data/kernels/caffenet_conv1_96x3x11x11_bgr_f32.npy"
 LEAST_CORRELATION = 0.99
@@ -237,3 +237,70 @@ def test_maps_are_recorded_as_the_kernels_of_a_first_layer() -> None:
         rfc.record(bank, "0")
     with pytest.raises(InputError, match="layer by name"):
         rfc.record(nn.Sequential(nn.Conv2d(1, 2, 3)))
+
+
+# --------------------------------------------------------------------------------------------------------- gratings
+
+DEGREES, SHARE = 3.0, 0.05
+"""Of a preferred orientation, and of a bandwidth: gratings 7.5° and a quarter of an octave apart, read by a spline."""
+
+
+def gabor_kernels(n: int = 10, size: int = 21) -> tuple[xr.Dataset, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    ranges = {"orientation": (0, 180), "frequency": (0.17, 0.25), "nx": (0.35, 0.55), "ny": (0.35, 0.55)}
+    truth = {name: rng.uniform(low, high, n) for name, (low, high) in ranges.items()}
+    at = np.arange(size) - (size - 1) / 2
+    angle = np.deg2rad(truth["orientation"] + 90)[:, None, None]
+    u, v = at * np.cos(angle) + at[:, None] * np.sin(angle), at[:, None] * np.cos(angle) - at * np.sin(angle)
+    f, nx, ny = (truth[name][:, None, None] for name in ("frequency", "nx", "ny"))
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
+    maps = np.exp(-((u * f / nx) ** 2 + (v * f / ny) ** 2) / 2) * np.cos(2 * np.pi * f * u + phase)
+    return rfc.make_bank(maps[:, None], channel=("signed",), kind="analytic"), truth
+
+
+def test_gratings_give_each_gabors_orientation_frequency_and_bandwidths() -> None:
+    bank, truth = gabor_kernels()
+    tuned = measure_tuning(bank, progress=False)
+    off = (tuned.preferred_orientation.values - truth["orientation"] + 90) % 180 - 90
+    assert np.abs(off).max() < DEGREES
+    np.testing.assert_allclose(tuned.preferred_frequency, truth["frequency"], rtol=SHARE)
+    half = np.sqrt(np.log(2) / 2) / np.pi
+    nx, ny = truth["nx"], truth["ny"]
+    np.testing.assert_allclose(tuned.bandwidth_octaves, np.log2((nx + half) / (nx - half)), rtol=SHARE)
+    # along the circle of its frequency, of which the half-width of a Gabor's parameters is the tangent
+    turn = np.deg2rad(np.linspace(0, 90, 9001))[:, None]
+    fallen = 2 * np.pi**2 * ((nx * (1 - np.cos(turn))) ** 2 + (ny * np.sin(turn)) ** 2) > np.log(2)
+    np.testing.assert_allclose(tuned.orientation_half_width, np.rad2deg(turn[fallen.argmax(0), 0]), rtol=SHARE)
+    assert np.isinf(tuned.f1_f0).all() and (tuned.orthogonal_ratio < 0.05).all()
+
+
+class Energy(nn.Module):
+    """Squared answers of a quadrature pair, summed, less a share of what a round surround sees."""
+
+    def __init__(self, surround: float) -> None:
+        super().__init__()
+        at = torch.arange(21) - 10.0
+        envelope = torch.exp(-(at**2 + at[:, None] ** 2) / 18)
+        pair = [envelope * wave(2 * torch.pi * 0.2 * at) for wave in (torch.cos, torch.sin)]
+        self.pair, self.surround = nn.Conv2d(1, 2, 21, bias=False), surround
+        with torch.no_grad():
+            self.pair.weight.copy_(torch.stack(pair)[:, None])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        energy = (self.pair(image) ** 2).sum(1, keepdim=True)
+        return energy / (1 + self.surround * nn.functional.avg_pool2d(image**2, 21, 1))
+
+
+def test_an_energy_unit_is_complex_and_a_rectified_one_simple() -> None:
+    tuned = measure_tuning(nn.Sequential(Energy(0.0)), "0", progress=False)
+    assert tuned.f1_f0.item() < 0.2 and tuned.preferred_orientation.item() == pytest.approx(90, abs=DEGREES)
+    bank, _ = gabor_kernels(2)
+    simple = measure_tuning(nn.Sequential(rfc.to_module(bank), nn.ReLU()), "1", progress=False)
+    assert simple.f1_f0.values == pytest.approx(np.pi / 2, rel=SHARE)  # of a wave's upper half
+
+
+def test_a_surround_that_divides_suppresses_large_gratings() -> None:
+    models = (nn.Sequential(Energy(surround)) for surround in (0.0, 20.0))
+    plain, divided = (measure_tuning(model, "0", progress=False) for model in models)
+    assert plain.suppression_index.item() < 0.05 < 0.2 < divided.suppression_index.item()
+    assert divided.preferred_size.item() < plain.preferred_size.item() <= 21

@@ -3,5 +3,15 @@
 from rfcompare.recording.fields import Field, field_of
 from rfcompare.recording.sessions import record, recorded_maps
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
+from rfcompare.recording.tuning import measure_tuning
 
-__all__ = ["Field", "Stimulus", "field_of", "make_stimulus", "record", "recorded_maps", "stimulus_like"]
+__all__ = [
+    "Field",
+    "Stimulus",
+    "field_of",
+    "make_stimulus",
+    "measure_tuning",
+    "record",
+    "recorded_maps",
+    "stimulus_like",
+]

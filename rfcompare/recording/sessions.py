@@ -100,7 +100,7 @@ def record(
     ...                   model[0].weight[0].sum(0).detach().numpy()[::-1].ravel())[0, 1]) > 0.98
     True
     """
-    network, layer = _network(model, layer, kind)
+    network, layer = network_of(model, layer, kind)
     for name, value in (("spikes", spikes), ("decay", decay)):
         if value is not None and not _is_positive(value):
             raise InputError(f"expected {name} to be positive, got {value!r}; leave it out for none")
@@ -115,10 +115,10 @@ def record(
             size = field_of(network, layer, canvas=canvas).size
             frames = 20_000 if n_frames is None else n_frames
             stimulus = make_stimulus(stimulus, size=size, n_frames=frames, deg_per_px=deg_per_px, seed=seed)  # type: ignore[arg-type]
-        responses = _answers(network, layer, stimulus, canvas, progress)
+        responses = answers_of(network, layer, stimulus, canvas, progress)
     finally:
         network.train(training)
-    chosen = _chosen(responses.shape[1], n_units, unit, seed)
+    chosen = chosen_of(responses.shape[1], n_units, unit, seed)
     responses = responses[:, chosen]
     dead = np.flatnonzero(np.ptp(responses, axis=0) == 0) if len(responses) > 1 else np.zeros(0, int)
     if dead.size == chosen.size:
@@ -147,7 +147,7 @@ def record(
     )
 
 
-def _network(model: AnyPopulation, layer: str | None, kind: str | None) -> tuple[Any, str]:
+def network_of(model: AnyPopulation, layer: str | None, kind: str | None) -> tuple[Any, str]:
     """What runs, and the layer of it that is recorded; of maps alone the layer is the whole."""
     named = isinstance(model, str) and not (":" in model or Path(model).suffix or Path(model).exists())
     if not named and not is_module(model):
@@ -159,7 +159,9 @@ def _network(model: AnyPopulation, layer: str | None, kind: str | None) -> tuple
     return (model if is_module(model) else read_network(str(model))), layer
 
 
-def _answers(network: Any, layer: str, stimulus: Stimulus, canvas: int | None, progress: bool | None) -> Any:
+def answers_of(
+    network: Any, layer: str, stimulus: Stimulus, canvas: int | tuple[int, int] | None, progress: bool | None
+) -> Any:
     """Responses (frame, unit) to a stimulus centered on the field, on a canvas of background."""
     import torch
 
@@ -188,7 +190,8 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, Real) and 0 < float(value) < np.inf
 
 
-def _chosen(n: int, n_units: Any, unit: Sequence[int] | None, seed: int) -> Any:
+def chosen_of(n: int, n_units: Any, unit: Sequence[int] | None, seed: int) -> Any:
+    """The channels to keep of n: those named, some drawn, or all."""
     if unit is not None:
         chosen = np.atleast_1d(np.asarray(unit))
         if chosen.size == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= n:
