@@ -119,11 +119,6 @@ class Pixels(NamedTuple):
         rows, columns = self.down
         return np.asarray(rows @ maps @ columns.T)
 
-    @property
-    def noise(self) -> float:
-        """Variance of white noise at these pixels, of what it is on the recording's."""
-        return float(np.prod([(matrix**2).sum(axis=1).mean() for matrix in self.down]))
-
 
 def samples_at(target: Array, source: Array) -> Array:
     """Matrix (target, source) of the cubic spline through samples at `source`, flat beyond them, not band-limited.

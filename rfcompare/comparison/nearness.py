@@ -68,7 +68,7 @@ def rungs_of(setting: Setting, references: bool, truth: xr.Dataset | None) -> li
         rung = next(each for each in rungs if each["reference"] == name)
         if references:
             few = sample._replace(maps=sample.maps[:N_FITTED])
-            rung["gabor_share"] = explained_share(*noise_corrected(*setting.fitted(few, rung["scale"])))
+            rung["gabor_share"] = explained_share(*noise_corrected(*setting.fitted(few, rung["scale"]), setting.noise))
     for rung in rungs:
         rung["likeness"] = (setting.zero.placed.term - within - rung["distance"]) / unit
     return sorted(rungs, key=lambda rung: rung["distance"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rfcompare.alignment import Grid
 from rfcompare.bank import check, make_bank, to_signed
 from rfcompare.comparison.inference import MIN_SUBJECTS
-from rfcompare.comparison.ladder import DRAWS, LEAST_WINDOW, Ladder, Sample, Step, signed_maps
+from rfcompare.comparison.ladder import DRAWS, LEAST_WINDOW, Ladder, Pixels, Sample, Step, signed_maps
 from rfcompare.comparison.populations import subjects
 from rfcompare.descriptors import describe_arrays
 from rfcompare.errors import InputError
@@ -29,6 +30,9 @@ STANDARD_RATIO = 9.0
 What noise hides moves the ends of the scale: as they are, macaque fields without noise and the same with a ninth of
 their variance give likenesses half a unit apart.
 """
+
+N_SPECTRUM = 2000
+"""Draws of noise that its power spectrum is taken from."""
 
 FEW_CELLS = 500
 """More cells than this are given one draw of that noise each: their number averages it."""
@@ -104,6 +108,17 @@ def _at_standard(bank: xr.Dataset, generator: np.random.Generator) -> tuple[Arra
     return drawn, replace(Recording.of(standard), noise=own.noise, standard=added)
 
 
+class FittedNoise(NamedTuple):
+    """Noise in maps that are fitted."""
+
+    variance: float = 1.0
+    """At their pixels, of what it is at the recording's."""
+    at_zero: float = 1.0
+    """Its power at frequency 0, over its mean power; 1 for white noise."""
+    at_signal: float = 1.0
+    """The same at the frequencies of the cells' maps."""
+
+
 @dataclass(eq=False)
 class Setting:
     """One cortex and one network, at the network's best scale."""
@@ -129,13 +144,38 @@ class Setting:
 
     def _fit(self, maps: Array, noise_sd: Array) -> tuple[xr.Dataset, Array]:
         """Fits of recorded maps through the network's aperture, on its own pixels where those are the coarser ones."""
-        grid, pixels, shares = self.recording.grid, self.best.aperture.pixels, self.best.aperture.shares
-        if pixels is not None and min(pixels.grid.x.size, pixels.grid.y.size) >= LEAST_WINDOW:
-            maps, grid, noise_sd = pixels.sample(maps), pixels.grid, noise_sd * np.sqrt(pixels.noise)
-        elif shares is not None:
-            maps = np.where(shares >= 0.5, maps, np.nan)
-        bank = make_bank(maps[:, None], channel=("signed",), kind="simulated", x=grid.x, y=grid.y, units=grid.units)
+        grid, pixels = self.recording.grid, self._pixels
+        if pixels is not None:
+            grid, noise_sd = pixels.grid, noise_sd * np.sqrt(self.noise.variance)
+        maps = self._onto(maps)[:, None]
+        bank = make_bank(maps, channel=("signed",), kind="simulated", x=grid.x, y=grid.y, units=grid.units)
         return fit(bank, "gabor", seed=0, progress=False), noise_sd
+
+    @property
+    def _pixels(self) -> Pixels | None:
+        """The network's, where they are the coarser ones and enough for a fit."""
+        pixels = self.best.aperture.pixels
+        return pixels if pixels and min(pixels.grid.x.size, pixels.grid.y.size) >= LEAST_WINDOW else None
+
+    def _onto(self, maps: Array) -> Array:
+        """Recorded maps as they are fitted."""
+        if self._pixels is not None:
+            return self._pixels.sample(maps)
+        shares = self.best.aperture.shares
+        return maps if shares is None else np.where(shares >= 0.5, maps, np.nan)
+
+    @cached_property
+    def noise(self) -> FittedNoise:
+        """What the recording's noise is in the maps that are fitted."""
+        shape = self.recording.grid.y.size, self.recording.grid.x.size
+        drawn = self.recording.shaped((N_SPECTRUM, *shape), np.random.default_rng(self.ladder.noise_seed))
+        noise, cells = (
+            (np.abs(np.fft.fft2(np.nan_to_num(each, nan=0.0))) ** 2).mean(0)
+            for each in (self._onto(drawn), self._onto(self.ladder.maps[:, 0]))
+        )
+        mean = noise.mean()
+        variance = float(np.nanvar(self._onto(drawn)))
+        return FittedNoise(variance, float(noise[0, 0] / mean), float((noise * cells).sum() / (mean * cells.sum())))
 
     def gabors(self) -> tuple[xr.Dataset, Array, xr.Dataset, Array, NDArray[np.intp]]:
         """Fits of cells and kernels, both through the recording, with their noise SD, and the cells' animals."""

@@ -12,17 +12,19 @@ from scipy.stats import norm
 
 from rfcompare.comparison import sampling
 from rfcompare.comparison.rows import Row
-from rfcompare.comparison.setting import Setting
+from rfcompare.comparison.setting import FittedNoise, Setting
 from rfcompare.descriptors import censoring, describe
 from rfcompare.quantities import KAPPA, QUANTITIES
 
 Array = NDArray[np.float64]
 
+WHITE = FittedNoise()
+
 GABOR_FORM = ("nx", "ny", "orientation_half_width", "bandwidth_octaves", "folded_phase", "aspect")
 """Of the units with a visible carrier: what kind of Gabor they are."""
 
-FREE_PARAMETERS = 9
-"""Of a Gabor with its offset: what it takes up of a map's noise."""
+FREE_PARAMETERS = 8
+"""Of a Gabor without its offset: what it takes up of a map's noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ def _share_row(
     setting: Setting, a: tuple[xr.Dataset, Array], b: tuple[xr.Dataset, Array], code: NDArray[np.intp], zero: float
 ) -> Row:
     """Noise-corrected share of energy that one Gabor explains, as a ratio of sums per animal."""
-    (left_a, all_a), (left_b, all_b) = noise_corrected(*a), noise_corrected(*b)
+    (left_a, all_a), (left_b, all_b) = (noise_corrected(*side, setting.noise) for side in (a, b))
     known_a, known_b = np.isfinite(left_a), np.isfinite(left_b)
     kernels = explained_share(left_b, all_b)
     influence = ((left_b - (1 - kernels) * all_b) / all_b[known_b].mean())[known_b]
@@ -153,11 +155,11 @@ def _median_row(setting: Setting, name: str, values: _Values) -> Row:
     return row
 
 
-def noise_corrected(fits: xr.Dataset, noise_sd: Array) -> tuple[Array, Array]:
+def noise_corrected(fits: xr.Dataset, noise_sd: Array, noise: FittedNoise = WHITE) -> tuple[Array, Array]:
     """What a model leaves of every map's energy and that energy, both without noise, in shares of the energy with it.
 
-    A fit of p parameters to N pixels leaves σ²(N − p) of the noise on average, and the map about its mean holds σ²(N −
-    1).
+    The map about its mean holds σ²(N − c₀) of the noise on average, and a fit of an offset and p parameters to its N
+    pixels leaves σ²(N − c₀ − p·c), where c₀ and c are the power of the noise at frequency 0 and at that of the map.
 
     Examples
     --------
@@ -175,8 +177,10 @@ def noise_corrected(fits: xr.Dataset, noise_sd: Array) -> tuple[Array, Array]:
     maps = np.where((pixels > 0)[:, None, None], maps, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         total = np.nanvar(maps, axis=(1, 2)) * pixels
-        noise = noise_sd**2 / total
-        return 1 - r2 - noise * np.maximum(pixels - FREE_PARAMETERS, 0), 1 - noise * (pixels - 1)
+        share = noise_sd**2 / total
+        about_mean = pixels - noise.at_zero
+        left = 1 - r2 - share * np.maximum(about_mean - FREE_PARAMETERS * noise.at_signal, 0)
+        return left, 1 - share * np.maximum(about_mean, 0)
 
 
 def explained_share(left: Array, energy: Array) -> float:

@@ -268,7 +268,7 @@ class Recording:
         rank = (generator.random(len(maps)) * self.ratios.size).astype(np.intp)
         ratio = np.repeat(np.sort(self.ratios)[rank], draws)
         noise_sd = np.sqrt(seen.var((1, 2)) / ratio)
-        return seen + noise_sd[:, None, None] * self._shaped(seen.shape, generator), noise_sd
+        return seen + noise_sd[:, None, None] * self.shaped(seen.shape, generator), noise_sd
 
     def at_most(
         self, ratio: float, maps: Floats, noise: Floats, generator: np.random.Generator
@@ -293,9 +293,9 @@ class Recording:
             Variance of their noise then.
         """
         wanted = np.maximum(noise, (maps[:, 0].var((1, 2)) - noise).clip(0) / ratio)
-        return maps + np.sqrt(wanted - noise)[:, None, None, None] * self._shaped(maps.shape, generator), wanted
+        return maps + np.sqrt(wanted - noise)[:, None, None, None] * self.shaped(maps.shape, generator), wanted
 
-    def _shaped(self, shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
+    def shaped(self, shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
         """Noise of unit variance with the recording's mean autocorrelation."""
         white = generator.standard_normal(shape)
         if (self.amplitude == 1).all():
