@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.stats import norm, ttest_ind
+from scipy.stats import binom, norm, ttest_ind
 
 import rfcompare as rfc
 from rfcompare.comparison import sampling
@@ -20,7 +20,7 @@ from rfcompare.errors import InputError
 from rfcompare.estimation import Recording
 from rfcompare.quantities import KAPPA
 from tests.sample_populations import SPREAD, cortex_of, gabor_maps, kernels_of, population
-from tests.test_likeness_calibration import SNRS, TABLE
+from tests.test_likeness_calibration import SNRS, TABLE, noise_study
 
 ALIKE = (0.85, 1.15)
 """Likeness of 60 kernels from the cells' population to 150 cells: its SD over such studies is 0.04; 3.5 of them."""
@@ -33,6 +33,11 @@ ROUNDED = 0.01
 
 SMOOTH = 0.03
 """Of a Gabor's share under smooth noise of SNR 1.5: counted as white, that noise would lift it to 1.08."""
+
+LEAST_COVERED = 0.93
+"""Of 200 studies at least, by intervals of 95 %: 1.3 standard errors of a share below."""
+
+NOISE_STUDIES = 12
 
 STUDIES = 300
 LEVEL_BAND = (0.015, 0.105)
@@ -193,6 +198,11 @@ def test_colored_noise_of_a_recording_is_in_what_kernels_are_shown_to() -> None:
 # Tests and intervals -------------------------------------------------------------------------------------------------
 
 
+def test_noise_is_seldom_called_nearer_than_noise() -> None:
+    low = sum(noise_study(seed) < 0.05 for seed in range(NOISE_STUDIES))
+    assert low <= binom.ppf(0.999, NOISE_STUDIES, 0.05)
+
+
 def test_one_axis_is_welchs_test() -> None:
     """With one cell an animal and one axis the trace is the variance: T/tr = t² on (1, Welch's degrees of freedom)."""
     rng = np.random.default_rng(3)
@@ -309,3 +319,14 @@ def test_the_committed_likenesses_keep_their_order() -> None:
         assert value["1.3 times the cycles"] > value["plaids"]
     pixels = table[(table.population == "truth") & (table.pixels != 11)].groupby("pixels")["value"].min()
     assert pixels[15] > 0.9 and pixels[7] > 0.8
+
+
+def test_the_committed_p_values_are_uniform_and_intervals_cover() -> None:
+    table = pd.read_csv(TABLE)
+    rates = table[table.what == "p < 0.05"]
+    assert set(rates.icc) == {0.0, 0.1, 0.3} and (rates.studies >= 1000).all()
+    low, high = binom.interval(0.999, rates.studies, 0.05)
+    assert (rates.value <= high / rates.studies).all()
+    assert (rates.value >= low / rates.studies)[~rates.population.str.contains("Holm")].all()
+    covered = table[table.what == "interval covers"]
+    assert set(covered.animals) == {4, 7} and (covered.value >= LEAST_COVERED).all()

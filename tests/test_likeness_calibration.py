@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from rfcompare.comparison.likeness import likeness, placed_best
+from rfcompare.comparison.nearness import p_noise
+from rfcompare.comparison.setting import Setting, set_up, side_of
 from tests.sample_populations import cortex_of, gabor_maps, kernels_of, population
 
 TABLE = Path(__file__).parents[1] / "reference_data" / "calibration_likeness.csv"
@@ -111,6 +113,24 @@ def covering_table(folder: Path, n: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def noise_study(seed: int) -> float:
+    """p of "no nearer than noise" where the kernels are noise with the cells' own spectrum and window."""
+    rng = np.random.default_rng(seed)
+    cells = side_of(cortex_of(*gabor_maps(140, 15, rng), 3.0, rng), "cells")
+    noise, _ = set_up(cells, side_of(kernels_of(gabor_maps(8, 15, rng)[0]), "kernels"), rng)
+    kernels = side_of(kernels_of(noise.noise(48).maps), "kernels")
+    ladder, sample = set_up(cells, kernels, rng)
+    return p_noise(Setting(cells, kernels, ladder, sample, ladder.curve(sample), rng))
+
+
+def noise_table(n: int) -> pd.DataFrame:
+    """How often that p falls below 0.05."""
+    with ProcessPoolExecutor() as pool:
+        rate = np.mean(np.array(list(pool.map(noise_study, range(20_000, 20_000 + n), chunksize=5))) < 0.05)
+    row = {"what": "p of noise < 0.05", "population": "noise with the cells' spectrum", "icc": 0.0, "animals": 7}
+    return pd.DataFrame([row | {"studies": n, "value": rate}])
+
+
 def many(icc: float, seed: int) -> float:
     """The likeness of 1500 kernels of more cycles to 100 animals of 20 cells."""
     rng = np.random.default_rng(seed)
@@ -122,5 +142,5 @@ if __name__ == "__main__":
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     rows = Path(sys.argv[2] if len(sys.argv) > 2 else "calibration")
     rows.mkdir(exist_ok=True)
-    parts = [order_table(), null_table(rows, n), covering_table(rows, n // 5)]
+    parts = [order_table(), null_table(rows, n), covering_table(rows, n // 5), noise_table(n // 5)]
     pd.concat(parts).to_csv(TABLE, index=False, float_format="%.4g")

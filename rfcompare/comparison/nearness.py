@@ -178,7 +178,7 @@ def population_rows(setting: Setting) -> list[Row]:
     if not reach > 0 or not setting.zero.placed.term > setting.cells.apart:
         numbers |= {"effect": np.nan, "ci_low": np.nan, "ci_high": np.nan}
         notes = ["undefined: noise with the cells' spectrum is not shown to be farther than another animal"]
-    numbers |= {"p_noise": _p_noise(setting), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
+    numbers |= {"p_noise": p_noise(setting), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
     distance = {
         "effect": setting.best.placed.term - within,
         "null": setting.zero.placed.term - within,
@@ -217,7 +217,7 @@ def _zero_to(setting: Setting, cells: Cells) -> Array:
     return np.asarray(cdist(setting.zero.placed.points, cells.points).mean(axis=0))
 
 
-def _p_noise(setting: Setting) -> float:
+def p_noise(setting: Setting) -> float:
     """Rank of the network among populations of the zero, each as large and at its own best scale and aperture.
 
     They choose among all apertures that the network was seen through and all their scales in each: never less than
