@@ -7,15 +7,17 @@ part of it again.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from rfcompare.comparison.likeness import likeness, placed_best
-from rfcompare.comparison.nearness import p_noise
+from rfcompare.comparison.nearness import p_noise, population_rows
 from rfcompare.comparison.setting import Setting, set_up, side_of
 from tests.sample_populations import cortex_of, gabor_maps, kernels_of, population
 
@@ -27,6 +29,12 @@ ORDER = ("truth", "1.3 times the cycles", "plaids", "gratings", "blobs", "textur
 FAR = 1.5
 """Times the cycles of the cells of a network whose likeness is about a third."""
 
+COVERED = (
+    *((subjects, icc, 1.0) for icc in (0.0, 0.4, 0.1) for subjects in (7, 4, 5)),
+    *((7, icc, FAR) for icc in (0.0, 0.4)),
+)
+"""Animals, ICC and cycles of the studies whose intervals are counted."""
+
 
 def order(snr: float, n: int, seed: int, names: tuple[str, ...] = ORDER, size: int = 11) -> dict[str, float]:
     """The likeness of every population to 300 cells of 7 animals on 21 × 21 pixels."""
@@ -35,26 +43,35 @@ def order(snr: float, n: int, seed: int, names: tuple[str, ...] = ORDER, size: i
     return {name: placed_best(cortex, kernels_of(population(name, n, size, rng)), seed=seed) for name in names}
 
 
-def study(seed: int, icc: float, subjects: int, cycles: float = 1.0) -> dict[str, float]:
-    """Every p of a study at SNR 3 whose 48 kernels are from the cells' own population (but for its cycles)."""
+def sides(seed: int, icc: float, subjects: int, cycles: float) -> tuple[xr.Dataset, xr.Dataset]:
+    """20 cells an animal at SNR 3 on 15 × 15 pixels, and 48 kernels on 11 × 11: one population but for cycles."""
     rng = np.random.default_rng(seed)
     cortex = cortex_of(*gabor_maps(20 * subjects, 15, rng, subjects=subjects, icc=icc), 3.0, rng)
-    kernels = kernels_of(gabor_maps(48, 11, rng, cycles=cycles)[0])
-    result = likeness(cortex, kernels, references=False, seed=seed)
+    return cortex, kernels_of(gabor_maps(48, 11, rng, cycles=cycles)[0])
+
+
+def null_study(seed: int, icc: float, subjects: int) -> dict[str, float]:
+    """Every p where kernels are from the cells' own population."""
+    result = likeness(*sides(seed, icc, subjects, 1.0), references=False, seed=seed)
     rows = {str(name): float(p) for name, p in zip(result.quantity.values, result.p.values, strict=True) if p == p}
-    row = result.sel(quantity="likeness")
-    ends = {"value": float(row.effect), "low": float(row.ci_low), "high": float(row.ci_high)}
-    return rows | {"any row (Holm)": float(np.nanmin(result.p_adjusted.values)), "noise": float(row.p_noise)} | ends
+    return rows | {"any row (Holm)": float(np.nanmin(result.p_adjusted.values))}
 
 
-def studies(folder: Path, n: int, icc: float, subjects: int, cycles: float = 1.0) -> pd.DataFrame:
-    """Many of them; what a stopped run has finished stays in the folder."""
-    path = folder / f"likeness_{icc}_{subjects}_{cycles}.csv"
+def interval_study(seed: int, icc: float, subjects: int, cycles: float) -> dict[str, float]:
+    """The likeness and its interval."""
+    cortex, kernels = (side_of(bank, "") for bank in sides(seed, icc, subjects, cycles))
+    rng = np.random.default_rng(seed)
+    ladder, sample = set_up(cortex, kernels, rng)
+    number = population_rows(Setting(cortex, kernels, ladder, sample, ladder.curve(sample), rng))[0].number
+    return {"value": number["effect"], "low": number["ci_low"], "high": number["ci_high"]}
+
+
+def studies(path: Path, study: Callable[[int], dict[str, float]], n: int) -> pd.DataFrame:
+    """Many studies; what a stopped run has finished stays in its file."""
     done = pd.read_csv(path) if path.exists() else pd.DataFrame()
     with ProcessPoolExecutor() as pool:
         for first in range(len(done), n, 50):
-            seeds = range(10_000 + first, 10_000 + min(first + 50, n))
-            new = pool.map(partial(study, icc=icc, subjects=subjects, cycles=cycles), seeds, chunksize=5)
+            new = pool.map(study, range(10_000 + first, 10_000 + min(first + 50, n)), chunksize=5)
             done = pd.concat([done, pd.DataFrame(list(new))], ignore_index=True)
             done.to_csv(path, index=False)
     return done.head(n)
@@ -82,34 +99,31 @@ def order_table() -> pd.DataFrame:
 
 
 def null_table(folder: Path, n: int) -> pd.DataFrame:
-    """How often p falls below 0.05 in every row, and how often an interval covers 1."""
-    rows: list[dict[str, object]] = []
-
-    def add(what: str, population: str, value: float, n: int) -> None:
-        rows.append(
-            {"what": what, "population": population, "icc": icc, "animals": subjects, "studies": n, "value": value}
-        )
-
-    for subjects, icc, count in ((7, 0.0, n), (7, 0.1, n), (7, 0.3, n), (4, 0.0, n // 5), (4, 0.3, n // 5)):
-        found = studies(folder, count, icc, subjects)
-        add("interval covers", "truth", ((found.low <= 1) & (found.high >= 1)).mean(), count)
-        add("mean likeness", "truth", found.value.mean(), count)
-        if count == n:
-            for name in found.columns.drop(["value", "low", "high", "noise"]):
-                add("p < 0.05", name, (found[name] < 0.05).mean(), count)
+    """How often p falls below 0.05 in every row."""
+    rows = []
+    for icc in (0.0, 0.3, 0.1):
+        found = studies(folder / f"null_{icc}.csv", partial(null_study, icc=icc, subjects=7), n)
+        rate = (found < 0.05).mean()
+        rows += [
+            {"what": "p < 0.05", "population": name, "icc": icc, "animals": 7, "studies": n, "value": rate[name]}
+            for name in rate.index
+        ]
     return pd.DataFrame(rows)
 
 
 def covering_table(folder: Path, n: int) -> pd.DataFrame:
-    """How often the interval of a network of more cycles covers the likeness of very many kernels to many cells."""
+    """How often the interval covers 1, or the likeness of very many kernels of more cycles to very many animals."""
     rows = []
-    for icc in (0.0, 0.3):
-        found = studies(folder, n, icc, 7, FAR)
-        true = float(np.mean([many(icc, seed) for seed in range(4)]))
-        name = f"{FAR:g} times the cycles"
-        same = {"population": name, "icc": icc, "animals": 7, "studies": n}
-        rows.append({"what": "mean likeness", "value": true, **same, "studies": 4})
-        rows.append({"what": "interval covers", "value": ((found.low <= true) & (found.high >= true)).mean(), **same})
+    for subjects, icc, cycles in COVERED:
+        path = folder / f"interval_{subjects}_{icc}_{cycles}.csv"
+        found = studies(path, partial(interval_study, icc=icc, subjects=subjects, cycles=cycles), n)
+        true = 1.0 if cycles == 1 else float(np.mean([many(icc, seed) for seed in range(4)]))
+        name = "truth" if cycles == 1 else f"{cycles:g} times the cycles, likeness {true:.2f}"
+        covered = ((found.low <= true) & (found.high >= true)).mean()
+        for what, value in (("interval covers", covered), ("mean likeness", found.value.mean())):
+            rows.append(
+                {"what": what, "population": name, "icc": icc, "animals": subjects, "studies": n, "value": value}
+            )
     return pd.DataFrame(rows)
 
 
@@ -140,7 +154,7 @@ def many(icc: float, seed: int) -> float:
 
 if __name__ == "__main__":
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    rows = Path(sys.argv[2] if len(sys.argv) > 2 else "calibration")
-    rows.mkdir(exist_ok=True)
-    parts = [order_table(), null_table(rows, n), covering_table(rows, n // 5), noise_table(n // 5)]
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "calibration")
+    folder.mkdir(exist_ok=True)
+    parts = [order_table(), null_table(folder, n), covering_table(folder, n // 5), noise_table(n // 5)]
     pd.concat(parts).to_csv(TABLE, index=False, float_format="%.4g")
