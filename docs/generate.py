@@ -82,7 +82,12 @@ def calibration() -> str:
         "pixels, 48 kernels on 11 × 11), over the share of the variance of log nx and log ny that is the animal's "
         "(ICC): how often p fell below 0.05, and how often the interval covered the true likeness.\n"
     )
-    for what, title in (("p < 0.05", "p below 0.05"), ("interval covers", "Interval covers the truth")):
+    titles = {
+        "p < 0.05": "p below 0.05",
+        "interval covers": "Interval covers the truth",
+        "interval defined": "Interval is defined (noise is shown to be farther than another animal)",
+    }
+    for what, title in titles.items():
         rows = table[table["what"] == what].astype({"animals": int, "studies": int})
         columns = [f"{animals} animals, ICC {icc:g}" for animals, icc in zip(rows["animals"], rows["icc"], strict=True)]
         wide = rows.assign(column=columns).pivot(index="population", columns="column", values="value")
