@@ -15,6 +15,7 @@ from rfcompare.comparison import sampling
 from rfcompare.comparison.ladder import Cells
 from rfcompare.comparison.likeness import placed_best
 from rfcompare.comparison.nearness import coverage
+from rfcompare.comparison.setting import Setting, set_up, side_of
 from rfcompare.comparison.structure import noise_corrected
 from rfcompare.errors import InputError
 from rfcompare.estimation import Recording
@@ -258,6 +259,17 @@ def test_noise_is_taken_out_of_what_a_gabor_explains() -> None:
     # Half of the energy is noise; what a Gabor leaves of the rest is none.
     assert float(energy.mean()) == pytest.approx(0.5, abs=0.05)
     assert float(left.sum() / energy.sum()) == pytest.approx(0, abs=0.05)
+
+
+def test_gabors_of_kernels_have_the_noise_of_the_cells_and_no_more() -> None:
+    """The standard of noise is for the ladder: Gabors of clean cells are compared with those of clean kernels."""
+    rng = np.random.default_rng(5)
+    cells = side_of(cortex_of(*gabor_maps(40, 15, rng), np.inf, rng), "cells")
+    kernels = side_of(kernels_of(gabor_maps(30, 11, rng)[0]), "kernels")
+    ladder, sample = set_up(cells, kernels, rng)
+    setting = Setting(cells, kernels, ladder, sample, ladder.curve(sample), rng)
+    _, noise_a, _, noise_b, _ = setting.gabors()
+    assert ladder.recording.standard and not noise_a.any() and not noise_b.any()
 
 
 def test_smooth_noise_is_no_gabor_structure() -> None:

@@ -139,8 +139,9 @@ class Setting:
         self.species = self.n_animals >= MIN_SUBJECTS and self.recording.noise != "unknown"
 
     def fitted(self, sample: Sample, scale: float) -> tuple[xr.Dataset, Array]:
-        """Fits of maps seen through the recording once, and the SD of their noise."""
-        return self._fit(*self.ladder.see(sample, scale))
+        """Fits of maps seen through the recording as it is, like the cells', and the SD of their noise."""
+        rng = np.random.default_rng(self.ladder.noise_seed)
+        return self._fit(*self.recording.see(sample.maps, sample.source, sample.base * scale, rng, sharp=sample.sharp))
 
     def _fit(self, maps: Array, noise_sd: Array) -> tuple[xr.Dataset, Array]:
         """Fits of recorded maps through the network's aperture, on its own pixels where those are the coarser ones."""

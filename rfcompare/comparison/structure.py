@@ -57,6 +57,8 @@ def gabor_rows(setting: Setting, null: float) -> list[Row]:
             for table, keep in zip(tables, kept, strict=True)
         ]
         rows.append(_median_row(setting, name, _Values(values[0], code[kept[0]], values[1], (bound[0], bound[1]))))
+    for row in rows:
+        row.note("kernels as the recording shows them, not as their file has them")
     return rows
 
 
