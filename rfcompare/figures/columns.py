@@ -443,9 +443,11 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
         one = beside.isel(unit=row)
         draw_map(panels[0, place], one.rf.values, extent=extent)
         draw_map(panels[1, place], one.kernel.values, extent=extent)
-        # A similarity is never shown alone: beside it stands what noise reaches over the same transforms.
+        # A similarity is never shown alone: beside it stand what noise and a noiseless model reach.
         panels[0, place].set_title(f"{float(one.similarity):.2f}, chance {float(one.chance):.2f}", fontsize=SMALL)
-        panels[1, place].set_title(f"kernel {one.kernel_name.item()}", fontsize=SMALL)
+        ceiling = float(one.ceiling) if "ceiling" in one else np.nan
+        reach = f", ceiling {ceiling:.2f}" if np.isfinite(ceiling) else ""
+        panels[1, place].set_title(f"kernel {one.kernel_name.item()}{reach}", fontsize=SMALL)
     panels[0, 0].set_ylabel("Column")
     panels[1, 0].set_ylabel("Best kernel")
     mark_kind(panels[1, -1], kind, corner="below")
