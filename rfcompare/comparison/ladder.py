@@ -191,11 +191,14 @@ class Placed:
         Mean distance between the draws of two maps; on the diagonal between different draws of one.
     points : (n, axis) array
         The first draw of every map.
+    draws : int
+        Of the noise of every map.
     """
 
     to_animals: Array
     within: Array
     points: Array
+    draws: int
 
     @property
     def term(self) -> float:
@@ -281,7 +284,7 @@ class Cells:
         within = group_means(group_means(cdist(flat, flat), number).T, number)
         if draws > 1:
             np.fill_diagonal(within, within_means(flat, number))
-        return Placed(to_animals, within, grouped[:, 0])
+        return Placed(to_animals, within, grouped[:, 0], draws)
 
 
 @dataclass(eq=False)

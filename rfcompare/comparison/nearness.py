@@ -11,8 +11,8 @@ from scipy.spatial.distance import cdist
 
 from rfcompare.bank import make_bank, to_signed
 from rfcompare.comparison import sampling
-from rfcompare.comparison.energy import classifier_auc
-from rfcompare.comparison.ladder import DRAWS, N_REFERENCE, Cells, Placed, Sample, signed_maps
+from rfcompare.comparison.energy import classifier_auc, off_diagonal
+from rfcompare.comparison.ladder import N_REFERENCE, Cells, Placed, Sample, signed_maps
 from rfcompare.comparison.rows import Row
 from rfcompare.comparison.setting import Setting
 from rfcompare.comparison.structure import explained_share, noise_corrected
@@ -160,18 +160,17 @@ def population_rows(setting: Setting) -> list[Row]:
         chosen = setting.generator.permutation(len(cells.points))[:MAX_RESAMPLED]
         cells = Cells.of(cells.points[chosen], np.arange(chosen.size))
         sizes = np.ones(chosen.size, np.intp)
-        placed = Placed(cdist(placed.points, cells.points), cdist(placed.points, placed.points), placed.points)
-    draws = 1 if placed is not setting.best.placed else _draws_of(placed)
+        placed = Placed(cdist(placed.points, cells.points), cdist(placed.points, placed.points), placed.points, 1)
     to_zero = _zero_to(setting, cells)
     zero = 2 * float(setting.zero.placed.to_animals.mean()) - setting.zero.placed.term, to_zero
     drawn = sampling.weighted_draws(
-        cells.between, sizes, placed.to_animals, placed.within, draws, zero, setting.generator
+        cells.between, sizes, placed.to_animals, placed.within, placed.draws, zero, setting.generator
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = np.percentile(1 - drawn.excess / drawn.reach, [2.5, 97.5])
     reach = np.percentile(drawn.reach, 2.5)
     d_low, d_high = np.percentile(drawn.excess, [2.5, 97.5])
-    p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, draws)
+    p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, placed.draws)
     within = setting.cells.within
     numbers = {"effect": setting.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}
     notes = []
@@ -228,15 +227,15 @@ def p_noise(setting: Setting) -> float:
     size = min(len(placed.within) for zero, _ in zeros for placed in zero.tried.values())
     n = min(len(setting.best.placed.within), size // 2)
     chosen = np.argsort(setting.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
+    weight = np.zeros((N_POPULATIONS, size))
+    np.put_along_axis(weight, chosen, 1.0, axis=1)
     nearest = np.full(N_POPULATIONS, -np.inf)
     for zero, cells in zeros:
         far = zero.placed.term
         for placed in zero.tried.values():
-            weight = np.zeros((N_POPULATIONS, len(placed.within)))
-            np.put_along_axis(weight, chosen, 1.0, axis=1)
-            off = placed.within - np.diag(np.diag(placed.within))
-            inside = np.vecdot(weight @ off, weight) / (n * (n - 1))
-            term = 2 * weight @ placed.to_animals.mean(axis=1) / n - inside
+            within, to_animals = placed.within[:size, :size], placed.to_animals[:size]
+            inside = np.vecdot(weight @ off_diagonal(within), weight) / (n * (n - 1))
+            term = 2 * weight @ to_animals.mean(axis=1) / n - inside
             nearest = np.maximum(nearest, (far - term) / (far - cells.apart))
     return float((1 + (nearest >= setting.best.likeness).sum()) / (N_POPULATIONS + 1))
 
@@ -258,11 +257,6 @@ def _terms(cells: Cells, network: Array, noise: Array, axes: list[int]) -> tuple
     """Distances that a likeness is made of, along some of the axes: E|X − X'|, and 2E|X − R| − E|R − R'| of two."""
     some = Cells.of(cells.points[:, axes], cells.code)
     return some.apart, some.place(network[:, axes], 1).term, some.place(noise[:, axes], 1).term
-
-
-def _draws_of(placed: Placed) -> int:
-    """Draws behind a placed population: distances within one kernel are zero where there is one draw only."""
-    return DRAWS if np.diag(placed.within).any() else 1
 
 
 def _maps_of(bank: xr.Dataset) -> Array:
