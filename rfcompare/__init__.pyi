@@ -29,6 +29,7 @@ from .matching import match as match
 from .pipeline import likeness as likeness
 from .quantities import kinds as kinds
 from .recording import record as record
+from .recording import synthesize as synthesize
 from .reporting import write_report as write_report
 from .simulation import simulate_treeshrew as simulate_treeshrew
 from .sources import fetch as fetch

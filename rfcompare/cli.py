@@ -553,18 +553,29 @@ def match(
     say(f"wrote {output}")
 
 
+def network_options(command: Command) -> Command:
+    """The network, its layer, and which of its units."""
+    for option in (
+        seed_option,
+        click.option("--units", type=click.IntRange(min=1), help="How many units to draw; default: all."),
+        click.option(
+            "--weights", default="DEFAULT", show_default=True, help="Published weights by name, or none: untrained."
+        ),
+        click.option("--layer", required=True, help="Layer of the network, as in features.0."),
+        click.argument("model"),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.argument("model")
-@click.option("--layer", required=True, help="Layer of the network, as in features.0.")
-@click.option("--weights", default="DEFAULT", show_default=True, help="Published weights by name, or none: untrained.")
+@network_options
 @click.option("--like", help="Population of receptive fields whose stimulus is shown.")
 @click.option("--stimulus", default="white noise", show_default=True, help="Without --like: also pink or sparse noise.")
 @click.option("--deg-per-px", type=float, help="Degrees that a pixel of the network's image stands for.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames; default: as the recording says, else 20,000.")
-@click.option("--units", type=click.IntRange(min=1), help="How many units to draw; default: all.")
 @click.option("--spikes", type=float, help="Mean spikes per frame; default: the responses themselves.")
 @click.option("--decay", type=float, help="Frames in which a calcium indicator falls to 1/e.")
-@seed_option
 @output_option("The bank of the units' maps, as BANK.h5.", *HDF5)
 def record(model: str, layer: str, weights: str, like: str | None, units: int | None, output: Path, **how: Any) -> None:
     """Record MODEL, one of torchvision's, as an animal is recorded, and estimate its units' maps."""
@@ -577,6 +588,34 @@ def record(model: str, layer: str, weights: str, like: str | None, units: int | 
     maps = recording.recorded_maps(recording.record(network, layer, like=fields, n_units=units, **how))
     bank.save(maps, output)
     say(f"{maps.sizes['unit']} units of {layer} of {model}, in silico; maps of {maps.sizes['y']} × {maps.sizes['x']}")
+    say(f"wrote {output}")
+
+
+@main.command()
+@network_options
+@click.option(
+    "--polarity",
+    type=click.Choice(["excite", "suppress", "both"]),
+    default="excite",
+    show_default=True,
+    help="Climb to the highest response, the lowest, or both.",
+)
+@click.option("--norm", type=float, help="Euclidean norm of the images; default: as white noise.")
+@click.option("--blur", type=float, nargs=2, default=(1.0, 0.0), show_default=True, help="SD of the gradient's blur in "
+              "pixels, at the first and the last step.")  # fmt: skip
+@output_option("The bank of images, as BANK.h5.", *HDF5)
+def synthesize(model: str, layer: str, weights: str, units: int | None, output: Path, **how: Any) -> None:
+    """Find the images that excite units of MODEL, one of torchvision's, most."""
+    from rfcompare import bank, recording
+    from rfcompare.sources.torchvision_models import read_network
+
+    network = read_network(model, None if weights == "none" else weights, how["seed"])
+    maps = recording.synthesize(network, layer, n_units=units, **how)
+    bank.save(maps, output)
+    say(
+        f"{maps.sizes['unit']} images of {maps.sizes['y']} × {maps.sizes['x']} for {layer} of {model}, model-derived; "
+        f"{int(maps.polarity_known.sum())} of them better than their negatives"
+    )
     say(f"wrote {output}")
 
 

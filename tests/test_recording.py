@@ -39,6 +39,23 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
 
 
+class Energy(nn.Module):
+    """Squared answers of a quadrature pair, summed, less a share of what a round surround sees."""
+
+    def __init__(self, surround: float) -> None:
+        super().__init__()
+        at = torch.arange(21) - 10.0
+        envelope = torch.exp(-(at**2 + at[:, None] ** 2) / 18)
+        pair = [envelope * wave(2 * torch.pi * 0.2 * at) for wave in (torch.cos, torch.sin)]
+        self.pair, self.surround = nn.Conv2d(1, 2, 21, bias=False), surround
+        with torch.no_grad():
+            self.pair.weight.copy_(torch.stack(pair)[:, None])
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        energy = (self.pair(image) ** 2).sum(1, keepdim=True)
+        return energy / (1 + self.surround * nn.functional.avg_pool2d(image**2, 21, 1))
+
+
 @pytest.fixture(scope="module")
 def small() -> nn.Sequential:
     torch.manual_seed(1)
@@ -175,27 +192,12 @@ def test_a_network_of_another_size_says_what_it_got() -> None:
 
 
 def test_an_energy_unit_has_no_linear_map() -> None:
-    """An energy unit squares a quadrature pair: it answers, and no linear map drives it."""
-
-    class Energy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.pair = nn.Conv2d(1, 2, 11, bias=False)
-            x = torch.arange(-5, 6.0)
-            envelope = torch.exp(-(x[:, None] ** 2 + x**2) / 12.5)
-            wave = 2 * np.pi * 0.2 * x
-            with torch.no_grad():
-                self.pair.weight.copy_(torch.stack([envelope * wave.cos(), envelope * wave.sin()])[:, None])
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.pair(images).square().sum(1, keepdim=True)
-
-    energy = nn.Sequential(Energy(), nn.Identity())
-    bank = recorded_maps(record(energy, "1", n_frames=8000, progress=False))
+    """It squares a quadrature pair: it answers, and no linear map drives it."""
+    bank = recorded_maps(record(nn.Sequential(Energy(0.0)), "0", n_frames=8000, progress=False))
     first, second = bank.rf_half.values[:, 0, 0]
-    # 121 independent pixels: SD of a correlation without a map is 1/√121 = .09
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.3
-    assert bank.rf.values.std() / bank.noise_sd.values[0] == pytest.approx(1, abs=0.25)
+    # 441 independent pixels: SD of a correlation without a map is 1/√441 = .05
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.2
+    assert bank.rf.values.std() / bank.noise_sd.values[0] == pytest.approx(1, abs=0.15)
 
 
 def test_units_that_never_answer_are_named_and_none_at_all_is_refused() -> None:
@@ -274,23 +276,6 @@ def test_gratings_give_each_gabors_orientation_frequency_and_bandwidths() -> Non
     assert np.isinf(tuned.f1_f0).all() and (tuned.orthogonal_ratio < 0.05).all()
 
 
-class Energy(nn.Module):
-    """Squared answers of a quadrature pair, summed, less a share of what a round surround sees."""
-
-    def __init__(self, surround: float) -> None:
-        super().__init__()
-        at = torch.arange(21) - 10.0
-        envelope = torch.exp(-(at**2 + at[:, None] ** 2) / 18)
-        pair = [envelope * wave(2 * torch.pi * 0.2 * at) for wave in (torch.cos, torch.sin)]
-        self.pair, self.surround = nn.Conv2d(1, 2, 21, bias=False), surround
-        with torch.no_grad():
-            self.pair.weight.copy_(torch.stack(pair)[:, None])
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        energy = (self.pair(image) ** 2).sum(1, keepdim=True)
-        return energy / (1 + self.surround * nn.functional.avg_pool2d(image**2, 21, 1))
-
-
 def test_an_energy_unit_is_complex_and_a_rectified_one_simple() -> None:
     tuned = measure_tuning(nn.Sequential(Energy(0.0)), "0", progress=False)
     assert tuned.f1_f0.item() < 0.2 and tuned.preferred_orientation.item() == pytest.approx(90, abs=DEGREES)
@@ -304,3 +289,101 @@ def test_a_surround_that_divides_suppresses_large_gratings() -> None:
     plain, divided = (measure_tuning(model, "0", progress=False) for model in models)
     assert plain.suppression_index.item() < 0.05 < 0.2 < divided.suppression_index.item()
     assert divided.preferred_size.item() < plain.preferred_size.item() <= 21
+
+
+# -------------------------------------------------------------------------------------------------------- synthesis
+
+EXACT = 0.99
+"""Correlation with a kernel, which a climb of 120 steps misses by less than .001."""
+
+
+def test_the_image_that_excites_a_linear_unit_most_is_its_kernel(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Conv2d(3, 6, 7, 2), nn.ReLU())
+    kernels = model[0].weight.detach().numpy()[:, :, ::-1]
+    for layer in ("0", "1"):  # a rectified unit's slope is 0 below its threshold: climbs begin above it
+        images = rfc.synthesize(model, layer, progress=False)
+        assert correlation(images.rf.values, kernels).min() > EXACT
+        assert images.polarity_known.all() and (images.n_agree > 1).all()
+    np.testing.assert_allclose(np.linalg.norm(images.rf.values.reshape(6, -1), axis=1), np.sqrt(3 * 7 * 7), rtol=1e-6)
+    rfc.save(images, tmp_path / "images.h5")
+    again = rfc.load(tmp_path / "images.h5")
+    assert again.attrs["kind"] == "model-derived" and again.unit.values.tolist() == [f"1:{at}" for at in range(6)]
+    assert rfc.pipeline.prepare(again).fits.attrs["kind"] == "model-derived"
+
+
+def test_the_images_of_real_kernels_are_the_kernels() -> None:
+    model = caffenet()
+    images = rfc.synthesize(model, "0", channel_order="bgr", progress=False)
+    kernels = model[0].weight.detach().numpy()[:, ::-1, ::-1]
+    assert correlation(images.rf.values, kernels).min() > EXACT
+
+
+def test_what_suppresses_a_linear_unit_is_the_negative_and_is_shown_as_the_same_map(small: nn.Sequential) -> None:
+    both = rfc.synthesize(small, "0", [0, 2], polarity="both", norm=3.0, progress=False)
+    assert both.unit.values.tolist() == ["0:0+", "0:0-", "0:2+", "0:2-"]
+    maps = both.rf.values
+    assert correlation(maps[::2], maps[1::2]).min() > EXACT
+    np.testing.assert_allclose(both.response, -both.response_reversed, rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(maps.reshape(4, -1), axis=1), 3.0, rtol=1e-6)
+
+
+def test_an_energy_units_image_has_its_pairs_orientation_and_frequency_and_no_sign() -> None:
+    image = rfc.synthesize(nn.Sequential(Energy(0.0)), "0", progress=False)
+    fits = rfc.fit(image, "gabor", seed=0)
+    assert fits.orientation.item() == pytest.approx(90, abs=DEGREES) and fits.r2.item() > EXACT
+    assert fits.frequency.item() == pytest.approx(0.2, rel=SHARE)
+    assert not image.polarity_known.item() and image.response.item() == pytest.approx(image.response_reversed.item())
+    assert rfc.describe(fits).on_off_balance.isnull().all()
+
+
+def test_a_blur_that_stays_smooths_the_image() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(1, 3, 15))
+    sharp, smooth = (rfc.synthesize(model, "0", blur=blur, progress=False).rf.values for blur in (0.0, 2.0))
+    # a Gaussian of 2 px on white noise leaves 1/(1 + 2·σ²/½) of its differences' energy, about a tenth
+    rough = [(np.diff(maps, axis=-1) ** 2).sum() / (maps**2).sum() for maps in (sharp, smooth)]
+    assert rough[1] < 0.2 * rough[0]
+
+
+def test_climbs_are_repeated_by_their_seed_and_do_not_depend_on_company(small: nn.Sequential) -> None:
+    one, several = (rfc.synthesize(small, "3", units, progress=False) for units in ([1], [0, 1]))
+    assert one.rf.shape[2:] == (17, 17)
+    np.testing.assert_allclose(one.rf[0], several.rf[1], rtol=1e-3, atol=1e-3)
+    assert not np.allclose(one.rf, rfc.synthesize(small, "3", [1], seed=1, progress=False).rf, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layer": "O"}, "has no layer 'O'"),
+        ({"unit": 6}, "units from 0 to 5"),
+        ({"polarity": "up"}, "polarity among excite, suppress, both"),
+        ({"norm": 0.0}, "norm to be positive"),
+        ({"blur": -1.0}, "blur to be at least 0"),
+        ({"channel_order": "grb"}, "rgb or bgr"),
+        ({"steps": 3}, "steps"),
+    ],
+)
+def test_bad_input_of_a_climb_is_one_sentence(small: nn.Sequential, options: dict, said: str) -> None:
+    with pytest.raises((InputError, TypeError), match=said) as caught:
+        rfc.synthesize(small, **{"layer": "0", "progress": False, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_unit_that_answers_no_image_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+    with torch.no_grad():
+        model[0].bias[1] = -1000.0
+    with pytest.raises(InputError, match="got unit 1 without an answer to 512 images"):
+        rfc.synthesize(model, "1", progress=False)
+    with pytest.raises(InputError, match="1 or 3 channels, Sequential sees 5"):
+        rfc.synthesize(nn.Sequential(nn.Conv2d(5, 2, 3)), "0", progress=False)
+
+
+def test_the_command_synthesizes_images(tmp_path: Path) -> None:
+    out = tmp_path / "images.h5"
+    call = ["synthesize", "alexnet", "--weights", "none", "--layer", "features.0", "--units", "3", "-o", str(out)]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0 and "3 images of 11 × 11" in done.output, done.output
+    assert rfc.load(out).attrs["kind"] == "model-derived"

@@ -3,6 +3,7 @@
 from rfcompare.recording.fields import Field, field_of
 from rfcompare.recording.sessions import record, recorded_maps
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
+from rfcompare.recording.synthesis import synthesize
 from rfcompare.recording.tuning import measure_tuning
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "record",
     "recorded_maps",
     "stimulus_like",
+    "synthesize",
 ]

@@ -61,7 +61,7 @@ class _Stop(Exception):
     """The layer has answered; the rest of the network need not run."""
 
 
-def central(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+def central(model: nn.Module, layer: str, images: Tensor, *, gradient: bool = False) -> Tensor:
     """Responses (frame, unit) of a layer's central position to images (frame, channel, row, column)."""
     import torch
 
@@ -73,7 +73,7 @@ def central(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 
     handle = find_layer(model, layer).register_forward_hook(keep)
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradient):
             model(images)
     except _Stop:
         pass
@@ -208,6 +208,18 @@ def corner(field: Field, shown: tuple[int, int]) -> tuple[int, int]:
     """First row and column of a stimulus that is centered on the field."""
     top, left = ((2 * field.start[axis] + field.size[axis] - shown[axis]) // 2 for axis in (0, 1))
     return top, left
+
+
+def placed(model: nn.Module, field: Field, images: Any, at: tuple[int, int] | None = None) -> Tensor:
+    """Images (image, channel, row, column) on the canvas, as the model takes them: at the field, or at a corner."""
+    import torch
+
+    like = next(model.parameters(), torch.zeros(0))
+    shown = torch.as_tensor(images, dtype=like.dtype, device=like.device)
+    canvas = torch.zeros(len(shown), field.channels, *field.canvas, dtype=like.dtype, device=like.device)
+    top, left = field.start if at is None else at
+    canvas[:, :, top : top + shown.shape[2], left : left + shown.shape[3]] = shown
+    return canvas
 
 
 def _fits(field: Field, shown: tuple[int, int]) -> bool:

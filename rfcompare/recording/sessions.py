@@ -16,7 +16,7 @@ from rfcompare.bank import add_history, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import estimate
 from rfcompare.frontend import to_module
-from rfcompare.recording.fields import central, corner, field_of
+from rfcompare.recording.fields import central, corner, field_of, placed
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
 from rfcompare.sources.population import AnyPopulation, open_population
 from rfcompare.sources.torchvision_models import is_module, read_network
@@ -102,7 +102,7 @@ def record(
     """
     network, layer = network_of(model, layer, kind)
     for name, value in (("spikes", spikes), ("decay", decay)):
-        if value is not None and not _is_positive(value):
+        if value is not None and not is_positive(value):
             raise InputError(f"expected {name} to be positive, got {value!r}; leave it out for none")
     if device is not None:
         network = network.to(device)
@@ -166,11 +166,9 @@ def answers_of(
     import torch
 
     field = field_of(network, layer, shown=stimulus.shape, canvas=canvas)
-    top, left = corner(field, stimulus.shape)
     parameter = next(network.parameters(), torch.zeros(0))
     where: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
     rows, columns = (torch.as_tensor(matrix, **where) for matrix in stimulus.painting())
-    height, width = stimulus.shape
     step = max(1, BATCH_VALUES // (field.channels * field.canvas[0] * field.canvas[1]))
     answers = []
     with tqdm(
@@ -179,14 +177,14 @@ def answers_of(
         for begin in range(0, len(stimulus.frames), step):
             frames = torch.as_tensor(stimulus.frames[begin : begin + step], **where)
             painted = (rows @ frames @ columns.T).flip(1)  # images have row 0 on top
-            images = torch.zeros(len(frames), field.channels, *field.canvas, **where)
-            images[:, :, top : top + height, left : left + width] = painted[:, None]
+            images = placed(network, field, painted[:, None], corner(field, stimulus.shape))
             answers.append(central(network, layer, images).double().cpu().numpy())
             bar.update(len(frames))
     return np.concatenate(answers)
 
 
-def _is_positive(value: Any) -> bool:
+def is_positive(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
     return isinstance(value, Real) and 0 < float(value) < np.inf
 
 
