@@ -12,6 +12,7 @@ from torch import nn
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
+from rfcompare.pipeline import prepare
 from rfcompare.recording import field_of, make_stimulus, measure_tuning, record, recorded_maps, stimulus_like
 
 CAFFENET = Path(__file__).parents[1] / "../shared/data/kernels/caffenet_conv1_96x3x11x11_bgr_f32.npy"
@@ -228,7 +229,7 @@ def test_the_command_records_a_network_like_a_recording(tmp_path: Path) -> None:
 def test_maps_are_recorded_as_the_kernels_of_a_first_layer() -> None:
     maps = np.random.default_rng(0).normal(size=(3, 5, 5))
     bank = rfc.make_bank(maps[:, None], channel=("signed",), kind="analytic", rows="down", unit=["a", "b", "c"])
-    recordings = [rfc.record(given, n_frames=4000, progress=False) for given in (bank, rfc.pipeline.prepare(bank))]
+    recordings = [rfc.record(given, n_frames=4000, progress=False) for given in (bank, prepare(bank))]
     recordings.append(rfc.record(maps, kind="analytic", n_frames=4000, progress=False))
     for recording in recordings:
         assert np.array_equal(recording.response, recordings[0].response)
@@ -309,7 +310,7 @@ def test_the_image_that_excites_a_linear_unit_most_is_its_kernel(tmp_path: Path)
     rfc.save(images, tmp_path / "images.h5")
     again = rfc.load(tmp_path / "images.h5")
     assert again.attrs["kind"] == "model-derived" and again.unit.values.tolist() == [f"1:{at}" for at in range(6)]
-    assert rfc.pipeline.prepare(again).fits.attrs["kind"] == "model-derived"
+    assert prepare(again).fits.attrs["kind"] == "model-derived"
 
 
 def test_the_images_of_real_kernels_are_the_kernels() -> None:

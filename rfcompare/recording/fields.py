@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 CANVAS = 224
-"""Side of the image on which a field is looked for first: that of networks for photographs."""
+"""Side of the image on which a field is looked for in the end: that of networks for photographs."""
+
+SMALL = (32, 64, 128)
+"""Sides on which it is looked for before, for speed; it counts where a canvas wider by a quarter has the same."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def central(model: nn.Module, layer: str, images: Tensor, *, gradient: bool = Fa
             model(images)
     except _Stop:
         pass
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise InputError(
             f"expected images that {type(model).__name__} takes, got {images.shape[1]} channels of {images.shape[2]} × "
             f"{images.shape[3]} pixels ({first_line(error)}); give canvas, or another model"
@@ -174,10 +177,10 @@ def field_of(
     (19, 19)
     """
     channels = channels_of(model)
-    given = canvas is not None
     sides = CANVAS if canvas is None else canvas
-    start = (sides, sides) if isinstance(sides, int) else sides
-    whole = _reach(model, layer, start, channels)
+    full = (sides, sides) if isinstance(sides, int) else sides
+    found = None if canvas is not None else _on_a_small_canvas(model, layer, channels)
+    whole = found or _reach(model, layer, full, channels)
     if whole is None:
         raise InputError(f"expected layer {layer!r} to depend on the image, it does not; name another")
     wanted = whole.size if shown is None else shown
@@ -186,22 +189,40 @@ def field_of(
             f"expected a stimulus at least as large as the field of {layer!r}, {whole.size[0]} × {whole.size[1]} "
             f"pixels, got {wanted[0]} × {wanted[1]}; show more points or larger elements"
         )
-    for larger in () if given else range(2 * max(whole.size)):
+    for larger in () if canvas is not None else range(2 * max(whole.size)):
         tried = (wanted[0] + larger, wanted[1] + larger)
         if max(tried) >= CANVAS:
             break
-        try:
-            field = _reach(model, layer, tried, channels)
-        except InputError:
-            continue
+        field = _tried(model, layer, tried, channels)
         if field is not None and field.size == whole.size and _fits(field, wanted):
             return field
+    whole = (found and _reach(model, layer, full, channels)) or whole
     if not _fits(whole, wanted):
         raise InputError(
-            f"expected a stimulus within the network's {start[0]} × {start[1]} pixels about the field of {layer!r}, "
+            f"expected a stimulus within the network's {full[0]} × {full[1]} pixels about the field of {layer!r}, "
             f"got {wanted[0]} × {wanted[1]}; give a larger canvas or a smaller stimulus"
         )
     return whole
+
+
+def _on_a_small_canvas(model: nn.Module, layer: str, channels: int) -> Field | None:
+    """The field where a small image shows it whole, whatever the image's size."""
+    find_layer(model, layer)
+    for side in SMALL:
+        small, wider = (_tried(model, layer, (each, each), channels) for each in (side, side * 5 // 4))
+        if not small or not wider or small.size != wider.size or min(small.start) == 0:
+            continue
+        if all(start + size < side for start, size in zip(small.start, small.size, strict=True)):
+            return wider
+    return None
+
+
+def _tried(model: nn.Module, layer: str, canvas: tuple[int, int], channels: int) -> Field | None:
+    """The field on a canvas; None where the network takes no such image."""
+    try:
+        return _reach(model, layer, canvas, channels)
+    except InputError:
+        return None
 
 
 def corner(field: Field, shown: tuple[int, int]) -> tuple[int, int]:
