@@ -11,9 +11,12 @@ from torch import nn
 
 import rfcompare as rfc
 from rfcompare.cli import main
+from rfcompare.comparison.likeness import best_scale
+from rfcompare.comparison.setting import recorded_alike
 from rfcompare.errors import InputError
 from rfcompare.pipeline import prepare
 from rfcompare.recording import field_of, make_stimulus, measure_tuning, record, recorded_maps, stimulus_like
+from rfcompare.simulation import simulate_population
 
 CAFFENET = Path(__file__).parents[1] / "../shared/data/kernels/caffenet_conv1_96x3x11x11_bgr_f32.npy"
 LEAST_CORRELATION = 0.99
@@ -199,6 +202,55 @@ def test_an_energy_unit_has_no_linear_map() -> None:
     # 441 independent pixels: SD of a correlation without a map is 1/√441 = .05
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.2
     assert bank.rf.values.std() / bank.noise_sd.values[0] == pytest.approx(1, abs=0.15)
+
+
+def test_an_untrained_networks_maps_are_unstructured() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 32, 11, 4), nn.ReLU())
+    table = rfc.classify(recorded_maps(record(model, "1", n_frames=5000, progress=False)))
+    # each is called so with probability .95 at the level of the test of noise, or less
+    assert (table["profile"] == "unstructured").mean() > 0.8
+
+
+# ---------------------------------------------------------------------------------------------- beside a recording
+
+ALIKE = 0.2
+"""Of a likeness's interval, by which the recorded network and the shortcut differ: one draw of noise each."""
+
+
+def kernels_of_a_kind(name: str) -> xr.Dataset:
+    if name == "gabors":
+        return simulate_population(n=96, size=11, seed=3)[0]
+    return rfc.make_bank(luminance(caffenet())[:, None], channel=("signed",), kind="learned")
+
+
+@pytest.mark.parametrize("name", ["gabors", "caffenet"])
+def test_a_spiking_network_recorded_like_the_shrew_is_as_alike_as_its_kernels_seen_through_the_recording(
+    name: str,
+) -> None:
+    """The likeness shows kernels to the recording by a formula; here spikes are counted instead."""
+    shrew = rfc.to_signed(rfc.open_fields("reference:treeshrew-simulated"))
+    kernels = kernels_of_a_kind(name)
+    size, _ = best_scale(shrew, kernels)
+    network = nn.Sequential(rfc.to_module(kernels), nn.ReLU())
+    recording = record(network, "1", like=shrew, deg_per_px=size, n_frames=20_000, spikes=0.5, progress=False)
+    seen, shortcut = (rfc.likeness(shrew, each, references=False) for each in (recorded_maps(recording), kernels))
+    a, b = (result.sel(quantity="likeness") for result in (seen, shortcut))
+    assert float(b.ci_low) < float(a.effect) < float(b.ci_high) and float(a.ci_low) < float(b.effect) < float(a.ci_high)
+    assert abs(float(a.effect - b.effect)) < ALIKE * float(b.ci_high - b.ci_low)
+    assert seen.attrs["kind_b"] == "in-silico" and "recorded with the cells' stimulus" in seen.attrs["small_print"]
+
+
+def test_a_recorded_network_is_not_shown_the_stimulus_twice() -> None:
+    cortex, _ = simulate_population(n=60, size=15, seed=0)
+    cortex = cortex.assign_attrs(kind="simulated", stimulus='{"class": "sparse noise"}')
+    bank = recorded_maps(record(simulate_population(n=40, size=9, seed=1)[0], like=cortex, n_frames=4000))
+    assert recorded_alike(bank, cortex) and not recorded_alike(bank.assign_attrs(kind="learned"), cortex)
+    assert not recorded_alike(bank, cortex.assign_coords(x=cortex.x * 2))
+    result = rfc.likeness(cortex, bank)
+    assert result.attrs["recorded"] == 1 and result.sizes["scale"] == 1 and np.isfinite(result.distance).all()
+    with pytest.raises(InputError, match="record it again"):
+        rfc.likeness(cortex, bank.assign_attrs(field="eleven"))
 
 
 def test_units_that_never_answer_are_named_and_none_at_all_is_refused() -> None:

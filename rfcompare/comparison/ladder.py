@@ -177,6 +177,17 @@ class Sample(NamedTuple):
     """Units of the recording that one of theirs is where its scale is 1."""
     sharp: bool
     """Whether they have been through the stimulus element already."""
+    noise: Array | None = None
+    """Variance (n,) of the noise of maps that have been recorded already, on the recording's pixels, so that `source`
+    only tells what the network sees; None of maps that have not."""
+
+    def through(
+        self, recording: Recording, scale: float, generator: np.random.Generator, draws: int = 1
+    ) -> tuple[Array, Array]:
+        """As a recording shows them at one scale of their own: maps and the SD of their noise."""
+        if self.noise is not None:
+            return recording.see_again(self.maps, self.noise, generator, draws=draws)
+        return recording.see(self.maps, self.source, self.base * scale, generator, draws=draws, sharp=self.sharp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +375,7 @@ class Ladder:
     def see(self, sample: Sample, scale: float, draws: int = 1) -> tuple[Array, Array]:
         """A population through the recording at one scale of its own: maps and the SD of their noise."""
         rng = np.random.default_rng(self.noise_seed)
-        return self.recording.see(sample.maps, sample.source, sample.base * scale, rng, draws=draws, sharp=sample.sharp)
+        return sample.through(self.recording, scale, rng, draws)
 
     def zero(self, aperture: Aperture) -> Zero:
         """Noise with the cells' own spectrum and window."""
@@ -403,7 +414,7 @@ class Ladder:
         """A network over the scales that are tried, each with the likeness there."""
         steps = []
         draws = DRAWS if len(sample.maps) <= FEW_KERNELS else 1
-        for scale in SCALES if self.free else (1.0,):
+        for scale in SCALES if self.free and sample.noise is None else (1.0,):
             aperture = self.aperture(sample, scale)
             progress()
             shares = aperture.shares

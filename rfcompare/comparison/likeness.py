@@ -127,6 +127,7 @@ def likeness(
         "axes": json.dumps({name: QUANTITIES[name].spread for name in LIKENESS_AXES}),
         "polarity": "folded: some sign is not known" if ladder.folded else "known",
         "scale": setting.best.scale,
+        "recorded": int(sample.noise is not None),
         "heading": "; ".join(heading),
         "hypothesis_noise": NEARER,
         "seed": recorded,
@@ -230,5 +231,11 @@ def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
 
 def placed_best(cortex: Any, kernels: Any, *, seed: int | np.random.Generator | None = 0) -> float:
     """Only the number: the likeness at the best scale, without rows, rungs and intervals."""
+    return best_scale(cortex, kernels, seed=seed)[1]
+
+
+def best_scale(cortex: Any, kernels: Any, *, seed: int | np.random.Generator | None = 0) -> tuple[float, float]:
+    """Units of the recording that a kernel's pixel is where the kernels are likest to the cells, and that likeness."""
     ladder, sample = set_up(side_of(cortex, "the cortex"), side_of(kernels, "the kernels"), make_rng(seed)[0])
-    return max(step.likeness for step in ladder.curve(sample))
+    best = max(ladder.curve(sample), key=lambda step: step.likeness)
+    return sample.base * best.scale, best.likeness

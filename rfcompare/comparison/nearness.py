@@ -83,9 +83,19 @@ def _references(setting: Setting) -> dict[str, Sample]:
     blank = make_bank(rng.standard_normal((N_REFERENCE, 1, *shape)), channel=("signed",), kind="simulated")
     samples["random_gabors"] = own(_maps_of(simulate_null(blank, "random_gabor", n_populations=1, seed=rng)))
     n = max(1, N_REFERENCE // len(setting.sample.maps))
+    recorded = setting.sample.noise is not None
     for name, null in (("phase_scrambled", "phase_scrambled"), ("untrained", "untrained")):
-        drawn = simulate_null(setting.b.bank, null, n_populations=n, seed=rng)
-        samples[name] = setting.sample._replace(maps=_maps_of(drawn)[:N_REFERENCE])
+        like, kernels = setting.b.bank, setting.sample
+        if recorded and null == "untrained":  # kernels of the network's field, which are yet to be recorded
+            pixels = kernels.source.y.size, kernels.source.x.size
+            like = make_bank(
+                rng.standard_normal((len(kernels.maps), 1, *pixels)), channel=("signed",), kind="simulated"
+            )
+            kernels = kernels._replace(sharp=False)
+        elif recorded:
+            kernels = own(kernels.maps)
+        drawn = simulate_null(like, null, n_populations=n, seed=rng)
+        samples[name] = kernels._replace(maps=_maps_of(drawn)[:N_REFERENCE], noise=None)
     return samples
 
 

@@ -76,6 +76,8 @@ def small_print(result: xr.Dataset) -> str:
         said.append(f"{known}, fewer than four: intervals and p are for these cells and kernels only.")
     if bool(result.attrs["noise_added"]):
         said.append("Cells cleaner than a signal-to-noise ratio of 3 were given noise up to it.")
+    if result.attrs.get("recorded"):
+        said.append("The network was recorded with the cells' stimulus, and its noise raised to theirs.")
     said.append(_scale_words(result))
     form = result.sel(quantity="nx")
     for side, whose in (("a", "cells"), ("b", "kernels")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from rfcompare.alignment import Grid
-from rfcompare.bank import check, make_bank, to_signed
+from rfcompare.bank import check, make_bank, pitch, to_signed
 from rfcompare.comparison.inference import MIN_SUBJECTS
 from rfcompare.comparison.ladder import DRAWS, LEAST_WINDOW, Ladder, Pixels, Sample, Step, signed_maps
 from rfcompare.comparison.populations import subjects
@@ -80,10 +81,13 @@ def set_up(a: Side, b: Side, generator: np.random.Generator) -> tuple[Ladder, Sa
     ladder = Ladder(
         recording, seen, code[~dead[0]].astype(np.intp), folded, not degrees, others, int(generator.integers(2**63))
     )
-    source = Grid.of(b.bank)
     kernels = kernels[~dead[1]]
     if len(kernels) < 2:
         raise InputError(f"expected at least two kernels that are not flat, got {len(kernels)}; look at the bank")
+    if recorded_alike(b.bank, a.bank):
+        noise = np.nan_to_num(np.asarray(noise_variance(b.bank)))[~dead[1]]
+        return replace(ladder, free=True), Sample(kernels, field_pixels(b.bank), 1.0, True, noise)
+    source = Grid.of(b.bank)
     base = 1.0
     if not degrees:
         dx, dy = source.pitch
@@ -91,6 +95,29 @@ def set_up(a: Side, b: Side, generator: np.random.Generator) -> tuple[Ladder, Sa
         column = LIKENESS_AXES.index("field_radius")
         base = float(2 ** (np.nanmedian(ladder.cells().points[:, column]) * QUANTITIES["field_radius"].spread) / radius)
     return ladder, Sample(kernels, source, base, False)
+
+
+def recorded_alike(bank: xr.Dataset, cortex: xr.Dataset) -> bool:
+    """Whether maps are of a network that was shown a recording's own stimulus, so that they are not shown it again."""
+    if bank.attrs["kind"] != "in-silico" or "field" not in bank.attrs or noise_variance(bank) is None:
+        return False
+    same = bank.attrs["units"] == cortex.attrs["units"]
+    return same and all(
+        bank.sizes[name] == cortex.sizes[name] and np.allclose(bank[name].values, cortex[name].values) for name in "yx"
+    )
+
+
+def field_pixels(bank: xr.Dataset) -> Grid:
+    """The pixels of the network's image that its units see, in units of the recording that they were recorded like."""
+    try:
+        rows, columns = (int(size) for size in json.loads(str(bank.attrs["field"])))
+        pixel = pitch(bank)[0] / float(json.loads(str(bank.attrs["stimulus"]))["pitch_px"])
+        return Grid.regular((rows, columns), pitch=pixel, units=str(bank.attrs["units"]))
+    except (ValueError, TypeError, KeyError):
+        raise InputError(
+            "expected the field of a recorded network in attrs['field'] and its stimulus's pitch_px, got none that can "
+            "be read; record it again"
+        ) from None
 
 
 def _at_standard(bank: xr.Dataset, generator: np.random.Generator) -> tuple[Array, Recording]:
@@ -141,7 +168,7 @@ class Setting:
     def fitted(self, sample: Sample, scale: float) -> tuple[xr.Dataset, Array]:
         """Fits of maps seen through the recording as it is, like the cells', and the SD of their noise."""
         rng = np.random.default_rng(self.ladder.noise_seed)
-        return self._fit(*self.recording.see(sample.maps, sample.source, sample.base * scale, rng, sharp=sample.sharp))
+        return self._fit(*sample.through(self.recording, scale, rng))
 
     def _fit(self, maps: Array, noise_sd: Array) -> tuple[xr.Dataset, Array]:
         """Fits of recorded maps through the network's aperture, on its own pixels where those are the coarser ones."""

@@ -264,11 +264,41 @@ class Recording:
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
-        # By rank, so that with a seed recordings of about the same noise give a map about the same.
-        rank = (generator.random(len(maps)) * self.ratios.size).astype(np.intp)
-        ratio = np.repeat(np.sort(self.ratios)[rank], draws)
+        ratio = np.repeat(self._drawn(len(maps), generator), draws)
         noise_sd = np.sqrt(seen.var((1, 2)) / ratio)
         return seen + noise_sd[:, None, None] * self.shaped(seen.shape, generator), noise_sd
+
+    def see_again(
+        self, maps: Floats, noise: Floats, generator: np.random.Generator, *, draws: int = 1
+    ) -> tuple[Floats, Floats]:
+        """Maps that have been recorded with its stimulus already: only their noise is raised to that of its cells.
+
+        Parameters
+        ----------
+        maps : (n, y, x) array
+            On its grid.
+        noise : (n,) array
+            Variance of their noise now; where it exceeds a cell's it stays.
+        generator, draws
+            As for `see`.
+
+        Returns
+        -------
+        maps : (n · draws, y, x) array
+        noise_sd : (n · draws,) array
+        """
+        wanted = noise
+        if self.ratios.size:
+            wanted = np.maximum(noise, (maps.var((1, 2)) - noise).clip(0) / self._drawn(len(maps), generator))
+        seen, added = (np.repeat(each, draws, axis=0) for each in (maps, wanted - noise))
+        return seen + np.sqrt(added)[:, None, None] * self.shaped(seen.shape, generator), np.sqrt(
+            np.repeat(wanted, draws)
+        )
+
+    def _drawn(self, n: int, generator: np.random.Generator) -> Floats:
+        """Signal-to-noise ratios of n cells, by rank: with a seed, recordings of about the same noise give the same."""
+        rank = (generator.random(n) * self.ratios.size).astype(np.intp)
+        return np.asarray(np.sort(self.ratios)[rank])
 
     def at_most(
         self, ratio: float, maps: Floats, noise: Floats, generator: np.random.Generator

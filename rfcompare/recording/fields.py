@@ -147,7 +147,7 @@ def _blind(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 def field_of(
     model: nn.Module, layer: str, *, shown: tuple[int, int] | None = None, canvas: int | tuple[int, int] | None = None
 ) -> Field:
-    """Find the theoretical field of a layer's central unit, and a canvas that holds it and a stimulus about it.
+    """Find the theoretical field of a layer's central unit, and a canvas that holds it.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def field_of(
     layer : str
         Name of a module in it.
     shown : (int, int), optional
-        Rows and columns of the stimulus; default: those of the field.
+        Rows and columns of a stimulus that is to cover it.
     canvas : int or (int, int), optional
         Size of the image that the network wants; default: 224 to find the field, then as small as suffices.
 
@@ -183,26 +183,19 @@ def field_of(
     whole = found or _reach(model, layer, full, channels)
     if whole is None:
         raise InputError(f"expected layer {layer!r} to depend on the image, it does not; name another")
-    wanted = whole.size if shown is None else shown
-    if wanted[0] < whole.size[0] or wanted[1] < whole.size[1]:
+    if shown is not None and (shown[0] < whole.size[0] or shown[1] < whole.size[1]):
         raise InputError(
             f"expected a stimulus at least as large as the field of {layer!r}, {whole.size[0]} × {whole.size[1]} "
-            f"pixels, got {wanted[0]} × {wanted[1]}; show more points or larger elements"
+            f"pixels, got {shown[0]} × {shown[1]}; show more points or larger elements"
         )
     for larger in () if canvas is not None else range(2 * max(whole.size)):
-        tried = (wanted[0] + larger, wanted[1] + larger)
+        tried = (whole.size[0] + larger, whole.size[1] + larger)
         if max(tried) >= CANVAS:
             break
         field = _tried(model, layer, tried, channels)
-        if field is not None and field.size == whole.size and _fits(field, wanted):
+        if field is not None and field.size == whole.size:
             return field
-    whole = (found and _reach(model, layer, full, channels)) or whole
-    if not _fits(whole, wanted):
-        raise InputError(
-            f"expected a stimulus within the network's {full[0]} × {full[1]} pixels about the field of {layer!r}, "
-            f"got {wanted[0]} × {wanted[1]}; give a larger canvas or a smaller stimulus"
-        )
-    return whole
+    return (found and _reach(model, layer, full, channels)) or whole
 
 
 def _on_a_small_canvas(model: nn.Module, layer: str, channels: int) -> Field | None:
@@ -225,25 +218,13 @@ def _tried(model: nn.Module, layer: str, canvas: tuple[int, int], channels: int)
         return None
 
 
-def corner(field: Field, shown: tuple[int, int]) -> tuple[int, int]:
-    """First row and column of a stimulus that is centered on the field."""
-    top, left = ((2 * field.start[axis] + field.size[axis] - shown[axis]) // 2 for axis in (0, 1))
-    return top, left
-
-
-def placed(model: nn.Module, field: Field, images: Any, at: tuple[int, int] | None = None) -> Tensor:
-    """Images (image, channel, row, column) on the canvas, as the model takes them: at the field, or at a corner."""
+def placed(model: nn.Module, field: Field, images: Any) -> Tensor:
+    """Images (image, channel, row, column) of the field on the canvas, about it the background, as the model wants."""
     import torch
 
     like = next(model.parameters(), torch.zeros(0))
     shown = torch.as_tensor(images, dtype=like.dtype, device=like.device)
     canvas = torch.zeros(len(shown), field.channels, *field.canvas, dtype=like.dtype, device=like.device)
-    top, left = field.start if at is None else at
+    top, left = field.start
     canvas[:, :, top : top + shown.shape[2], left : left + shown.shape[3]] = shown
     return canvas
-
-
-def _fits(field: Field, shown: tuple[int, int]) -> bool:
-    return all(
-        0 <= at <= side - width for at, side, width in zip(corner(field, shown), field.canvas, shown, strict=True)
-    )

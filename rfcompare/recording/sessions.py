@@ -16,7 +16,7 @@ from rfcompare.bank import add_history, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import estimate
 from rfcompare.frontend import to_module
-from rfcompare.recording.fields import central, corner, field_of, placed
+from rfcompare.recording.fields import Field, central, field_of, placed
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
 from rfcompare.sources.population import AnyPopulation, open_population
 from rfcompare.sources.torchvision_models import is_module, read_network
@@ -115,7 +115,8 @@ def record(
             size = field_of(network, layer, canvas=canvas).size
             frames = 20_000 if n_frames is None else n_frames
             stimulus = make_stimulus(stimulus, size=size, n_frames=frames, deg_per_px=deg_per_px, seed=seed)  # type: ignore[arg-type]
-        responses = answers_of(network, layer, stimulus, canvas, progress)
+        field = field_of(network, layer, shown=stimulus.shape, canvas=canvas)
+        responses = answers_of(network, layer, stimulus, field, progress)
     finally:
         network.train(training)
     chosen = chosen_of(responses.shape[1], n_units, unit, seed)
@@ -141,6 +142,7 @@ def record(
             "layer": layer,
             "shown": stimulus.as_attribute,
             "pitch": stimulus.pitch,
+            "field": json.dumps(field.size),
             **({} if stimulus.deg_per_px is None else {"deg_per_px": stimulus.deg_per_px}),
             "recorded": json.dumps(said, sort_keys=True),
         },
@@ -159,16 +161,13 @@ def network_of(model: AnyPopulation, layer: str | None, kind: str | None) -> tup
     return (model if is_module(model) else read_network(str(model))), layer
 
 
-def answers_of(
-    network: Any, layer: str, stimulus: Stimulus, canvas: int | tuple[int, int] | None, progress: bool | None
-) -> Any:
-    """Responses (frame, unit) to a stimulus centered on the field, on a canvas of background."""
+def answers_of(network: Any, layer: str, stimulus: Stimulus, field: Field, progress: bool | None) -> Any:
+    """Responses (frame, unit) to what the field sees of a stimulus that is centered on it."""
     import torch
 
-    field = field_of(network, layer, shown=stimulus.shape, canvas=canvas)
     parameter = next(network.parameters(), torch.zeros(0))
     where: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
-    rows, columns = (torch.as_tensor(matrix, **where) for matrix in stimulus.painting())
+    rows, columns = (torch.as_tensor(matrix, **where) for matrix in stimulus.painting(field.size))
     step = max(1, BATCH_VALUES // (field.channels * field.canvas[0] * field.canvas[1]))
     answers = []
     with tqdm(
@@ -177,7 +176,7 @@ def answers_of(
         for begin in range(0, len(stimulus.frames), step):
             frames = torch.as_tensor(stimulus.frames[begin : begin + step], **where)
             painted = (rows @ frames @ columns.T).flip(1)  # images have row 0 on top
-            images = placed(network, field, painted[:, None], corner(field, stimulus.shape))
+            images = placed(network, field, painted[:, None].expand(-1, field.channels, -1, -1))
             answers.append(central(network, layer, images).double().cpu().numpy())
             bar.update(len(frames))
     return np.concatenate(answers)
@@ -255,6 +254,6 @@ def recorded_maps(
         units="degree" if "deg_per_px" in attrs else "px",
         subject=attrs["network"],
         source=f"{attrs['network']}:{attrs['layer']}",
-        attrs={name: attrs[name] for name in ("network", "layer", "recorded")},
+        attrs={name: attrs[name] for name in ("network", "layer", "recorded", "field")},
     )
     return add_history(bank, f"record: {attrs['layer']} of {attrs['network']} shown {attrs['shown']}")

@@ -56,9 +56,9 @@ class Stimulus:
         rows, columns = (int(np.ceil((size - 1) * self.pitch + self.element - 1e-9)) for size in self.frames.shape[1:])
         return rows, columns
 
-    def painting(self) -> tuple[Frames, Frames]:
-        """Matrices (pixel, grid) for rows and columns: the share of a pixel that a point's element covers."""
-        rows, columns = (_cover(self.frames.shape[1 + i], self.shape[i], self.pitch, self.element) for i in (0, 1))
+    def painting(self, size: tuple[int, int]) -> tuple[Frames, Frames]:
+        """Matrices (pixel, grid) for so many central rows and columns: the share of a pixel that an element covers."""
+        rows, columns = (_cover(self.frames.shape[1 + i], size[i], self.pitch, self.element) for i in (0, 1))
         return rows, columns
 
     @property

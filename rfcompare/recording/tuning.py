@@ -79,14 +79,14 @@ def measure_tuning(
     network.eval()
     try:
         field = field_of(network, layer, canvas=canvas)
-        size, canvas = field.size, field.canvas
+        size = field.size
         orientation = np.arange(N_ORIENTATIONS) * 180 / N_ORIENTATIONS
         octaves = np.log2(max(size))  # from half a cycle in the field to the finest grating there is
         frequency = 0.5 * 2.0 ** -np.arange(octaves, -1e-9, -1 / PER_OCTAVE)
         frames = gratings(size, orientation[:, None], frequency[None])
         n_shown = len(frames)
         frames = np.concatenate([frames, np.zeros((1, *size), np.float32)])
-        answers = answers_of(network, layer, Stimulus("gratings", frames), canvas, progress)
+        answers = answers_of(network, layer, Stimulus("gratings", frames), field, progress)
         chosen = chosen_of(answers.shape[1], n_units, unit, seed)
         blank = answers[-1, chosen]
         f0, f1 = harmonics(answers[:n_shown, chosen].reshape(len(orientation), len(frequency), N_PHASES, -1), blank)
@@ -95,7 +95,7 @@ def measure_tuning(
         discs = np.linspace(0, max(size), N_SIZES + 1)[1:]
         best = (np.nan_to_num(numbers[f"preferred_{name}"])[:, None] for name in ("orientation", "frequency"))
         frames = gratings(size, *best, diameter=discs[None])
-        answers = answers_of(network, layer, Stimulus("gratings", frames), canvas, progress)[:, chosen]
+        answers = answers_of(network, layer, Stimulus("gratings", frames), field, progress)[:, chosen]
     finally:
         network.train(training)
     own = answers.reshape(len(chosen), N_SIZES, N_PHASES, len(chosen))
