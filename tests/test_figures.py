@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure, SubFigure
@@ -37,6 +38,9 @@ SLACK = 0.75
 
 OVERLAP = 0.2
 """Share of the smaller text's box that two texts may share: a box is about a quarter higher than its letters."""
+
+WHITE = 250
+"""Of 255: darker pixels show something, however light a gray."""
 
 SMALLEST, LARGEST = 6.0, 8.0
 """The brief of every journal figure: text of 6 to 8 points."""
@@ -280,6 +284,23 @@ def test_legends_do_not_cover_data(name: str, drawn: dict[str, Figure]) -> None:
             assert across <= SLACK or along <= 2, f"a legend lies over {axes.get_xlabel()!r}"
 
 
+def over_something(figure: Figure, marks: list[Text]) -> list[str]:
+    """The axes in which anything at all is drawn under one of these texts."""
+    for mark in marks:
+        mark.set_visible(False)
+    canvas = FigureCanvasAgg(figure)
+    with figures.style(), drawing.laid_out(figure):
+        canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[::-1, :, :3]
+    found = []
+    for mark in marks:
+        mark.set_visible(True)
+        box = mark.get_window_extent(canvas.get_renderer())
+        if (pixels[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)] < WHITE).any():
+            found.append(mark.axes.get_title() or mark.axes.get_xlabel())
+    return found
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_simulated_stands_inside_the_axes(name: str, drawn: dict[str, Figure]) -> None:
     figure = drawn[name]
@@ -295,6 +316,7 @@ def test_simulated_stands_inside_the_axes(name: str, drawn: dict[str, Figure]) -
         assert box.x1 <= inner.x1 + SLACK
         assert box.y0 >= inner.y0 - SLACK
         assert box.y1 <= inner.y1 + SLACK
+    assert not over_something(figure, marks)
 
 
 def test_every_figure_is_drawn_as_its_author_wants(drawn: dict[str, Figure], wanted: dict[str, Figure]) -> None:
@@ -480,7 +502,9 @@ def test_gabor_space_points_are_nx_and_ny(fitted: tuple[xr.Dataset, xr.Dataset])
     shares = [text.get_text() for text in strip.get_xticklabels()]
     assert shares == [f"{((one.sigma_x * one.frequency).values <= KAPPA).mean():.0%}" for one in fitted]
     assert plane.get_xscale() == plane.get_yscale() == "linear"
-    assert plane.get_xlim() == plane.get_ylim() == populations.PLANE
+    assert plane.get_xlim() == populations.PLANE
+    assert plane.get_ylim()[0] == 0
+    assert plane.get_ylim()[1] > populations.PLANE[1]  # above it stands only SIMULATED
     assert plane.get_xlabel().endswith(r"$n_x = \sigma_x f$")
     line = next(line for line in plane.lines if line.get_linestyle() == ":")
     assert line.get_xdata()[0] == pytest.approx(KAPPA)
@@ -494,7 +518,26 @@ def test_gabor_space_points_are_nx_and_ny(fitted: tuple[xr.Dataset, xr.Dataset])
 def test_gabor_space_is_the_same_from_descriptors(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     one = figures.numbers(figures.gabor_space(fitted[0]))
     other = figures.numbers(figures.gabor_space(rfc.describe(fitted[0])))
-    pd.testing.assert_frame_equal(one, other)
+    pd.testing.assert_frame_equal(one.drop(columns="map_shown"), other.drop(columns="map_shown"))
+    assert one["map_shown"].any()
+    assert not other["map_shown"].any()
+
+
+def test_maps_in_the_plane_stand_beside_all_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
+    figure = figures.gabor_space(*fitted)
+    plane, table = figure.axes[0], figures.numbers(figure)
+    figure.draw_without_rendering()
+    tiles = [tile.get_window_extent().transformed(plane.transData.inverted()) for tile in plane.child_axes]
+    units = table[["nx", "ny"]].clip(*populations.PLANE).to_numpy()
+    assert 2 <= len(tiles) == table["map_shown"].sum() <= 6
+    assert not any(tile.contains(*unit) for tile in tiles for unit in units)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(tiles, 2))
+    ends = [line.get_xydata() for line in plane.lines[-len(tiles) :]]
+    assert all(np.isclose(end[0], table.loc[table["map_shown"], ["nx", "ny"]]).all(axis=1).any() for end in ends)
+    images = [tile.images[0].get_array() for tile in plane.child_axes]
+    shown = table.index[table["map_shown"]].to_numpy()
+    first = maps.shown_map(fitted[0], int(shown[0]))
+    assert any(np.array_equal(first, image) for image in images)
 
 
 def test_published_histogram_is_drawn_in_its_own_bins(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:

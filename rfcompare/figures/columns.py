@@ -106,6 +106,9 @@ def cortical_columns(
         for panel, text in zip(panels, texts, strict=True):
             tables += draw[text](panel)
             letter(panel, text)
+            if text in "afg" and kind == "simulated":  # the mark stands below what fills them
+                low, high = panel.get_ylim()
+                panel.set_ylim(low - 0.16 * (high - low), high)
             mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
     shown = _shown_columns(tree, n_shown)
     tables += _aggregates(parts[len(layout)], tree, shown)
@@ -339,8 +342,6 @@ def _orientation(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame
         markersize=6,
     )
     panel.set_aspect("equal")
-    low, high = panel.get_ylim()
-    panel.set_ylim(low - 0.16 * (high - low), high)
     panel.set_xlabel("Cortex (µm)")
     panel.set_title("Orientation map")
     bar = panel.get_figure(root=False).colorbar(image, ax=panel, shrink=0.75, ticks=[0, 90, 180], pad=0.02)  # type: ignore[union-attr]
@@ -363,8 +364,6 @@ def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
         linewidths=0.3,
     )
     panel.set_aspect("equal")
-    low, high = panel.get_ylim()
-    panel.set_ylim(low - 0.16 * (high - low), high)
     panel.set_xlabel("Cortex (µm)")
     panel.set_title("Phase map")
     bar = panel.get_figure(root=False).colorbar(dots, ax=panel, shrink=0.75, ticks=[-180, 0, 180], pad=0.02)  # type: ignore[union-attr]

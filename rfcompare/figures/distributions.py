@@ -374,8 +374,9 @@ def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Popu
     axes.set_yscale("log")
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
-    for nx in (KAPPA, 1.0):
-        axes.plot([low, high], [nx / low, nx / high], color="0.75", linewidth=0.5, zorder=0)
+    for nx in (KAPPA, 1.0):  # up to the data only: above them stands the mark of a simulation
+        ends = np.clip([nx / top, high], low, high)
+        axes.plot(ends, nx / ends, color="0.75", linewidth=0.5, zorder=0)
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top * 1.6)
     _plain_log(axes.xaxis)

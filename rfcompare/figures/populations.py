@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,13 +21,17 @@ from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.drawing import (
     Population,
+    draw_map,
+    map_extent,
     mark_kind,
     populations,
     record,
 )
 from rfcompare.figures.look import Look, drawn, new_figure
-from rfcompare.figures.maps import source_text, unit_status
+from rfcompare.figures.maps import shown_map, source_text, unit_status
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
+
+Array = NDArray[np.floating[Any]]
 
 PLANE = (0.0, 1.3)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
@@ -41,6 +46,15 @@ _MOST_SHARE = 0.9
 
 _POINTS_MOST = 600
 """Of more units than this (null ensembles, large recordings) the contours are drawn, not the points."""
+
+_EXAMPLES = 6
+"""Units of all populations together whose maps are shown in the plane, where it is free."""
+
+_TILE = 0.17
+"""How much of the plane a map takes, on either axis."""
+
+_MARK_ROOM = 0.1
+"""Above the plane for the mark of a simulation: no unit is drawn there."""
 
 _DENSITY_LEAST = 30
 """Fewer units than this get no density contour: it would show the kernel's width, not the cells."""
@@ -60,7 +74,7 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     return describe(dataset) if dataset.attrs.get("schema") == SCHEMAS["fits"].name else dataset
 
 
-def unit_values(dataset: xr.Dataset, name: str) -> NDArray[np.floating[Any]]:
+def unit_values(dataset: xr.Dataset, name: str) -> Array:
     """Return one number per unit of descriptors.
 
     Raises
@@ -98,8 +112,8 @@ def gabor_space(
     Returns
     -------
     matplotlib Figure
-        Units with a visible cycle (nx > κ = 0.187) stand in the plane, those without in a strip of their own beside it,
-        with their share.
+        Units with a visible cycle (nx > κ = 0.187) stand in the plane, some of them with their maps where the datasets
+        carry them; those without in a strip of their own beside it, with their share.
 
     Raises
     ------
@@ -120,7 +134,7 @@ def gabor_space(
         raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
     styles = populations(datasets, look)
     tables: list[pd.DataFrame] = []
-    datasets = tuple(described(dataset) for dataset in datasets)
+    mapped, datasets = datasets, tuple(described(dataset) for dataset in datasets)
     legend_rows = len(datasets) + (published is not None)
     figure = new_figure(look, height=86 + 4 * legend_rows)
     grid = figure.add_gridspec(2, 3, width_ratios=[0.22 * len(datasets), 4, 0.8], height_ratios=[0.8, 4])
@@ -135,9 +149,11 @@ def gabor_space(
         tables.append(_draw_cloud(plane, top, right, dataset, population))
         _draw_strip(strip, place, tables[-1], population)
         handles.append(_handle(population))
-    plane.axvline(KAPPA, color="black", linestyle=":", linewidth=0.7)
+    plane.plot([KAPPA, KAPPA], PLANE, color="black", linestyle=":", linewidth=0.7)
     plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
-    plane.set(xlim=PLANE, ylim=PLANE)
+    simulated = any(population.kind == "simulated" for population in styles)
+    plane.set(xlim=PLANE, ylim=(PLANE[0], PLANE[1] + _MARK_ROOM * simulated))
+    _draw_examples(plane, mapped, tables, styles, published)
     for axis in (plane.xaxis, plane.yaxis):
         axis.set_major_locator(MultipleLocator(0.25))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -157,9 +173,9 @@ def gabor_space(
     top.set(xlabel="", ylabel="share")
     right.set(xlabel="share", ylabel="")
     figure.legend(handles=handles, loc="outside upper left", ncols=1)
-    return record(
-        figure, look, numbers=pd.concat(tables, ignore_index=True), caption=_plane_caption(datasets, styles, published)
-    )
+    numbers = pd.concat(tables, ignore_index=True)
+    caption = _plane_caption(datasets, styles, published, maps=bool(numbers["map_shown"].any()))
+    return record(figure, look, numbers=numbers, caption=caption)
 
 
 def _handle(population: Population) -> Line2D:
@@ -203,12 +219,13 @@ def _draw_cloud(plane: Axes, top: Axes, right: Axes, dataset: xr.Dataset, popula
             "nx": nx,
             "ny": ny,
             "on_bound": limit,
+            "map_shown": False,
             "status": unit_status(dataset) if "status" in dataset else "",
         }
     )
 
 
-def _draw_density(axes: Axes, points: NDArray[np.floating[Any]], shares: Sequence[float], color: str) -> None:
+def _draw_density(axes: Axes, points: Array, shares: Sequence[float], color: str) -> None:
     """Draw the contours that hold these shares of the points (axis, point), if there are enough of them."""
     import seaborn as sns
 
@@ -220,7 +237,7 @@ def _draw_density(axes: Axes, points: NDArray[np.floating[Any]], shares: Sequenc
         )  # fmt: skip
 
 
-def outlines(dataset: xr.Dataset) -> list[NDArray[np.floating[Any]]]:
+def outlines(dataset: xr.Dataset) -> list[Array]:
     """Return the contours (point, axis) that hold half of the units with a visible cycle, as the plane draws them."""
     points = np.stack([unit_values(dataset, name) for name in ("nx", "ny")])
     shown = np.isfinite(points).all(axis=0) & (points[0] > KAPPA)
@@ -228,6 +245,78 @@ def outlines(dataset: xr.Dataset) -> list[NDArray[np.floating[Any]]]:
     _draw_density(axes, np.clip(points[:, shown], *PLANE), (_DENSITY_SHARE,), "black")
     paths = [path for drawn in axes.collections for path in drawn.get_paths()]
     return [np.asarray(line) for path in paths for line in path.to_polygons(closed_only=False)]
+
+
+def _draw_examples(
+    plane: Axes,
+    mapped: Sequence[xr.Dataset],
+    tables: Sequence[pd.DataFrame],
+    styles: Sequence[Population],
+    published: xr.Dataset | None,
+) -> None:
+    """Draw maps of some units of each population, each on the free place of the plane that is nearest to its unit."""
+    points = [table[["nx", "ny"]].clip(*PLANE).to_numpy() for table in tables]
+    points += [path.vertices for each in plane.collections if isinstance(each, ContourSet) for path in each.get_paths()]
+    taken = np.concatenate(points)[:, None]
+    steps = np.arange(0.01, PLANE[1] - _TILE, 0.02)
+    places = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    places = places[np.abs(places[:, 0] + _TILE / 2 - KAPPA) > _TILE / 2]  # the dotted line stays in sight
+    cost = _published_share(places, published)
+    free = ~_any_within(taken, places)
+    tiles: list[Array] = []
+    for dataset, table, population in zip(mapped, tables, styles, strict=True):
+        for unit in _examples(dataset, table, max(1, _EXAMPLES // len(mapped))):
+            here = table.loc[unit, ["nx", "ny"]].to_numpy(dtype=float)
+            leaders = here + np.linspace(0, 1, 20)[:, None, None] * (places + _TILE / 2 - here)
+            open_way = free & ~np.any([_any_within(leaders, tile) for tile in tiles], axis=0)
+            if not open_way.any():
+                return
+            away = np.hypot(*(places + _TILE / 2 - here).T) + cost
+            chosen = int(np.where(open_way, away, np.inf).argmin())
+            tiles.append(places[chosen])
+            free &= ~_any_within(leaders[:, chosen, None], places) & (
+                np.abs(places - tiles[-1]).max(axis=1) > _TILE + 0.03
+            )
+            _draw_example(plane, shown_map(dataset, unit), map_extent(dataset), here, tiles[-1], population.color)
+            table.loc[unit, "map_shown"] = True
+
+
+def _draw_example(
+    plane: Axes, values: Array, extent: tuple[float, float, float, float], here: Array, place: Array, color: str
+) -> None:
+    """Draw one map with a line to its unit."""
+    tile = plane.inset_axes((*place, _TILE, _TILE), transform=plane.transData, zorder=5)
+    draw_map(tile, values, extent=extent)
+    tile.spines[:].set(color=color, linewidth=0.8)
+    plane.plot(*np.stack([here, np.clip(here, place, place + _TILE)]).T, color=color, linewidth=0.5, zorder=4)
+
+
+def _examples(dataset: xr.Dataset, table: pd.DataFrame, count: int) -> list[int]:
+    """Units with a visible cycle at evenly spaced ranks of nx; none where the data carry no maps."""
+    own = table[table["nx"].between(KAPPA, PLANE[1], inclusive="neither") & (table["ny"] < PLANE[1])]
+    if not {"rf", "x", "y"} <= set(dataset.variables):
+        return []
+    ranked = own["nx"].sort_values(kind="stable").index.to_numpy()
+    places = ((np.arange(count) + 0.5) / count * ranked.size).astype(int)
+    return [int(unit) for unit in ranked[np.unique(places)]] if ranked.size else []
+
+
+def _any_within(points: Array, places: Array) -> NDArray[np.bool_]:
+    """In which tiles at these places any of the points (point, 1 or place, axis) lies, or nearly."""
+    return np.asarray((np.abs(points - places - _TILE / 2) < _TILE / 2 + 0.02).all(axis=-1).any(axis=0))
+
+
+def _published_share(places: Array, published: xr.Dataset | None) -> Array:
+    """The share of published cells in the bins that tiles at these places touch."""
+    if published is None:
+        return np.zeros(len(places))
+    count = np.asarray(published["count"].transpose("nx_bin", "ny_bin").values)
+    edges = [np.asarray(published[f"{name}_edge"].values) for name in ("nx", "ny")]
+    nx, ny = (
+        (edge[:-1] < places[:, axis, None] + _TILE) & (edge[1:] > places[:, axis, None])
+        for axis, edge in enumerate(edges)
+    )
+    return np.asarray(np.einsum("pi,ij,pj->p", nx, count, ny) / count.sum())
 
 
 def _draw_strip(strip: Axes, place: int, table: pd.DataFrame, population: Population) -> None:
@@ -250,11 +339,12 @@ def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) 
     count = np.asarray(published["count"].transpose("nx_bin", "ny_bin").values, dtype=float)
     nx_edge, ny_edge = (np.asarray(published[name].values, dtype=float) for name in ("nx_edge", "ny_edge"))
     shade = np.ma.masked_equal(count.T / count.sum(), 0)
-    plane.pcolormesh(nx_edge, ny_edge, shade, cmap="Greys", vmin=0, vmax=shade.max() * 1.8, zorder=0, linewidth=0)
+    drawn = [np.clip(edge, *PLANE) for edge in (nx_edge, ny_edge)]
+    plane.pcolormesh(*drawn, shade, cmap="Greys", vmin=0, vmax=shade.max() * 1.8, zorder=0, linewidth=0)
     width = np.diff(_BINS)[0]  # of the other histograms: a share of wider bins is drawn per width of theirs
     top.stairs(count.sum(1) / count.sum() * width / np.diff(nx_edge), nx_edge, fill=True, color="0.8", zorder=0)
     share = count.sum(0) / count.sum() * width / np.diff(ny_edge)
-    right.stairs(share, ny_edge, fill=True, color="0.8", orientation="horizontal", zorder=0)
+    right.stairs(share, drawn[1], fill=True, color="0.8", orientation="horizontal", zorder=0)
     return Patch(facecolor="0.75", edgecolor="none", label=published_label(published))
 
 
@@ -268,7 +358,10 @@ def _published_name(published: xr.Dataset) -> str:
     return str(attrs.get("title") or str(attrs.get("citation", "")).split(",")[0] or "published histogram")
 
 
-def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None) -> str:
+def _plane_caption(
+    datasets: Sequence[xr.Dataset], styles: Sequence[Population], published: xr.Dataset | None, *, maps: bool
+) -> str:
+    shown = "Maps are of units at evenly spaced ranks of nx, each where the plane is free. " if maps else ""
     parts = []
     for dataset, population in zip(datasets, styles, strict=True):
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
@@ -295,5 +388,5 @@ def _plane_caption(datasets: Sequence[xr.Dataset], styles: Sequence[Population],
         f"contour holds half of {_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} "
         "units no points "
         f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
-        "of all units. Diagonal, a round envelope. " + "; ".join(parts) + "." + shades
+        f"of all units. {shown}Diagonal, a round envelope. " + "; ".join(parts) + "." + shades
     )

@@ -22,6 +22,7 @@ from rfcompare.comparison.energy import energy_distance
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.populations import SPACES
 from rfcompare.descriptors import describe
+from rfcompare.figures.drawing import population_name
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
 from rfcompare.pipeline.tables import output_folder, write_table
@@ -294,8 +295,7 @@ def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Datase
     beside["chance"] = ("unit", found.chance.values)
     beside["ceiling"] = ("unit", found.ceiling.values)
     beside["kernel_name"] = ("unit", np.array(names, dtype=object))
-    kernels = {str(name) for name in network.source.values} - {""}
-    return beside.assign_attrs(kernels=", ".join(sorted(kernels)), kind_kernels=str(network.attrs["kind"]))
+    return beside.assign_attrs(kernels=population_name(network), kind_kernels=str(network.attrs["kind"]))
 
 
 def assumption_grid(*, seed: int = 0, progress: bool = False) -> pd.DataFrame:
