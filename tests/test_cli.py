@@ -1,6 +1,8 @@
 """The command line: every verb runs, and whatever a person gets wrong is one sentence and exit status 2."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -58,6 +60,8 @@ def test_help_and_version_and_citation() -> None:
     assert "cite" in run("--citation").output.lower()
     for name in main.commands:
         assert run(name, "--help").exit_code == 0, name
+    as_module = subprocess.run([sys.executable, "-m", "rfcompare", "--version"], capture_output=True, text=True)
+    assert as_module.returncode == 0 and rfc.__version__ in as_module.stdout, as_module.stderr
 
 
 def test_fit_describe_and_fits_as_a_population(fields: Path, tmp_path: Path) -> None:

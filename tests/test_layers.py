@@ -28,6 +28,7 @@ ROOMS = (
     ("figures",),
     ("pipeline",),
     ("reporting", "cli"),
+    ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -403,7 +403,8 @@ def test_one_file_a_cell(truth: xr.Dataset, images: Any, tmp_path: Path, capsys:
     bank = rfc.open_fields(str(tmp_path / "cell*.npy"), layout=layout(maps="/", dims="channel y x"))
     same(bank, truth)
     assert list(bank.unit.values) == [f"cell{number}" for number in range(7, 7 + UNITS)]
-    assert capsys.readouterr().err.count("read cell") == 1
+    said = capsys.readouterr().err
+    assert said.count("read cell") == 1 and f"{UNITS} files like cell*.npy: {UNITS} units" in said
     assert "combine: 5 banks" in bank.attrs["history"]
     np.save(tmp_path / "one.npy", images[0, 0])
     assert 'dims = "y x"' in sources.inspect(tmp_path / "one.npy")

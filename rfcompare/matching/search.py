@@ -231,10 +231,12 @@ class _Copies:
         sizes = np.arange((scales.size - 1) // 2 % search.coarse_scale, scales.size, search.coarse_scale)
         turn, size = (axis.ravel() for axis in np.meshgrid(turns, sizes, indexing="ij"))
         sample = slice(None, None, max(1, search.coarse_rotation * search.coarse_scale // 2))
-        maps, energy, support = (
-            _Short.of(spectra, np.sqrt((np.abs(other) ** 2).mean(0)), RANK, sample)
-            for spectra, other in zip(full, (fields.maps, fields.support, fields.energy), strict=True)
-        )
+        against = fields.maps, fields.support, fields.energy
+
+        def short(part: int) -> _Short:
+            return _Short.of(full[part], np.sqrt((np.abs(against[part]) ** 2).mean(0)), RANK, sample)
+
+        maps, energy, support = at_once(short, range(len(full)))
         chosen = maps.values[:, turn * scales.size + size].reshape(-1, maps.values.shape[-1])
         rank = maps.even.shape[0]
         coarse = chosen[:, :rank][:, :FIRST_RANK].copy(), chosen[:, rank:][:, :FIRST_RANK].copy()
@@ -244,9 +246,9 @@ class _Copies:
         near = (apart <= search.coarse_rotation) & (np.abs(size[:, None] - size) <= search.coarse_scale)
         return cls(full, maps, energy, support, scales.size, rotations.size, turn, size, near, coarse)
 
-    def whole(self, part: int, turn: Places, size: Places) -> Complex:
-        """Full spectra of one copy of every unit; those of the second half turn are conjugates."""
-        found: Complex = self.full[part][np.arange(turn.size), (turn % self.half) * self.sizes + size]
+    def whole(self, part: int, unit: Places, turn: Places, size: Places) -> Complex:
+        """Full spectra of copies by unit, turn and size; those of the second half turn are conjugates."""
+        found: Complex = self.full[part][unit, (turn % self.half) * self.sizes + size]
         found.imag[turn >= self.half] *= -1
         return found
 
@@ -358,9 +360,10 @@ def _search_field(
     while active.size and first < order.shape[1]:
         candidate = order[active, first : first + width]
         unit, chosen = np.repeat(active, candidate.shape[1]), candidate.ravel()
-        found = _admissible(copies, field, unit, copies.coarse_turn[chosen], copies.coarse_size[chosen], least)
+        lagging = np.repeat(value[active].max(1), candidate.shape[1]) - LAGGING  # nothing is climbed from below
+        found = _admissible(copies, field, unit, copies.coarse_turn[chosen], copies.coarse_size[chosen], least, lagging)
         value[unit, chosen], where[unit, chosen] = found
-        first += width
+        first, width = first + width, 2 * width
         if first < order.shape[1]:
             active = active[bound[active, order[active, first]] > value[active].max(1)]
 
@@ -422,11 +425,12 @@ def _finish(
     """Refine the shift between lattice points, and read off sign and overlaps there."""
     lattice, low = field.lattice, field.lattice.low
     turn, size = _nearby(copies, field, turn, size, shifts[at], search.min_overlap)
-    spectra = copies.whole(0, turn, size)
+    unit = np.arange(len(turn))
+    spectra = copies.whole(0, unit, turn, size)
     signed, shift = _refined(spectra, field.spectrum, lattice, shifts[at].astype(float), _step(search, shifts))
     here = _ramp(lattice.kx[low], lattice.ky[low], shift, spectra.dtype)
-    own = ((copies.whole(1, turn, size) * here) @ field.support).real
-    other = ((copies.whole(2, turn, size) * here) @ field.energy).real
+    own = ((copies.whole(1, unit, turn, size) * here) @ field.support).real
+    other = ((copies.whole(2, unit, turn, size) * here) @ field.energy).real
     none = best <= 0
     return (
         np.where(none, 0.0, np.abs(signed)),
@@ -446,17 +450,22 @@ def _nearby(
     low, unit = field.lattice.low, np.arange(len(turn))
     ramp = _ramp(field.lattice.kx, field.lattice.ky, shift, field.spectrum.dtype)
     seen = [ramp * field.spectrum, ramp[:, low] * field.support, ramp[:, low] * field.energy]
-    turns, sizes, values = [], [], []
-    for way, grown in product((0, -1, 1), (0, -1, 1)):
-        turns.append((turn + way) % (2 * copies.half))
-        sizes.append(np.clip(size + grown, 0, copies.sizes - 1))
-        value, own, other = (
-            np.einsum("uk,uk->u", copies.whole(part, turns[-1], sizes[-1]), seen[part]).real for part in range(3)
-        )
-        fits = (own >= least) & (other >= least) if way or grown else True  # what was found stays, as it was admitted
-        values.append(np.where(fits, np.abs(value), -1.0))
+    ways = list(product((0, -1, 1), (0, -1, 1)))
+    turns = np.stack([(turn + way) % (2 * copies.half) for way, _ in ways])
+    sizes = np.stack([np.clip(size + grown, 0, copies.sizes - 1) for _, grown in ways])
+
+    def product_of(part: int, way: int, rows: Places) -> Floats:
+        copy = copies.whole(part, rows, turns[way, rows], sizes[way, rows])
+        return np.asarray(np.einsum("uk,uk->u", copy, seen[part][rows]).real)
+
+    # What was found stays, as it was admitted; of the others the overlap is asked where they are better.
+    values = np.stack([np.abs(product_of(0, way, unit)) for way in range(len(ways))])
+    for way in range(1, len(ways)):
+        rows = np.flatnonzero(values[way] > values[0])
+        fits = (product_of(1, way, rows) >= least) & (product_of(2, way, rows) >= least)
+        values[way, rows[~fits]] = -1.0
     best = np.argmax(values, axis=0)
-    return np.stack(turns)[best, unit], np.stack(sizes)[best, unit]
+    return turns[best, unit], sizes[best, unit]
 
 
 def _step(search: Search, shifts: Floats) -> float:

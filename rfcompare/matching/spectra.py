@@ -327,14 +327,18 @@ def transformed_spectra(
     if not every:
         half = count // 2
         at = np.searchsorted(low, quarter[low])
-        for spectra, places, over in (
+        turned = (
             (map_spectra, quarter, turned_over),
-            (energy_spectra, at, turned_over[low]),
-            (support_spectra, at, turned_over[low]),
-        ):
-            for t in range(half):
+            *((spectra, at, turned_over[low]) for spectra in (energy_spectra, support_spectra)),
+        )
+
+        def turn(t: int) -> None:
+            for spectra, places, over in turned:
                 spectra[:, half + t] = spectra[:, t][:, places]
                 spectra.imag[:, half + t, over] *= -1
+
+        for _ in at_once(turn, range(half)):
+            pass
     # Cut off at the last frequency, a support is blurred; what a map keeps in its own blurred support counts as all.
     own = np.einsum("utk,utk,k->ut", energy_spectra, support_spectra.conj(), lattice.weight[low]).real
     energy_spectra /= np.where(own > LEAST_OWN, own, 1.0)[:, :, None].astype(dtype)

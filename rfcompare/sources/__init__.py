@@ -159,6 +159,7 @@ def _open_several(pattern: str, layout: str | Path | Mapping[str, Any] | None, c
     if single:
         banks = [bank.assign_coords(unit=[path.stem]) for bank, path in zip(banks, paths, strict=True)]
     joined = combine(banks, names=None if single else [path.stem for path in paths])
+    print(f"{len(paths)} files like {Path(pattern).name}: {joined.sizes['unit']} units", file=sys.stderr)
     return joined.assign_attrs(file=Path(pattern).name)
 
 
@@ -209,7 +210,8 @@ def _said(bank: xr.Dataset) -> xr.Dataset:
     kind, stimulus = kind_words(bank.attrs["kind"]), bank.attrs.get("stimulus", "unknown")
     where = f"{bank.attrs['units']}, {kind}, {whose}, stimulus {stimulus}"
     how = str(bank.attrs["history"]).replace("open_fields: ", "").replace("\n", "; ")
-    print(f"read {how}: {bank.sizes['unit']} units in {where}", file=sys.stderr)
+    n = bank.sizes["unit"]
+    print(f"read {how}: {n} unit{'s' if n > 1 else ''} in {where}", file=sys.stderr)
     return bank
 
 
