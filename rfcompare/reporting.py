@@ -450,8 +450,14 @@ def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) 
 
 
 _TITLES = {
-    "title": "name", "ci_low": "95 % from", "ci_high": "95 % to", "p_adjusted": "p, adjusted", "r2": "r²",
-    "kind_a": "kind of the cells", "kind_b": "kind of the kernels",
+    "title": "name", "citation": "source", "ci_low": "95 % from", "ci_high": "95 % to", "low": "95 % from",
+    "high": "95 % to", "p_adjusted": "p, adjusted", "p_smallest": "p, smallest possible", "p_cells": "p, cells alone",
+    "p_noise": "p against noise", "p_noise_smallest": "p against noise, smallest possible", "r2": "r²",
+    "estimate_a": "cells", "estimate_b": "kernels", "on_bound_a": "cells on a bound", "on_bound_b": "kernels on a bound",
+    "n_units_a": "n cells", "n_units_b": "n kernels", "n_total_a": "n cells in all", "n_total_b": "n kernels in all",
+    "n_subjects_a": "n animals", "n_subjects_b": "n networks", "n_missing_a": "cells without", "n_missing_b":
+    "kernels without", "gabor_share": "share a Gabor explains", "primary": "reported", "quantity": "short name",
+    "reference": "short name", "kind_a": "kind of the cells", "kind_b": "kind of the kernels",
 }  # fmt: skip
 """What columns are called above a table where their names do not say it."""
 
@@ -478,10 +484,10 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     """Put first what a reader looks for: titles before names; what is empty, or said above the table, last."""
     last = [name for name in ("kind_a", "kind_b") if name in frame]
     last += [name for name in frame if name not in last and frame[name].isna().all() and len(frame)]
-    first = []
-    if "title" in frame and frame["title"].is_unique:
-        first = ["title"]
-        last += [name for name in ("quantity", "reference") if name in frame]
+    first = [name for name in ("title", "citation") if name in frame and "title" in frame]
+    if first:
+        names = [name for name in ("quantity", "reference") if name in frame]
+        (first if frame.duplicated(first).any() else last).extend(names)  # a short name tells two of one title apart
         if "units" in frame:
             units = frame["units"].fillna("")
             frame = frame.assign(title=frame["title"].where(units == "", frame["title"] + " (" + units + ")"))

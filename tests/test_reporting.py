@@ -251,11 +251,16 @@ ROW_MOST = 40
 """Pixels that a table's row of one line may be high; two lines take more."""
 
 
+SHEETS = 4
+"""Of A4 that the page of these tests takes: two figures with captions, two short tables, methods; without print's own
+style it takes seven."""
+
+
 class Opened:
     """A page with what it logged and asked for."""
 
-    def __init__(self, browser: Any, path: Path, *, width: int, height: int) -> None:
-        self.tab = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
+    def __init__(self, browser: Any, path: Path, *, width: int, height: int, **how: str) -> None:
+        self.tab = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True, **how)
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.tab.on("console", lambda message: self._log(message.type, message.text))
@@ -412,7 +417,46 @@ def test_accessible(opened: Opened) -> None:
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_prints_to_pdf(opened: Opened) -> None:
-    printed = opened.tab.pdf(format="A4")
+def test_in_the_dark_the_page_is_dark_and_still_read(browser: Any, page: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = Opened(browser, page, width=1280, height=900, color_scheme="dark")
+    paper, ink = (
+        found.tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
+        for name in ("backgroundColor", "color")
+    )
+    assert max(paper) < 64 < 192 < min(ink)  # of 255: the darkest and the lightest quarter
+    assert found.tab.evaluate("getComputedStyle(document.querySelector('.figure img')).backgroundColor") == (
+        "rgb(255, 255, 255)"  # black axes are not seen on a dark page
+    )
+    contrast = axe.Axe().run(found.tab)
+    assert contrast.violations_count == 0, contrast.generate_report()
+    found.tab.close()
+
+
+def test_a_figure_is_shown_in_full_size_where_the_screen_is_small(opened: Opened) -> None:
+    tab = opened.tab
+    box = tab.locator("#figure-fits input")
+    assert box.is_visible() == (tab.viewport_size["width"] < 1000)
+    if not box.is_visible():
+        return
+    box.check()
+    wide = tab.evaluate("document.querySelector('#figure-fits img').clientWidth")
+    assert wide == int(tab.get_attribute("#figure-fits img", "width")) > tab.viewport_size["width"]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= tab.viewport_size["width"]
+    box.uncheck()
+
+
+def test_prints_on_few_sheets_and_cuts_no_table(opened: Opened) -> None:
+    tab = opened.tab
+    printed = tab.pdf(format="A4")
     assert printed.startswith(b"%PDF")
     assert len(printed) > 50_000  # with its figures, not a blank sheet
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= SHEETS
+    tab.emulate_media(media="print")
+    names = tab.evaluate(
+        "[...document.querySelectorAll('[data-table]')].filter((table) => table.offsetHeight)"
+        ".filter((table) => getComputedStyle(table.parentElement).breakInside !== 'avoid').map((t) => t.dataset.table)"
+    )
+    assert not names
+    assert not tab.is_visible("[data-table=units]")
+    tab.emulate_media(media="screen")
