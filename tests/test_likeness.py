@@ -21,7 +21,7 @@ from rfcompare.errors import InputError
 from rfcompare.estimation import Recording
 from rfcompare.quantities import KAPPA
 from tests.sample_populations import SPREAD, cortex_of, gabor_maps, kernels_of, population
-from tests.test_likeness_calibration import SNRS, TABLE, noise_study
+from tests.test_likeness_calibration import SNRS, TABLE, interval_study, noise_study
 
 ALIKE = (0.85, 1.15)
 """Likeness of 60 kernels from the cells' population to 150 cells: its SD over such studies is 0.04; 3.5 of them."""
@@ -242,6 +242,11 @@ def test_p_is_uniform_and_intervals_cover_where_kernels_are_from_the_species(sub
             covered += ends[0] <= 1 <= ends[1]
     assert LEVEL_BAND[0] < low / STUDIES < LEVEL_BAND[1]
     assert covered / (STUDIES / 3) >= 0.9
+
+
+def test_where_animals_may_be_as_far_as_noise_the_likeness_can_be_any_number() -> None:
+    found = interval_study(10_000, icc=0.4, subjects=4, cycles=1.0)
+    assert np.isnan(found["value"]) and (found["low"], found["high"]) == (-np.inf, np.inf)
 
 
 def test_coverage_by_hand() -> None:

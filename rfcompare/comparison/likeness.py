@@ -75,12 +75,13 @@ def likeness(
     -------
     xarray.Dataset
         Schema ``rfcompare-results/1``. Over ``quantity``: `effect` with `ci_low` and `ci_high` (over animals and
-        kernels, or over these cells where fewer than four animals are known: `interval` says which), `estimate_a` of
-        the cells and `estimate_b` of the kernels, `p` with its `hypothesis`, `p_adjusted` by Holm over all rows, `null`
-        and `ceiling`, and `on_bound_a`, `on_bound_b`, the share of fits whose value is a limit only. Over
-        ``reference``, the ladder: `distance`, `reference_likeness`, `reference_scale`, `reference_kind`,
-        `reference_gabor_share`. Over ``scale``: `likeness_at_scale`. ``attrs["verdict"]`` is the answer in words and
-        ``attrs["small_print"]`` what limits it.
+        kernels, or over these cells where fewer than four animals are known: `interval` says which; all numbers where
+        noise is not shown to be farther than another animal, and no `effect`), `estimate_a` of the cells and
+        `estimate_b` of the kernels, `p` with its `hypothesis`, `p_adjusted` by Holm over all rows, `null` and
+        `ceiling`, and `on_bound_a`, `on_bound_b`, the share of fits whose value is a limit only. Over ``reference``,
+        the ladder: `distance`, `reference_likeness`, `reference_scale`, `reference_kind`, `reference_gabor_share`.
+        Over ``scale``: `likeness_at_scale`. ``attrs["verdict"]`` is the answer in words and ``attrs["small_print"]``
+        what limits it.
 
     Raises
     ------

@@ -185,7 +185,8 @@ def population_rows(setting: Setting) -> list[Row]:
     numbers = {"effect": setting.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}
     notes = []
     if not reach > 0 or not setting.zero.placed.term > setting.cells.apart:
-        numbers |= {"effect": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+        # As in Fieller (1954): a ratio whose denominator may be 0 can be any number.
+        numbers |= {"effect": np.nan, "ci_low": -np.inf, "ci_high": np.inf}
         notes = ["undefined: noise with the cells' spectrum is not shown to be farther than another animal"]
     numbers |= {"p_noise": p_noise(setting), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
     distance = {
