@@ -234,6 +234,16 @@ def side_options(command: Command) -> Command:
     return command
 
 
+def record_option(command: Command) -> Command:
+    """Whether a network is measured as the cells were."""
+    return click.option(
+        "--record",
+        is_flag=True,
+        help="Record the network, a layer of any depth, with the fields' own stimulus; --kernels-deg-per-px says what "
+        "a pixel of its image stands for.",
+    )(command)
+
+
 def seed_option(command: Command) -> Command:
     """The seed of everything that is drawn."""
     return click.option(
@@ -321,6 +331,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
     help="Population of kernels, or NAME=POPULATION; may be given several times.",
 )
 @side_reading
+@record_option
 @selection_option
 @seed_option
 @output_option(
@@ -329,6 +340,7 @@ def describe(population: str, min_r2: float | None, seed: int, output: Path, **r
 def compare(
     fields: tuple[str, ...],
     kernels: tuple[str, ...],
+    record: bool,
     min_r2: float | None,
     seed: int,
     output: Path,
@@ -338,7 +350,8 @@ def compare(
     from rfcompare import pipeline
 
     if len(fields) == len(kernels) == 1:
-        study = pipeline.Study.make(fields[0], kernels[0], seed=seed, min_r2=min_r2, progress=True, **reading)
+        how: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "record": record, "progress": True, **reading}
+        study = pipeline.Study.make(fields[0], kernels[0], **how)
         tables = study.tables()
         ladder = output.with_name(f"{output.stem}_ladder{output.suffix}")
         pipeline.write_table(tables["results"], output)
@@ -346,8 +359,11 @@ def compare(
         say(study.answer())
         say(f"wrote {output} and {ladder.name}")
         return
-    if min_r2 is not None:
-        raise InputError("expected no --min-r2 with several populations, got one; each is compared whole")
+    if min_r2 is not None or record:
+        raise InputError(
+            "expected no --min-r2 or --record with several populations, got one; each is compared whole and as it is, "
+            "so record them first"
+        )
     answers = pipeline.answer(fields, kernels, seed=seed, progress=True, **reading)
     for name, table in answers.tables().items():
         path = output if name == "results" else output.with_name(f"{output.stem}_{name}{output.suffix}")
@@ -359,6 +375,7 @@ def compare(
 
 @main.command()
 @side_options
+@record_option
 @selection_option
 @click.option(
     "--full",
@@ -368,14 +385,15 @@ def compare(
 @seed_option
 @folder_option("Folder for figures/, tables/, report.html and manifest.json.", default="rfcompare-report")
 def report(
-    fields: str, kernels: str, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
+    fields: str, kernels: str, record: bool, min_r2: float | None, full: bool, seed: int, output: Path, **reading: Any
 ) -> None:
     """The main job: figures, tables, a page and a manifest."""
     from rfcompare import pipeline
     from rfcompare.reporting import write_report
 
     folder = pipeline.output_folder(output)
-    study = pipeline.Study.make(fields, kernels, seed=seed, min_r2=min_r2, full=full, progress=True, **reading)
+    how: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, "record": record, "progress": True, **reading}
+    study = pipeline.Study.make(fields, kernels, **how)
     names = pipeline.known_figures() if full else pipeline.in_report(study)
     written, left_out = pipeline.write_figures(study, names, folder / "figures", progress=True)
     study.write_tables(folder / "tables")

@@ -1,5 +1,6 @@
 """A network recorded like an animal gives back the kernels that it is made of."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from rfcompare.cli import main
 from rfcompare.comparison.likeness import best_scale
 from rfcompare.comparison.setting import recorded_alike
 from rfcompare.errors import InputError
-from rfcompare.pipeline import prepare
+from rfcompare.pipeline import Study, prepare, record_like
 from rfcompare.recording import field_of, make_stimulus, measure_tuning, record, recorded_maps, stimulus_like
 from rfcompare.simulation import simulate_population
 
@@ -251,6 +252,48 @@ def test_a_recorded_network_is_not_shown_the_stimulus_twice() -> None:
     assert result.attrs["recorded"] == 1 and result.sizes["scale"] == 1 and np.isfinite(result.distance).all()
     with pytest.raises(InputError, match="record it again"):
         rfc.likeness(cortex, bank.assign_attrs(field="eleven"))
+
+
+@pytest.mark.parametrize("units", ["px", "degree"])
+def test_a_study_records_a_network_and_says_so_everywhere(units: str, tmp_path: Path) -> None:
+    cells, _ = simulate_population(n=60, size=15, seed=0)
+    if units == "degree":
+        cells = rfc.make_bank(cells.rf.values, channel=("signed",), kind="simulated", deg_per_px=0.5)
+    torch.manual_seed(4)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.Conv2d(8, 12, 3))
+    study = Study.make(cells, network, record=True, kernels_layer="2")
+    assert study.network.kind == "in-silico" and study.network.label == "Sequential 2, recorded"
+    assert study.results.attrs["recorded"] == 1 and "in-silico kernels" in study.answer()
+    assert study.manifest()["options"]["record"] is True
+    assert set(study.tables()["results"].kind_b) == {"in-silico"}
+    if units == "degree":  # 9 pixels of 0.2° are seen, as said
+        given = record_like(network, cells, layer="2", deg_per_px=0.2)
+        assert json.loads(given.attrs["field"]) == [9, 9] and json.loads(given.attrs["stimulus"])["pitch_px"] == 2.5
+        with pytest.raises(InputError, match="at least as large as the field"):
+            record_like(network, cells, layer="2", deg_per_px=1.0)
+    else:
+        with pytest.raises(InputError, match="recording in pixels"):
+            record_like(network, cells, layer="2", deg_per_px=0.2)
+
+
+def test_the_command_compares_a_recorded_network(tmp_path: Path) -> None:
+    cells, _ = simulate_population(n=40, size=13, seed=0)
+    kernels, _ = simulate_population(n=30, size=9, seed=1)
+    for name, bank in (("cells", cells), ("kernels", kernels)):
+        rfc.save(bank, tmp_path / f"{name}.h5")
+    call = [
+        "compare",
+        "--record",
+        "--fields",
+        str(tmp_path / "cells.h5"),
+        "--kernels",
+        f"net={tmp_path / 'kernels.h5'}",
+    ]
+    done = CliRunner().invoke(main, [*call, "-o", str(tmp_path / "r.csv")])
+    assert done.exit_code == 0 and "recorded with the cells' stimulus" in done.output, done.output
+    assert "in-silico" in (tmp_path / "r_ladder.csv").read_text()
+    both = CliRunner().invoke(main, [*call, "--kernels", str(tmp_path / "cells.h5"), "-o", str(tmp_path / "s.csv")])
+    assert both.exit_code == 2 and "record them first" in both.output
 
 
 def test_units_that_never_answer_are_named_and_none_at_all_is_refused() -> None:

@@ -23,6 +23,7 @@ from rfcompare.pipeline.population import (
     fits_sentence,
     prepare,
 )
+from rfcompare.pipeline.recorded import record_like
 from rfcompare.pipeline.study import Study, likeness
 from rfcompare.pipeline.tables import (
     alexnet_table,
@@ -62,6 +63,7 @@ __all__ = [
     "output_file",
     "output_folder",
     "prepare",
+    "record_like",
     "result_table",
     "ringach",
     "save_many",

@@ -17,6 +17,7 @@ from rfcompare.comparison import beside_sensitivity, compare_published, ringach_
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.sentences import numbers
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
+from rfcompare.pipeline.recorded import record_like
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
 from rfcompare.quantities import kinds
 from rfcompare.simulation import simulate_treeshrew
@@ -131,6 +132,7 @@ class Study:
         min_r2: float | None = None,
         full: bool = False,
         compared: bool = True,
+        record: bool = False,
         cache: bool = True,
         progress: bool = False,
         **reading: Any,
@@ -149,6 +151,9 @@ class Study:
             Recompute what ships precomputed.
         compared : bool
             Whether to compare at all; some figures show the two sides alone.
+        record : bool
+            Record the network with the fields' own stimulus, in place of showing them its kernels by arithmetic; then
+            ``kernels_deg_per_px`` says what a pixel of its image stands for. See `rfcompare.pipeline.record_like`.
         cache, progress
             See `rfcompare.pipeline.prepare`.
         **reading
@@ -161,9 +166,14 @@ class Study:
         of_fields, of_kernels = by_side(reading)
         _say("open and fit the fields", progress)
         cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
-        _say("open and fit the kernels", progress)
-        network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
-        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full}
+        if record:
+            _say("record the network", progress)
+            bank = record_like(kernels, cortex.signed, seed=seed, progress=progress, **of_kernels)
+            network = prepare(bank, name=str(bank.attrs["title"]), seed=seed, cache=cache, progress=progress)
+        else:
+            _say("open and fit the kernels", progress)
+            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
+        options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, **({"record": True} if record else {})}
         for side, how in (("fields", of_fields), ("kernels", of_kernels)):
             options |= {
                 f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in how.items()

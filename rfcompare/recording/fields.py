@@ -97,14 +97,14 @@ def central(model: nn.Module, layer: str, images: Tensor, *, gradient: bool = Fa
     return output if output.ndim == 2 else output[:, :, output.shape[2] // 2, output.shape[3] // 2]
 
 
-def channels_of(model: nn.Module) -> int:
-    """Channels of the images that a network takes: those of its first convolution."""
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """A network's first convolution, whose channels are those of the images that it takes, and its name."""
     from torch import nn
 
-    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is None:
-        raise InputError(f"expected a network with a 2-D convolution, {type(model).__name__} has none; give another")
-    return int(first.in_channels)
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Conv2d):
+            return name, part
+    raise InputError(f"expected a network with a 2-D convolution, {type(model).__name__} has none; give another")
 
 
 def _reach(model: nn.Module, layer: str, canvas: tuple[int, int], channels: int) -> Field | None:
@@ -176,7 +176,7 @@ def field_of(
     >>> field_of(model, "2").size  # 7 + (3 - 1)·2 + (3 - 1)·4
     (19, 19)
     """
-    channels = channels_of(model)
+    channels = int(first_convolution(model)[1].in_channels)
     sides = CANVAS if canvas is None else canvas
     full = (sides, sides) if isinstance(sides, int) else sides
     found = None if canvas is not None else _on_a_small_canvas(model, layer, channels)
@@ -185,8 +185,8 @@ def field_of(
         raise InputError(f"expected layer {layer!r} to depend on the image, it does not; name another")
     if shown is not None and (shown[0] < whole.size[0] or shown[1] < whole.size[1]):
         raise InputError(
-            f"expected a stimulus at least as large as the field of {layer!r}, {whole.size[0]} × {whole.size[1]} "
-            f"pixels, got {shown[0]} × {shown[1]}; show more points or larger elements"
+            f"expected a stimulus at least as large as the field of {layer or 'the maps'}, {whole.size[0]} × "
+            f"{whole.size[1]} pixels, got {shown[0]} × {shown[1]}; show more points or larger elements"
         )
     for larger in () if canvas is not None else range(2 * max(whole.size)):
         tried = (whole.size[0] + larger, whole.size[1] + larger)

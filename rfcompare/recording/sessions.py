@@ -149,10 +149,15 @@ def record(
     )
 
 
+def is_network(model: AnyPopulation) -> bool:
+    """Whether it is a network that runs, or the name of one of torchvision's, and not maps."""
+    named = isinstance(model, str) and not (":" in model or Path(model).suffix or Path(model).exists())
+    return named or is_module(model)
+
+
 def network_of(model: AnyPopulation, layer: str | None, kind: str | None) -> tuple[Any, str]:
     """What runs, and the layer of it that is recorded; of maps alone the layer is the whole."""
-    named = isinstance(model, str) and not (":" in model or Path(model).suffix or Path(model).exists())
-    if not named and not is_module(model):
+    if not is_network(model):
         if layer is not None:
             raise InputError(f"expected no layer with maps, which are a layer's kernels, got {layer!r}; leave it out")
         return to_module(model, kind=kind), ""
