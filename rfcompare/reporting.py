@@ -453,8 +453,9 @@ _TITLES = {
     "title": "name", "citation": "source", "ci_low": "95 % from", "ci_high": "95 % to", "low": "95 % from",
     "high": "95 % to", "p_adjusted": "p, adjusted", "p_smallest": "p, smallest possible", "p_cells": "p, cells alone",
     "p_noise": "p against noise", "p_noise_smallest": "p against noise, smallest possible", "r2": "r²",
-    "estimate_a": "cells", "estimate_b": "kernels", "on_bound_a": "cells on a bound", "on_bound_b": "kernels on a bound",
-    "n_units_a": "n cells", "n_units_b": "n kernels", "n_total_a": "n cells in all", "n_total_b": "n kernels in all",
+    "estimate_a": "cells", "estimate_b": "kernels", "on_bound_a": "cells on a bound",
+    "on_bound_b": "kernels on a bound", "n_units_a": "n cells", "n_units_b": "n kernels",
+    "n_total_a": "n cells in all", "n_total_b": "n kernels in all",
     "n_subjects_a": "n animals", "n_subjects_b": "n networks", "n_missing_a": "cells without", "n_missing_b":
     "kernels without", "gabor_share": "share a Gabor explains", "primary": "reported", "quantity": "short name",
     "reference": "short name", "kind_a": "kind of the cells", "kind_b": "kind of the kernels",
