@@ -215,6 +215,13 @@ def test_an_untrained_networks_maps_are_unstructured() -> None:
 
 # ---------------------------------------------------------------------------------------------- beside a recording
 
+
+@pytest.fixture
+def few_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four maps of every reference are fitted, in place of 24: what they give is not looked at here."""
+    monkeypatch.setattr("rfcompare.comparison.nearness.N_FITTED", 4)
+
+
 ALIKE = 0.2
 """Of a likeness's interval, by which the recorded network and the shortcut differ: one draw of noise each."""
 
@@ -242,6 +249,7 @@ def test_a_spiking_network_recorded_like_the_shrew_is_as_alike_as_its_kernels_se
     assert seen.attrs["kind_b"] == "in-silico" and "recorded with the cells' stimulus" in seen.attrs["small_print"]
 
 
+@pytest.mark.usefixtures("few_fitted")
 def test_a_recorded_network_is_not_shown_the_stimulus_twice() -> None:
     cortex, _ = simulate_population(n=60, size=15, seed=0)
     cortex = cortex.assign_attrs(kind="simulated", stimulus='{"class": "sparse noise"}')
@@ -255,6 +263,7 @@ def test_a_recorded_network_is_not_shown_the_stimulus_twice() -> None:
 
 
 @pytest.mark.parametrize("units", ["px", "degree"])
+@pytest.mark.usefixtures("few_fitted")
 def test_a_study_records_a_network_and_says_so_everywhere(units: str, tmp_path: Path) -> None:
     cells, _ = simulate_population(n=60, size=15, seed=0)
     if units == "degree":
@@ -276,6 +285,7 @@ def test_a_study_records_a_network_and_says_so_everywhere(units: str, tmp_path: 
             record_like(network, cells, layer="2", deg_per_px=0.2)
 
 
+@pytest.mark.usefixtures("few_fitted")
 def test_the_command_compares_a_recorded_network(tmp_path: Path) -> None:
     cells, _ = simulate_population(n=40, size=13, seed=0)
     kernels, _ = simulate_population(n=30, size=9, seed=1)
