@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from rfcompare.bank import folder, shipped_table
 from rfcompare.comparison import (
     Space,
     compare_published,
@@ -18,6 +19,7 @@ from rfcompare.comparison import (
 )
 from rfcompare.comparison import statistics as one
 from rfcompare.comparison.histograms import (
+    Distribution,
     binned_test,
     everything_published,
     folded,
@@ -235,6 +237,56 @@ def test_the_nearest_histogram_by_hand() -> None:
     assert table.beyond_kernels[0] == table.beyond_reference[0] == 0.25
     # published: 9 of 79 in the bin of (0.2, 0.2) and 2 in that of (0.4, 0.2)
     assert table.distance[1] == pytest.approx((1 / 2 - 9 / 79 + 1 / 4 - 2 / 79 + 1 / 4 + 68 / 79) / 2)
+
+
+CEILING = 0.005
+"""How near Brain-Score's own tests hold its ceilings (brain-score/vision, benchmarks/marques2020/test.py)."""
+
+
+def binned(counts: np.ndarray) -> Distribution:
+    """Counts of cells in a row of bins."""
+    return Distribution("binned", "", "", ("nx",), (np.arange(len(counts) + 1.0),), counts, "")
+
+
+def shipped(name: str, quantity: str) -> np.ndarray:
+    rows, _ = shipped_table(folder() / f"published_{name}.csv")
+    return np.array([int(row["count"]) for row in rows if row.get("quantity", quantity) == quantity])
+
+
+# Peaks of all cells, foveal and parafoveal, complex among them (De Valois, Albrecht & Thorell 1982, doi:10.1016/
+# 0042-6989(82)90113-4), as read in brain-score/vision, data/marques2020/data_packaging/marques_devalois1982b.py.
+OTHER_PEAKS = (
+    (0, 0, 0, 9, 9, 7, 10, 23, 12, 8, 3, 3),
+    (2, 4, 10, 12, 18, 7, 18, 3, 4, 0, 0, 0),
+    (1, 2, 1, 2, 5, 15, 13, 9, 3, 2, 0, 0),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "ceiling"),
+    [
+        ("summation_field_deg", 0.956),
+        ("surround_diameter_deg", 0.955),
+        ("suppression_index", 0.958),
+        ("selective", 0.963),
+        ("cutoff_ratio", 0.933),
+        ("orientation", 0.962),
+        ("peak_frequency", 0.967),
+    ],
+)
+def test_the_self_comparison_of_published_cells_is_brain_scores(name: str, ceiling: float) -> None:
+    """Those of the distributions that are public; Ringach's cells, behind eight more, are not."""
+    frequency = published("devalois1982_frequency", read_from="brainscore").counts
+    counts = {
+        "selective": np.array([14, 73]),
+        "cutoff_ratio": shipped("schiller1976_simple", "") + shipped("schiller1976_complex", ""),
+        "peak_frequency": frequency + np.sum(OTHER_PEAKS, axis=0),
+    }
+    cells = binned(counts[name] if name in counts else shipped("cavanaugh2002", name))
+    if name == "orientation":
+        cells = published("devalois1982_orientation", read_from="brainscore")
+    _, similar = self_comparison(cells, int(cells.counts.sum()))
+    assert similar == pytest.approx(ceiling, abs=CEILING)
 
 
 def test_a_faulty_table_of_counts_is_refused(tmp_path: Path) -> None:
