@@ -15,7 +15,7 @@ from rfcompare.models import Model
 
 _TOLERANCE, _STEPS = 1e-7, 100
 """Relative fall of the cost at which a start has settled, and most steps."""
-COMPILE_SECONDS = 11.0  # measured on one core: 10 to 13 s by family of models
+COMPILE_SECONDS = 9.0  # measured on one core: 8 to 11 s by family of models
 
 _ready: set[str] = set()
 """What was compiled or loaded in this process, by `compiled_as`."""

@@ -142,6 +142,13 @@ def _same(a, b, rules):
     return True
 
 
+@njit
+def _copy(source, target):
+    """What `target[:] = source` does, which takes Numba two seconds to compile: an error would tell the shapes."""
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
 def _equations(room, masked, p, linear, hessian, gradient):
     """Sum of squares that parameters explain, the amplitudes and the normal equations, by moments or by products."""
 
@@ -223,11 +230,13 @@ def _search(room, maps, weights, counts, low, high, rules, starts, best, known, 
                 here[i] = p[i * WIDTH + lane]
             if not rests and steps[lane] > 2:  # has it met a minimum that is known?
                 if lowest <= now < 1.05 * lowest and _same(here, known[index], rules):
-                    done, now, here[:] = True, lowest, known[index]
+                    done, now = True, lowest
+                    _copy(known[index], here)
                 for other in range(start[lane]):
                     height, there = costs[index, other], ends[index, other]
                     if settled[index, other] and height <= now < 1.05 * height and _same(here, there, rules):
-                        done, now, here[:] = True, height, there
+                        done, now = True, height
+                        _copy(there, here)
             if not (rests or done) and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
                 done, now = True, np.inf
             if not (done or rests):
