@@ -589,21 +589,31 @@ def network_options(command: Command) -> Command:
 @main.command()
 @network_options
 @click.option("--like", help="Population of receptive fields whose stimulus is shown.")
-@click.option("--stimulus", default="white noise", show_default=True, help="Without --like: also pink or sparse noise.")
+@click.option(
+    "--stimulus",
+    default="white noise",
+    show_default=True,
+    help="Without --like: also pink or sparse noise, or a folder of photographs.",
+)
 @click.option("--deg-per-px", type=float, help="Degrees that a pixel of the network's image stands for.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames; default: as the recording says, else 20,000.")
 @click.option("--spikes", type=float, help="Mean spikes per frame; default: the responses themselves.")
 @click.option("--decay", type=float, help="Frames in which a calcium indicator falls to 1/e.")
 @output_option("The bank of the units' maps, as BANK.h5.", *HDF5)
 def record(model: str, layer: str, weights: str, like: str | None, units: int | None, output: Path, **how: Any) -> None:
-    """Record MODEL, one of torchvision's, as an animal is recorded, and estimate its units' maps."""
+    """Record MODEL, one of torchvision's, as an animal is recorded, and estimate its units' maps.
+
+    A recording that was stopped goes on where it is repeated.
+    """
     from rfcompare import bank, pipeline, recording
+    from rfcompare.sources.remote import kept_in
     from rfcompare.sources.torchvision_models import read_network
 
     fields = None if like is None else pipeline.open_population(like)
     network = read_network(model, None if weights == "none" else weights, how["seed"])
     how["n_frames"] = how.pop("frames")
-    maps = recording.recorded_maps(recording.record(network, layer, like=fields, n_units=units, **how))
+    how |= {"like": fields, "n_units": units, "keep": kept_in("recordings")}
+    maps = recording.recorded_maps(recording.record(network, layer, **how))
     bank.save(maps, output)
     say(f"{maps.sizes['unit']} units of {layer} of {model}, in silico; maps of {maps.sizes['y']} × {maps.sizes['x']}")
     say(f"wrote {output}")

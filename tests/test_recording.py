@@ -16,7 +16,15 @@ from rfcompare.comparison.likeness import best_scale
 from rfcompare.comparison.setting import recorded_alike
 from rfcompare.errors import InputError
 from rfcompare.pipeline import Study, prepare, record_like
-from rfcompare.recording import field_of, make_stimulus, measure_tuning, record, recorded_maps, stimulus_like
+from rfcompare.recording import (
+    field_of,
+    make_stimulus,
+    measure_tuning,
+    natural_stimulus,
+    record,
+    recorded_maps,
+    stimulus_like,
+)
 from rfcompare.simulation import simulate_population
 
 CAFFENET = Path(__file__).parents[1] / "../shared/data/kernels/caffenet_conv1_96x3x11x11_bgr_f32.npy"
@@ -141,6 +149,62 @@ def test_pink_noise_needs_a_regression_and_gets_it(small: nn.Sequential) -> None
     assert correlation(ridge, truth).min() > 0.97 > correlation(plain, truth).max()
 
 
+def test_patches_of_photographs_are_a_stimulus_and_need_a_regression(small: nn.Sequential, tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(3):  # a random walk has the spectrum of photographs
+        walk = rng.normal(size=(90, 120, 3)).cumsum(0).cumsum(1)
+        pixels = 255 * (walk - walk.min()) / np.ptp(walk)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    linear = nn.Sequential(small[0])
+    recording = record(linear, "0", tmp_path, n_frames=6000, progress=False)
+    assert json.loads(recording.attrs["shown"])["class"] == "natural images"
+    bank = recorded_maps(recording)
+    assert correlation(bank.rf.values[:, 0], luminance(linear)).min() > 0.95
+    assert correlation(recorded_maps(recording, method="sta").rf.values[:, 0], luminance(linear)).max() < 0.95
+    stripes = np.arange(20.0) * np.ones((1, 20, 1))
+    stripes[0, -1] = 99  # the lowest row of an image is the first of a frame
+    frames = natural_stimulus(stripes, size=20, n_frames=1).frames
+    assert np.ptp(frames[0, 0]) == 0 and frames[0, 0, 0] == frames.max()
+    for images, said in (
+        (stripes[:, :5], "at least 20 × 20"),
+        (0 * stripes, "some contrast"),
+        (stripes[0, 0], "image"),
+    ):
+        with pytest.raises(InputError, match=said):
+            natural_stimulus(images, size=20, n_frames=1)
+
+
+def test_a_recording_that_was_stopped_goes_on_and_ends_the_same(
+    small: nn.Sequential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rfcompare.recording import sessions
+
+    monkeypatch.setattr(sessions, "BATCH_VALUES", 3 * 17 * 17 * 100)
+    whole = record(small, "3", n_frames=1000, progress=False)
+    seen, ask = [], sessions.central
+
+    def stopped(*given: object) -> torch.Tensor:
+        seen.append(given)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return ask(*given)
+
+    monkeypatch.setattr(sessions, "central", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        record(small, "3", n_frames=1000, keep=tmp_path, progress=False)
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 4
+    kept[0].write_bytes(b"torn")  # is made again
+    again = record(small, "3", n_frames=1000, keep=tmp_path, progress=False)
+    xr.testing.assert_identical(again, whole)
+    n_parts = -(-1000 // (3 * 17 * 17 * 100 // (3 * np.prod(field_of(small, "3").canvas))))
+    assert len(seen) == 5 + n_parts - 3 and not list(tmp_path.iterdir())
+    record(small, "3", n_frames=1000, seed=1, keep=tmp_path, progress=False)
+    assert len(seen) == 5 + n_parts - 3 + n_parts  # of another stimulus nothing is kept
+
+
 def test_spikes_are_counts_at_the_mean_that_was_asked_for(small: nn.Sequential) -> None:
     spiking = record(small, "1", n_frames=20_000, spikes=0.5, progress=False).response.values
     assert (spiking == spiking.round()).all()
@@ -171,7 +235,7 @@ def test_the_model_is_left_as_it_was(small: nn.Sequential) -> None:
         ),
         ({"layer": "0", "n_units": 7}, "from 1 to the layer's 6"),
         ({"layer": "0", "unit": [6]}, "units from 0 to 5"),
-        ({"layer": "0", "stimulus": "whit noise"}, "white noise, pink noise, sparse noise"),
+        ({"layer": "0", "stimulus": "whit noise"}, "white noise, pink noise, sparse noise, or a folder"),
         ({"layer": "0", "spikes": -1.0}, "spikes to be positive"),
         ({"layer": "0", "n_frames": 0}, "at least 1"),
     ],

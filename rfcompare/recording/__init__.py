@@ -2,7 +2,7 @@
 
 from rfcompare.recording.fields import Field, field_of
 from rfcompare.recording.sessions import record, recorded_maps
-from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
+from rfcompare.recording.stimuli import Stimulus, make_stimulus, natural_stimulus, stimulus_like
 from rfcompare.recording.synthesis import synthesize
 from rfcompare.recording.tuning import measure_tuning
 
@@ -12,6 +12,7 @@ __all__ = [
     "field_of",
     "make_stimulus",
     "measure_tuning",
+    "natural_stimulus",
     "record",
     "recorded_maps",
     "stimulus_like",

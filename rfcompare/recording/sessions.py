@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,12 +15,13 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
-from rfcompare.bank import add_history, make_rng
+from rfcompare import __version__
+from rfcompare.bank import add_history, make_rng, write_bytes
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import estimate
 from rfcompare.frontend import to_module
 from rfcompare.recording.fields import Field, central, field_of, placed
-from rfcompare.recording.stimuli import Stimulus, make_stimulus, stimulus_like
+from rfcompare.recording.stimuli import CORRELATED, Stimulus, make_stimulus, natural_stimulus, stimulus_like
 from rfcompare.sources.population import AnyPopulation, open_population
 from rfcompare.sources.torchvision_models import is_module, read_network
 
@@ -29,7 +33,7 @@ BATCH_VALUES = 2**22
 def record(
     model: AnyPopulation,
     layer: str | None = None,
-    stimulus: Stimulus | str = "white noise",
+    stimulus: Stimulus | str | os.PathLike[str] = "white noise",
     *,
     kind: str | None = None,
     like: AnyPopulation | None = None,
@@ -42,6 +46,7 @@ def record(
     canvas: int | None = None,
     device: str | None = None,
     seed: int = 0,
+    keep: Path | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Record a layer's central units as an experimenter records cells.
@@ -53,8 +58,9 @@ def record(
         kernels of a first layer, as `rfcompare.to_module` makes it.
     layer : str, optional
         Name of a module in a network, as in "features.0"; maps have none.
-    stimulus : Stimulus or {"white noise", "pink noise", "sparse noise"}
-        What to show; a name covers the layer's theoretical field, a point a pixel.
+    stimulus : Stimulus, {"white noise", "pink noise", "sparse noise"} or path
+        What to show. A name, or patches of the photographs in a folder (see `rfcompare.recording.natural_stimulus`),
+        cover the layer's theoretical field, a point a pixel.
     kind : str, optional
         What an array's maps are, one of `rfcompare.kinds`.
     like : bank, Population or name, optional
@@ -75,6 +81,9 @@ def record(
         Where torch computes; default: where the model is.
     seed : int
         Of the stimulus, the units drawn and the spikes.
+    keep : path, optional
+        Folder where parts are kept until the recording is whole: one that was stopped goes on. They are told apart by
+        the network's weights and parts, not by its code.
     progress : bool, optional
         Show progress; default: on a terminal.
 
@@ -110,13 +119,16 @@ def record(
     network.eval()
     try:
         if like is not None:
-            stimulus = stimulus_like(open_population(like), deg_per_px=deg_per_px, n_frames=n_frames, seed=seed)
-        elif isinstance(stimulus, str):
-            size = field_of(network, layer, canvas=canvas).size
-            frames = 20_000 if n_frames is None else n_frames
-            stimulus = make_stimulus(stimulus, size=size, n_frames=frames, deg_per_px=deg_per_px, seed=seed)  # type: ignore[arg-type]
-        field = field_of(network, layer, shown=stimulus.shape, canvas=canvas)
-        responses = answers_of(network, layer, stimulus, field, progress)
+            shown = stimulus_like(open_population(like), deg_per_px=deg_per_px, n_frames=n_frames, seed=seed)
+        elif isinstance(stimulus, Stimulus):
+            shown = stimulus
+        else:
+            how: dict[str, Any] = {"n_frames": 20_000 if n_frames is None else n_frames, "deg_per_px": deg_per_px}
+            how |= {"size": field_of(network, layer, canvas=canvas).size, "seed": seed}
+            make: Any = natural_stimulus if Path(stimulus).is_dir() else make_stimulus
+            shown = make(stimulus, **how)
+        field = field_of(network, layer, shown=shown.shape, canvas=canvas)
+        responses = answers_of(network, layer, shown, field, progress, keep)
     finally:
         network.train(training)
     chosen = chosen_of(responses.shape[1], n_units, unit, seed)
@@ -124,7 +136,7 @@ def record(
     dead = np.flatnonzero(np.ptp(responses, axis=0) == 0) if len(responses) > 1 else np.zeros(0, int)
     if dead.size == chosen.size:
         raise InputError(
-            f"expected units of {layer or 'the maps'} that answer the {stimulus.name}, none does; show another stimulus"
+            f"expected units of {layer or 'the maps'} that answer the {shown.name}, none does; show another stimulus"
         )
     if spikes is not None:
         responses = _spiking(responses, float(spikes), seed)
@@ -135,15 +147,15 @@ def record(
         responses = lfilter([1 - kept], [1, -kept], responses, axis=0)
     said = {"spikes": spikes, "decay": decay, "seed": seed, "dead": [int(chosen[at]) for at in dead]}
     return xr.Dataset(
-        {"response": (("frame", "unit"), responses), "stimulus": (("frame", "y", "x"), stimulus.frames)},
+        {"response": (("frame", "unit"), responses), "stimulus": (("frame", "y", "x"), shown.frames)},
         coords={"unit": [f"{layer}:{at}" if layer else network.units[at] for at in chosen]},
         attrs={
             "network": model if isinstance(model, str) else type(network).__name__ if layer else "maps",
             "layer": layer,
-            "shown": stimulus.as_attribute,
-            "pitch": stimulus.pitch,
+            "shown": shown.as_attribute,
+            "pitch": shown.pitch,
             "field": json.dumps(field.size),
-            **({} if stimulus.deg_per_px is None else {"deg_per_px": stimulus.deg_per_px}),
+            **({} if shown.deg_per_px is None else {"deg_per_px": shown.deg_per_px}),
             "recorded": json.dumps(said, sort_keys=True),
         },
     )
@@ -166,7 +178,9 @@ def network_of(model: AnyPopulation, layer: str | None, kind: str | None) -> tup
     return (model if is_module(model) else read_network(str(model))), layer
 
 
-def answers_of(network: Any, layer: str, stimulus: Stimulus, field: Field, progress: bool | None) -> Any:
+def answers_of(
+    network: Any, layer: str, stimulus: Stimulus, field: Field, progress: bool | None, keep: Path | None = None
+) -> Any:
     """Responses (frame, unit) to what the field sees of a stimulus that is centered on it."""
     import torch
 
@@ -174,17 +188,48 @@ def answers_of(network: Any, layer: str, stimulus: Stimulus, field: Field, progr
     where: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
     rows, columns = (torch.as_tensor(matrix, **where) for matrix in stimulus.painting(field.size))
     step = max(1, BATCH_VALUES // (field.channels * field.canvas[0] * field.canvas[1]))
+    whole = "" if keep is None else _digest(network, layer, stimulus, field)
     answers = []
     with tqdm(
         total=len(stimulus.frames), desc="record", unit="frame", disable=None if progress is None else not progress
     ) as bar:
         for begin in range(0, len(stimulus.frames), step):
+            file = None if keep is None else keep / f"{whole}-{begin:09d}.npy"
             frames = torch.as_tensor(stimulus.frames[begin : begin + step], **where)
+            bar.update(len(frames))
+            kept = _kept(file, len(frames))
+            if kept is not None:
+                answers.append(kept)
+                continue
             painted = (rows @ frames @ columns.T).flip(1)  # images have row 0 on top
             images = placed(network, field, painted[:, None].expand(-1, field.channels, -1, -1))
             answers.append(central(network, layer, images).double().cpu().numpy())
-            bar.update(len(frames))
+            if file is not None:
+                memory = io.BytesIO()
+                np.save(memory, answers[-1])
+                write_bytes(file, memory.getbuffer())
+    for file in () if keep is None else keep.glob(f"{whole}-*.npy"):
+        file.unlink(missing_ok=True)
     return np.concatenate(answers)
+
+
+def _digest(network: Any, layer: str, stimulus: Stimulus, field: Field) -> str:
+    """What answers depend on, as a name."""
+    said = hashlib.sha256(repr((__version__, type(network), network, layer, field)).encode())
+    for name, values in network.state_dict().items():
+        said.update(name.encode() + values.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    said.update(repr((stimulus.as_attribute, stimulus.frames.shape)).encode())
+    said.update(np.ascontiguousarray(stimulus.frames).tobytes())
+    return said.hexdigest()
+
+
+def _kept(file: Path | None, n: int) -> Any:
+    """A part that a stopped recording left; None where nothing sound is kept."""
+    try:
+        part = None if file is None else np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return part if part is not None and part.ndim == 2 and len(part) == n else None
 
 
 def is_positive(value: Any) -> bool:
@@ -218,7 +263,7 @@ def _spiking(responses: Any, mean: float, seed: int) -> Any:
 def recorded_maps(
     recording: xr.Dataset,
     *,
-    method: Literal["sta", "ridge", "smooth"] = "sta",
+    method: Literal["sta", "ridge", "smooth"] | None = None,
     channel: Sequence[str] = ("signed",),
 ) -> xr.Dataset:
     """Estimate the maps of a recorded network: a bank of kind "in-silico".
@@ -228,7 +273,7 @@ def recorded_maps(
     recording : xarray.Dataset
         From `record`.
     method, channel
-        As in `rfcompare.estimate`; correlated stimuli need a regression.
+        As in `rfcompare.estimate`; the default method is "ridge" for correlated stimuli, else "sta".
 
     Returns
     -------
@@ -241,6 +286,8 @@ def recorded_maps(
         As `rfcompare.estimate`.
     """
     attrs = recording.attrs
+    if method is None:
+        method = "ridge" if json.loads(attrs["shown"])["class"] in CORRELATED else "sta"
     side = float(attrs["pitch"])
     at = {
         name: (np.arange(recording.sizes[name]) - (recording.sizes[name] - 1) / 2) * side * attrs.get("deg_per_px", 1.0)

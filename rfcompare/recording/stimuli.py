@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -14,8 +15,13 @@ import xarray as xr
 
 from rfcompare.bank import make_rng, pitch
 from rfcompare.errors import InputError, named_strictly
+from rfcompare.quantities import REC601
+from rfcompare.training.images import read_photographs
 
 Noise = Literal["white noise", "pink noise", "sparse noise"]
+
+CORRELATED = ("pink noise", "natural images")
+"""Stimuli whose pixels depend on each other: maps are then estimated by regression."""
 
 DENSITY = 0.05
 """Share of sparse noise's elements that differ from the background in a frame, half of them lighter."""
@@ -126,12 +132,11 @@ def make_stimulus(
     ((100, 9, 9), (18, 18), [-1.0, 0.0, 1.0])
     """
     if name not in get_args(Noise):
-        raise InputError(f"expected a stimulus among {', '.join(get_args(Noise))}, got {name!r}; choose one")
-    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    if len(sides) != 2 or not all(_is_count(side, least=2) for side in sides):
-        raise InputError(f"expected size to be rows and columns of at least 2, got {size!r}; give points of the grid")
-    if not _is_count(n_frames, least=1):
-        raise InputError(f"expected n_frames to be at least 1, got {n_frames!r}; give a whole number")
+        raise InputError(
+            f"expected a stimulus among {', '.join(get_args(Noise))}, or a folder of photographs, got {name!r}; choose "
+            "one"
+        )
+    sides = _sides(size, n_frames)
     element = pitch if element is None else element
     for said, value in (("pitch", pitch), ("element", element), ("deg_per_px", deg_per_px)):
         if value is not None and not _is_between(value, np.inf):
@@ -139,7 +144,7 @@ def make_stimulus(
     if not _is_between(density, 1.0):
         raise InputError(f"expected density above 0 and at most 1, got {density!r}; it is a share of the grid")
     rng, recorded = make_rng(seed)
-    shape = (int(n_frames), int(sides[0]), int(sides[1]))
+    shape = (int(n_frames), *sides)
     protocol: dict[str, Any] = {"seed": recorded}
     if name == "sparse noise":
         draw = rng.random(shape, dtype=np.float32)
@@ -150,6 +155,81 @@ def make_stimulus(
         if name == "pink noise":
             frames = _pink(frames)
     return Stimulus(name, frames, float(pitch), float(element), deg_per_px, protocol)
+
+
+@named_strictly
+def natural_stimulus(
+    photographs: str | os.PathLike[str] | npt.NDArray[Any],
+    *,
+    size: int | tuple[int, int],
+    n_frames: int = 20_000,
+    pitch: float = 1.0,
+    deg_per_px: float | None = None,
+    seed: int | np.random.Generator | None = 0,
+) -> Stimulus:
+    """Draw patches of photographs, as many from each.
+
+    Parameters
+    ----------
+    photographs : path or array (image, row, column) or (image, row, column, rgb)
+        A folder, or images with row 0 on top.
+    size : int or (rows, columns)
+        Of a patch, a pixel of the photograph a point of the grid.
+    n_frames, pitch, deg_per_px, seed
+        As for `make_stimulus`.
+
+    Returns
+    -------
+    Stimulus
+        Luminance about its mean over all patches, in units of its SD. Neighbors are alike: maps need a regression.
+
+    Raises
+    ------
+    InputError
+        No photograph is large enough, or they are blank.
+
+    Examples
+    --------
+    >>> clouds = np.cumsum(np.random.default_rng(0).normal(size=(2, 40, 50)), axis=2)
+    >>> stimulus = natural_stimulus(clouds, size=9, n_frames=100)
+    >>> stimulus.name, stimulus.frames.shape, round(float(stimulus.frames.std()), 3)
+    ('natural images', (100, 9, 9), 1.0)
+    """
+    height, width = _sides(size, n_frames)
+    images: Any = (
+        read_photographs(photographs, smallest=max(height, width))
+        if isinstance(photographs, str | os.PathLike)
+        else np.asarray(photographs)
+    )
+    if len(images) == 0 or any(np.ndim(each) not in (2, 3) or np.shape(each)[2:] not in ((), (3,)) for each in images):
+        raise InputError("expected images (image, row, column) or (image, row, column, rgb), got others; give such")
+    gray = [each @ np.array(REC601) if np.ndim(each) == 3 else np.asarray(each, dtype=float) for each in images]
+    gray = [each for each in gray if each.shape[0] >= height and each.shape[1] >= width]
+    if not gray:
+        raise InputError(f"expected images of at least {height} × {width} pixels, got smaller ones; give larger ones")
+    rng, recorded = make_rng(seed)
+    frames = np.empty((int(n_frames), height, width), np.float32)
+    for number in range(len(frames)):
+        image = gray[number % len(gray)]
+        top, left = (
+            int(rng.integers(side - part + 1)) for side, part in zip(image.shape, (height, width), strict=True)
+        )
+        frames[number] = image[top : top + height, left : left + width][::-1]
+    frames -= frames.mean()
+    if not frames.any():
+        raise InputError("expected images with some contrast, got blank ones; give others")
+    protocol = {"seed": recorded, "images": len(gray)}
+    return Stimulus("natural images", frames / frames.std(), float(pitch), float(pitch), deg_per_px, protocol)
+
+
+def _sides(size: Any, n_frames: Any) -> tuple[int, int]:
+    """Rows and columns of the grid."""
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(_is_count(side, least=2) for side in sides):
+        raise InputError(f"expected size to be rows and columns of at least 2, got {size!r}; give points of the grid")
+    if not _is_count(n_frames, least=1):
+        raise InputError(f"expected n_frames to be at least 1, got {n_frames!r}; give a whole number")
+    return int(sides[0]), int(sides[1])
 
 
 def _is_count(value: Any, *, least: int) -> bool:
