@@ -621,6 +621,34 @@ def record(model: str, layer: str, weights: str, like: str | None, units: int | 
 
 @main.command()
 @network_options
+@click.option("--deg-per-px", type=float, help="Degrees that a pixel of the network's image stands for.")
+@output_option("The units' tuning, as T.csv, and beside it T_published.csv.", ".csv")
+def tune(
+    model: str, layer: str, weights: str, units: int | None, deg_per_px: float | None, seed: int, output: Path
+) -> None:
+    """Tune units of MODEL, one of torchvision's, with gratings, and count them in published histograms.
+
+    The null of each distance is the same layer untrained.
+    """
+    from rfcompare import comparison, pipeline, recording
+    from rfcompare.sources.torchvision_models import read_network
+
+    def tuned(weights: str | None) -> Any:
+        return recording.measure_tuning(read_network(model, weights, seed), layer, n_units=units, seed=seed)
+
+    found = tuned(None if weights == "none" else weights)
+    shown = found[[name for name in found.data_vars if found[name].dims == ("unit",)]].to_dataframe().reset_index()
+    pipeline.write_table(shown.assign(kind=found.attrs["kind"]), output)
+    own, null = (recording.tuning_descriptors(each, deg_per_px=deg_per_px) for each in (found, tuned(None)))
+    held: dict[str, Any] = {"distributions": comparison.published_tuning(), "nulls": {"untrained": null}, "seed": seed}
+    beside = output.with_name(f"{output.stem}_published{output.suffix}")
+    pipeline.write_table(pipeline.result_table(comparison.compare_published(own, **held)), beside)
+    say(f"{found.sizes['unit']} units of {layer} of {model}, in silico")
+    say(f"wrote {output} and {beside.name}")
+
+
+@main.command()
+@network_options
 @click.option(
     "--polarity",
     type=click.Choice(["excite", "suppress", "both"]),

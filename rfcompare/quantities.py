@@ -137,8 +137,8 @@ class Quantity:
         Period in degrees of a circular quantity.
     log : bool
         Whether it is drawn and averaged on a logarithmic axis.
-    source : {"fit", "map", "color"}
-        What it is computed from: a fitted Gabor, the map itself, or the color direction.
+    source : {"fit", "map", "color", "grating"}
+        What it is computed from: a fitted Gabor, the map itself, the color direction, or responses to gratings alone.
     space : {"model_free", "gabor_form", ""}
         The joint space that counts it.
     spread : float
@@ -159,7 +159,7 @@ class Quantity:
     reference: str = ""
     period: float | None = None
     log: bool = False
-    source: Literal["fit", "map", "color"] = "fit"
+    source: Literal["fit", "map", "color", "grating"] = "fit"
     space: Literal["model_free", "gabor_form", ""] = ""
     spread: float = math.nan
     fixed_by_rendering: bool = False
@@ -242,6 +242,22 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
         definition="100·(nx−κ)/(nx+κ), the frequencies of half the peak; 0 for nx ≤ κ",
         reference="Schiller, Finlay & Volman 1976, doi:10.1152/jn.1976.39.6.1334",
         follows={"sigma_x": 1, "frequency": 1},
+    ),
+    Quantity(
+        "suppression_index",
+        "Surround suppression",
+        definition="1 − response to the largest grating over that to the best size",
+        reference="Cavanaugh, Bair & Movshon 2002, doi:10.1152/jn.00692.2001",
+        source="grating",
+    ),
+    Quantity(
+        "summation_field_deg",
+        "Grating summation field",
+        scaling="length",
+        definition="diameter of the grating with the largest response, in degrees",
+        reference="Cavanaugh, Bair & Movshon 2002, doi:10.1152/jn.00692.2001",
+        log=True,
+        source="grating",
     ),
     Quantity(
         "orientation_half_width",

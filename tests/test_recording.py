@@ -12,6 +12,7 @@ from torch import nn
 
 import rfcompare as rfc
 from rfcompare.cli import main
+from rfcompare.comparison import compare_published, published, published_tuning
 from rfcompare.comparison.likeness import best_scale
 from rfcompare.comparison.setting import recorded_alike
 from rfcompare.errors import InputError
@@ -24,6 +25,7 @@ from rfcompare.recording import (
     record,
     recorded_maps,
     stimulus_like,
+    tuning_descriptors,
 )
 from rfcompare.simulation import simulate_population
 
@@ -459,6 +461,33 @@ def test_a_surround_that_divides_suppresses_large_gratings() -> None:
     plain, divided = (measure_tuning(model, "0", progress=False) for model in models)
     assert plain.suppression_index.item() < 0.05 < 0.2 < divided.suppression_index.item()
     assert divided.preferred_size.item() < plain.preferred_size.item() <= 21
+
+
+def test_units_are_counted_in_the_histograms_of_cells_that_saw_gratings() -> None:
+    bank, _ = gabor_kernels(12)
+    own = tuning_descriptors(measure_tuning(bank, progress=False), deg_per_px=0.05)
+    np.testing.assert_allclose(own.cutoff_ratio, rfc.describe(rfc.fit(bank, "gabor", seed=0)).cutoff_ratio, rtol=SHARE)
+    result = compare_published(own, distributions=published_tuning(), nulls={"same": own}, n_permutation=99)
+    row = result.sel(quantity="devalois1982_frequency_brainscore")
+    # peaks of 0.17 to 0.25 cycles per 0.05° lie in 2.8 to 5.6: at least all other published cells must move
+    counts = published("devalois1982_frequency", read_from="brainscore").counts
+    assert float(row.effect) > 1 - counts[6:8].sum() / counts.sum() and float(row.null) == float(row.effect)
+    assert np.isfinite(result.sel(quantity="cavanaugh2002_summation_field_deg").effect)
+    no_scale = tuning_descriptors(measure_tuning(bank, progress=False))
+    note = compare_published(no_scale, distributions=published_tuning(), n_permutation=99).note
+    assert str(note.sel(quantity="devalois1982_frequency_brainscore").item()).startswith("not compared")
+    with pytest.raises(InputError, match="positive"):
+        tuning_descriptors(measure_tuning(bank, progress=False), deg_per_px=0)
+    with pytest.raises(InputError, match="among suppression_index, summation_field_deg"):
+        published("cavanaugh2002")
+
+
+def test_the_command_tunes_a_network(tmp_path: Path) -> None:
+    call = ["tune", "alexnet", "--weights", "none", "--layer", "features.0", "--units", "4", "-o"]
+    done = CliRunner().invoke(main, [*call, str(tmp_path / "t.csv")])
+    assert done.exit_code == 0 and "4 units of features.0 of alexnet, in silico" in done.output, done.output
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 5
+    assert "cavanaugh2002_suppression_index" in (tmp_path / "t_published.csv").read_text()
 
 
 # -------------------------------------------------------------------------------------------------------- synthesis

@@ -10,7 +10,13 @@ Adding a statistic: write it on arrays with a hand-worked doctest, give it a row
 its test among the calibrated ones in ``tests/test_likeness.py``.
 """
 
-from rfcompare.comparison.histograms import compare_published, histogram_table, published, ringach_claims
+from rfcompare.comparison.histograms import (
+    compare_published,
+    histogram_table,
+    published,
+    published_tuning,
+    ringach_claims,
+)
 from rfcompare.comparison.likeness import likeness
 from rfcompare.comparison.populations import Space, make_space
 from rfcompare.comparison.sensitivity import beside_sensitivity
@@ -23,5 +29,6 @@ __all__ = [
     "likeness",
     "make_space",
     "published",
+    "published_tuning",
     "ringach_claims",
 ]

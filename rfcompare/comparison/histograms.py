@@ -29,6 +29,8 @@ Counts = NDArray[np.int64]
 N_RESAMPLES = 2000
 """Multinomial resamples behind a ceiling."""
 
+SCHILLER = "Schiller, Finlay & Volman 1976, doi:10.1152/jn.1976.39.6.1334"
+
 FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "ringach2002": ("published_ringach2002.csv", "Ringach 2002, doi:10.1152/jn.2002.88.1.455"),
@@ -40,9 +42,11 @@ FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "published_devalois1982_orientation.csv",
             "De Valois, Yund & Hepler 1982, doi:10.1016/0042-6989(82)90112-2",
         ),
-        "schiller1976_simple": (
-            "published_schiller1976_simple.csv",
-            "Schiller, Finlay & Volman 1976, doi:10.1152/jn.1976.39.6.1334",
+        "schiller1976_simple": ("published_schiller1976_simple.csv", SCHILLER),
+        "schiller1976_complex": ("published_schiller1976_complex.csv", SCHILLER),
+        "cavanaugh2002": (
+            "published_cavanaugh2002.csv",
+            "Cavanaugh, Bair & Movshon 2002, doi:10.1152/jn.00692.2001",
         ),
     }
 )
@@ -143,10 +147,11 @@ def published(name: str, *, read_from: str = "vonenet") -> Distribution:
 
     Parameters
     ----------
-    name : {"ringach2002", "devalois1982_frequency", "devalois1982_orientation", "schiller1976_simple"}
-        Which one.
+    name : {"ringach2002", "devalois1982_frequency", "devalois1982_orientation", "schiller1976_simple", …}
+        Which one of `FILES`.
     read_from : {"vonenet", "brainscore"}
-        Which reading of the paper's figure; they disagree, see `Distribution.note`.
+        Which reading of the paper's figure; they disagree, see `Distribution.note`. Of "cavanaugh2002", which holds
+        several, the quantity.
 
     Raises
     ------
@@ -170,12 +175,22 @@ def published(name: str, *, read_from: str = "vonenet") -> Distribution:
 def read_distribution(path: Path, *, name: str, citation: str, read_from: str | None = None) -> Distribution:
     """Read a histogram: columns ``QUANTITY_low``, ``QUANTITY_high`` per axis and ``count``, optional ``read_from``.
 
+    Of a table of several, with columns ``quantity``, ``low`` and ``high``, `read_from` names the quantity.
+
     Raises
     ------
     InputError
         When the file cannot be read as such a table, or its bins leave gaps.
     """
     rows, note = shipped_table(path)
+    if rows and "quantity" in rows[0]:
+        if read_from not in (known := list(dict.fromkeys(row["quantity"] for row in rows))):
+            raise InputError(f"expected a quantity of {name} among {', '.join(known)}, got {read_from!r}; name one")
+        rows = [
+            {f"{read_from}_low": row["low"], f"{read_from}_high": row["high"], "count": row["count"]}
+            for row in rows
+            if row["quantity"] == read_from
+        ]
     columns = list(rows[0]) if rows else []
     quantities = tuple(column.removesuffix("_low") for column in columns if column.endswith("_low"))
     if not quantities or "count" not in columns or any(f"{q}_high" not in columns for q in quantities):
@@ -367,6 +382,14 @@ def everything_published() -> list[Distribution]:
     return [*found, published("schiller1976_simple")]
 
 
+def published_tuning() -> list[Distribution]:
+    """Those that gratings were shown for, each in the reading with the most cells."""
+    devalois = [published(f"devalois1982_{name}", read_from="brainscore") for name in ("orientation", "frequency")]
+    schiller = [published(f"schiller1976_{name}") for name in ("simple", "complex")]
+    cavanaugh = [published("cavanaugh2002", read_from=name) for name in ("suppression_index", "summation_field_deg")]
+    return [*devalois, *schiller, *cavanaugh]
+
+
 def _values(data: xr.Dataset, distribution: Distribution) -> list[Array] | str:
     missing = [name for name in distribution.quantities if name not in data]
     if missing:
@@ -385,7 +408,7 @@ def _published_row(
     n_permutation: int,
     generator: np.random.Generator,
 ) -> Row:
-    reading = f"_{distribution.read_from}" if distribution.name.startswith("devalois") else ""
+    reading = f"_{distribution.read_from}" if distribution.name.startswith(("devalois", "cavanaugh")) else ""
     title = " and ".join(QUANTITIES[name].title for name in distribution.quantities)
     row = Row(f"{distribution.name}{reading}", title, "published", statistic="total variation distance of histograms")
     reference = distribution.padded()

@@ -4,7 +4,7 @@ from rfcompare.recording.fields import Field, field_of
 from rfcompare.recording.sessions import record, recorded_maps
 from rfcompare.recording.stimuli import Stimulus, make_stimulus, natural_stimulus, stimulus_like
 from rfcompare.recording.synthesis import synthesize
-from rfcompare.recording.tuning import measure_tuning
+from rfcompare.recording.tuning import measure_tuning, tuning_descriptors
 
 __all__ = [
     "Field",
@@ -17,4 +17,5 @@ __all__ = [
     "recorded_maps",
     "stimulus_like",
     "synthesize",
+    "tuning_descriptors",
 ]

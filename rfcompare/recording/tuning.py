@@ -10,9 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import RectBivariateSpline
 
-from rfcompare.errors import named_strictly
+from rfcompare.bank import check
+from rfcompare.errors import InputError, named_strictly
 from rfcompare.recording.fields import field_of
-from rfcompare.recording.sessions import answers_of, chosen_of, network_of
+from rfcompare.recording.sessions import answers_of, chosen_of, is_positive, network_of
 from rfcompare.recording.stimuli import Stimulus
 from rfcompare.sources.population import AnyPopulation
 
@@ -118,7 +119,66 @@ def measure_tuning(
             "frequency": frequency,
             "size": discs,
         },
-        attrs={"kind": "in-silico", "layer": layer, "units": "px"},
+        attrs={
+            "kind": "in-silico",
+            "network": model if isinstance(model, str) else type(network).__name__ if layer else "maps",
+            "layer": layer,
+            "units": "px",
+        },
+    )
+
+
+def tuning_descriptors(tuned: xr.Dataset, *, deg_per_px: float | None = None) -> xr.Dataset:
+    """What gratings say of a network's units, named as published distributions name it.
+
+    Parameters
+    ----------
+    tuned : xarray.Dataset
+        From `measure_tuning`.
+    deg_per_px : float, optional
+        Degrees that a pixel of the network's image stands for: without it frequency stays in cycles per pixel, and
+        there is no summation field.
+
+    Returns
+    -------
+    xarray.Dataset
+        Schema ``rfcompare-descriptors/1``, for `rfcompare.comparison.compare_published` with its `published_tuning`:
+        ``orientation``, ``peak_frequency``, ``cutoff_ratio`` (low over high cutoff at half height, percent),
+        ``suppression_index`` and ``summation_field_deg``.
+
+    Raises
+    ------
+    InputError
+        A scale that is no positive number.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[-7:8, -7:8]
+    >>> vertical = np.exp(-(x**2 + y**2) / 18) * np.cos(2 * np.pi * 0.2 * x)
+    >>> tuned = measure_tuning(vertical[None, None], kind="analytic", progress=False)
+    >>> round(float(tuning_descriptors(tuned, deg_per_px=0.1).peak_frequency[0]))  # 0.2 cycles per pixel of 0.1°
+    2
+    """
+    if deg_per_px is not None and not is_positive(deg_per_px):
+        raise InputError(f"expected deg_per_px to be positive, got {deg_per_px!r}; give degrees per pixel")
+    size = 1.0 if deg_per_px is None else float(deg_per_px)
+    numbers = {
+        "orientation": tuned.preferred_orientation.values,
+        "peak_frequency": tuned.preferred_frequency.values / size,
+        "cutoff_ratio": 100 * 2.0**-tuned.bandwidth_octaves.values,
+        "suppression_index": tuned.suppression_index.values,
+    }
+    if deg_per_px is not None:
+        numbers["summation_field_deg"] = tuned.preferred_size.values * size
+    n = tuned.sizes["unit"]
+    text = {name: ("unit", np.full(n, str(tuned.attrs["network"]), dtype=object)) for name in ("subject", "source")}
+    attrs = {"schema": "rfcompare-descriptors/1", "kind": tuned.attrs["kind"]}
+    return check(
+        xr.Dataset(
+            {name: ("unit", values) for name, values in numbers.items()},
+            coords={"unit": tuned.unit.values.astype(object), **text},
+            attrs={**attrs, "units": "px" if deg_per_px is None else "degree"},
+        )
     )
 
 
