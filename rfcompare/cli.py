@@ -135,6 +135,8 @@ def run() -> None:
             status = end.code
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError) as error:  # full, closed by its reader, or closed before the start
+        if not _unwritable(error):
+            raise
         quiet = status or isinstance(error, BrokenPipeError)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if not quiet:
@@ -143,6 +145,13 @@ def run() -> None:
                 sys.stderr.flush()
         os._exit(int(status or 1))  # Python's own end would try to print the rest once more
     sys.exit(status)
+
+
+def _unwritable(error: Exception) -> bool:
+    """Whether an error is standard output's, and no other's: one of a file names it."""
+    if isinstance(error, OSError):
+        return error.filename is None
+    return sys.stdout is None or sys.stdout.closed
 
 
 def _show_citation(ctx: click.Context, _: click.Parameter, value: bool) -> None:

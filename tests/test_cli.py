@@ -13,6 +13,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 import rfcompare as rfc
+from rfcompare import cli
 from rfcompare.cli import main
 from rfcompare.pipeline import study as study_room
 
@@ -62,6 +63,15 @@ def test_help_and_version_and_citation() -> None:
         assert run(name, "--help").exit_code == 0, name
     as_module = subprocess.run([sys.executable, "-m", "rfcompare", "--version"], capture_output=True, text=True)
     assert as_module.returncode == 0 and rfc.__version__ in as_module.stdout, as_module.stderr
+
+
+def test_only_what_standard_output_does_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise AttributeError("of something else")
+
+    monkeypatch.setattr(cli, "main", broken)
+    with pytest.raises(AttributeError, match="something else"):
+        cli.run()
 
 
 def test_fit_describe_and_fits_as_a_population(fields: Path, tmp_path: Path) -> None:

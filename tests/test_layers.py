@@ -75,6 +75,21 @@ def test_the_reader_of_imports_sees_those_inside_functions(tmp_path: Path, monke
     assert imported_rooms(tmp_path / "models.py") == {"cli", "pipeline", "figures"}
 
 
+def test_only_the_rooms_of_networks_know_torch() -> None:
+    """So a report of fields and kernels in files never loads it; the wheel's report runs without it."""
+    imported = {
+        room_of(path)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in ("torch", "torchvision"))
+        or (
+            isinstance(node, ast.Import)
+            and {alias.name.split(".")[0] for alias in node.names} & {"torch", "torchvision"}
+        )
+    }
+    assert imported == {"sources", "training", "taxonomy", "fitting", "frontend", "recording"}
+
+
 def test_import_is_light() -> None:
     code = (
         "import json, sys, time; t = time.process_time(); import rfcompare; "

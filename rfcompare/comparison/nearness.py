@@ -177,9 +177,11 @@ def population_rows(setting: Setting) -> list[Row]:
         cells.between, sizes, placed.to_animals, placed.within, placed.draws, zero, setting.generator
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.percentile(1 - drawn.excess / drawn.reach, [2.5, 97.5])
+        low, high = (
+            np.percentile(1 - terms / drawn.reach, at) for terms, at in ((drawn.farther, 2.5), (drawn.excess, 97.5))
+        )
     reach = np.percentile(drawn.reach, 2.5)
-    d_low, d_high = np.percentile(drawn.excess, [2.5, 97.5])
+    d_low, d_high = np.percentile(drawn.excess, 2.5), np.percentile(drawn.farther, 97.5)
     p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, placed.draws)
     within = setting.cells.within
     numbers = {"effect": setting.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}

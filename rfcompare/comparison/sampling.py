@@ -173,7 +173,9 @@ class Draws(NamedTuple):
     """What random weights of animals and kernels make of the terms of a likeness, (count,) each."""
 
     excess: Array
-    """D(network) − D(another animal)."""
+    """D(network) − D(another animal), as if no more than what is shown of it were there."""
+    farther: Array
+    """The same as if it were as large as it may be: the larger a distance, the more it varies."""
     reach: Array
     """D(zero) − D(another animal)."""
 
@@ -191,7 +193,8 @@ def weighted_draws(
 
     A squared distance is quadratic in the weights. Its part that is linear in them is as large as the distance found,
     noise included; it is scaled down to what the distance is without its bias, and vanishes where kernels are a sample
-    of the species: resampling without that takes the noise twice, and intervals are too long there.
+    of the species: resampling without that takes the noise twice, and intervals are too long there. The end of an
+    interval that is far from the species is that of the largest distance which is not excluded, with its own variance.
 
     Parameters
     ----------
@@ -221,10 +224,30 @@ def weighted_draws(
     # Half of all samples of the species itself lie above 0.
     shown = unbiased - BEYOND_ERROR * float(bent.std())
     share = math.sqrt(min(max(shown / biased, 0.0), 1.0)) if biased > 0 else 0.0
+    bent = unbiased + bent - bent.mean()
     return Draws(
-        unbiased + share * straight + bent - bent.mean(),
+        bent + share * straight,
+        bent + _reaching(unbiased, biased, float(straight.var()), float(bent.var())) * straight,
         2 * animal @ zero[1] - zero[0] - _quadratic(between, animal),
     )
+
+
+def _reaching(unbiased: float, biased: float, straight: float, bent: float) -> float:
+    """Share of the linear part in the largest distance not excluded: D = u + 1.96·√(bent + D/biased·straight).
+
+    Examples
+    --------
+    >>> _reaching(4.0, 4.0, 0.0, 0.0)
+    1.0
+    >>> _reaching(0.0, 1.0, 1.0, 0.0)  # D = 1.96·√D
+    1.96
+    """
+    if not biased > 0:
+        return 0.0
+    z = float(stats.norm.ppf(0.975))
+    middle = unbiased + z**2 * straight / biased / 2
+    largest = middle + math.sqrt(max(middle**2 - unbiased**2 + z**2 * bent, 0.0))
+    return round(math.sqrt(max(largest, 0.0) / biased), 4)
 
 
 def _normal(size: int, generator: np.random.Generator) -> Array:
