@@ -23,8 +23,9 @@ N_DRAWS = 2000
 
 
 BEYOND_ERROR = 1.4
-"""Standard errors by which a squared distance must exceed 0 before it is taken for one: of a sample of the species
-itself a tenth does; with 1.25 intervals cover 1 in all of 250 studies, with 1.5 in 96 %."""
+"""Standard errors by which a squared distance must exceed 0 before it is taken for one, and by which it may be larger
+than found: of a sample of the species itself a tenth does; with 1.25 intervals cover 1 in all of 250 studies, with 1.5
+in 96 %."""
 
 MOST_DIMENSIONS = 50
 """Directions, at most, over which embeddings of a handful of animals may be said to spread evenly."""
@@ -194,7 +195,7 @@ def weighted_draws(
     A squared distance is quadratic in the weights. Its part that is linear in them is as large as the distance found,
     noise included; it is scaled down to what the distance is without its bias, and vanishes where kernels are a sample
     of the species: resampling without that takes the noise twice, and intervals are too long there. The end of an
-    interval that is far from the species is that of the largest distance which is not excluded, with its own variance.
+    interval that is far from the species is that of a distance as large as it may be, with the variance of such a one.
 
     Parameters
     ----------
@@ -233,20 +234,19 @@ def weighted_draws(
 
 
 def _reaching(unbiased: float, biased: float, straight: float, bent: float) -> float:
-    """Share of the linear part in the largest distance not excluded: D = u + 1.96·√(bent + D/biased·straight).
+    """Share of the linear part in a distance as large as it may be: D = u + 1.4·√(bent + D/biased·straight).
 
     Examples
     --------
     >>> _reaching(4.0, 4.0, 0.0, 0.0)
     1.0
-    >>> _reaching(0.0, 1.0, 1.0, 0.0)  # D = 1.96·√D
-    1.96
+    >>> _reaching(0.0, 1.0, 1.0, 0.0)  # D = 1.4·√D
+    1.4
     """
     if not biased > 0:
         return 0.0
-    z = float(stats.norm.ppf(0.975))
-    middle = unbiased + z**2 * straight / biased / 2
-    largest = middle + math.sqrt(max(middle**2 - unbiased**2 + z**2 * bent, 0.0))
+    middle = unbiased + BEYOND_ERROR**2 * straight / biased / 2
+    largest = middle + math.sqrt(max(middle**2 - unbiased**2 + BEYOND_ERROR**2 * bent, 0.0))
     return round(math.sqrt(max(largest, 0.0) / biased), 4)
 
 
