@@ -963,7 +963,7 @@ def training_options(steps: int) -> Callable[[Command], Command]:
             output_option("The bank, as FILE.nc.", *HDF5),
             seed_option,
             click.option("--history", type=_Place(suffixes=(".csv",)), help="Table of r2, nx, ny and classes by step."),
-            click.option("--fields", help="Population whose similarity score the history follows."),
+            click.option("--fields", help="Population whose likeness the history follows."),
             click.option(
                 "--layout", type=click.Path(path_type=Path), help="What the file of FIELDS does not say (TOML)."
             ),

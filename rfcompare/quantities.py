@@ -451,7 +451,7 @@ QUANTITIES: Mapping[str, Quantity] = _by_name(
 """Every descriptor by name, dimensionless first."""
 
 MODEL_FREE: tuple[str, ...] = tuple(name for name, quantity in QUANTITIES.items() if quantity.space == "model_free")
-"""The joint space that every unit has, blobs and noise included; the similarity score uses it."""
+"""The joint space that every unit has, blobs and noise included."""
 
 LIKENESS_AXES: tuple[str, ...] = tuple(name for name, quantity in QUANTITIES.items() if not math.isnan(quantity.spread))
 """The space of the likeness: the dimensionless descriptors of a map that have a spread, and the field radius, which the

@@ -63,7 +63,7 @@ def keep_training(
     history, snapshots : path, optional
         Table by step, and twelve kernels by step.
     fields : str, optional
-        A population whose similarity score is followed in the history.
+        A population: the history follows the likeness to it.
     layout : path, optional
         Says what the population's file does not.
 
@@ -73,7 +73,7 @@ def keep_training(
         Before any training where an output cannot be written or `fields` has no history to go into.
     """
     if fields is not None and history is None:
-        raise InputError("expected --history with --fields, got none; name the table that the score goes into")
+        raise InputError("expected --history with --fields, got none; name the table that the likeness goes into")
     cortex = None if fields is None else open_population(fields, layout=layout)
     for path in (output, history, snapshots, checkpoint):
         if path is not None:

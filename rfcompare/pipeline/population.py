@@ -19,12 +19,15 @@ from rfcompare.bank import (
     to_signed,
 )
 from rfcompare.descriptors import describe, on_bound
-from rfcompare.figures.maps import r2_words
 from rfcompare.fitting import fit
 from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits
 from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources.kernels import sha256_of
-from rfcompare.sources.population import AnyPopulation, open_population, split_name
+from rfcompare.sources.population import AnyPopulation
+from rfcompare.sources.population import by_side as by_side
+from rfcompare.sources.population import check_addresses as check_addresses
+from rfcompare.sources.population import open_population as open_population
+from rfcompare.sources.population import split_name as split_name
 from rfcompare.sources.remote import kept_in
 
 STAND_INS: Mapping[str, str] = {
@@ -213,6 +216,8 @@ def fit_population(
 
 def fits_sentence(fits: xr.Dataset) -> str:
     """How many units were fitted, how well, and how many need a second look."""
+    from rfcompare.figures.maps import r2_words
+
     words = [str(word) for word in fits["status"].values.reshape(fits.sizes["unit"], -1)[:, 0]]
     bound = int(on_bound(fits).sum())
     clean = sum(word == "converged" for word in words)
