@@ -731,6 +731,7 @@ def test_shipped_history_rises() -> None:
     last = values.columns[-1]
     assert values.loc["striped_share", 0] == 0 < values.loc["striped_share", last]
     assert values.loc["r2", 0] < values.loc["r2", last]
+    assert values.loc["likeness", 0] < values.loc["likeness", last]
     assert set(table.loc[table.step == 0, "kind"]) == {"untrained"}
 
 

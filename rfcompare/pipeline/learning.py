@@ -12,6 +12,7 @@ import pandas as pd
 
 from rfcompare import bank
 from rfcompare.comparison.likeness import placed_best
+from rfcompare.comparison.populations import subjects
 from rfcompare.errors import InputError
 from rfcompare.pipeline.tables import output_file, output_folder, save_many, write_table
 from rfcompare.quantities import kind_words
@@ -124,11 +125,12 @@ def states_of(output: Path, *, seed: int, runs: int, checkpoint: Path | None = N
 
 def likeness_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
     """Rows of a training history: the likeness of every snapshot to a cortex."""
+    name = str(cortex.attrs.get("title", cortex.source.values[0]))
+    near = "random halves of the cells" if subjects(cortex) is None else "another animal"
+    against = f"{name} ({kind_words(cortex.attrs['kind'])}); 0: noise with its spectrum and window, 1: {near}"
     rows = []
     for seen in snapshots:
         row = {name: seen.attrs[name] for name in ("seed", "step", "kind")}
         row |= {"source": str(seen.source.values[0]), "n_units": seen.sizes["unit"], "quantity": "likeness"}
-        whose = f"{cortex.source.values[0]} ({kind_words(cortex.attrs['kind'])})"
-        against = f"{whose}; 0: noise with its spectrum and window, 1: another animal"
         rows.append({**row, "median": placed_best(cortex, seen, seed=0), "against": against})
     return pd.DataFrame(rows)
