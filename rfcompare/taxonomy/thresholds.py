@@ -63,8 +63,9 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
             "frequency, since a window's square outline also points in four directions.",
         ),
         "crossed_gain": Threshold(
-            0.25,
-            "Crossed stripes cancel: gain at zero frequency above this is a window's outline.",
+            0.1,
+            "Crossed stripes cancel: gain at zero frequency above this is a window's outline or a spot and an arc. Real "
+            "checkerboards have below 0.01.",
         ),
         "explained": Threshold(
             0.7,
@@ -131,13 +132,13 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
             "Degrees: a line between two lobes that turns by nearly a right angle goes around one of them.",
         ),
         "achromatic": Threshold(
-            0.075,
-            "Share of the kernel's energy off the gray axis that the eye passes over: an amplitude of a quarter (0.27) "
+            0.07,
+            "Share of the kernel's energy off the gray axis that the eye passes over: an amplitude of a quarter (0.26) "
             "of the whole. Above it real AlexNet-type kernels show a tint.",
         ),
         "chromatic": Threshold(
             0.21,
-            "Those kernels leave a gap between 0.14 and 0.31; the 44 above it are colored to any eye, the 7 between "
+            "Those kernels leave a gap between 0.14 and 0.31; the 44 above it are colored to any eye, the 8 between "
             "the two thresholds only faintly.",
         ),
         "lightness": Threshold(
