@@ -179,19 +179,18 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
     return _rows("a", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values)
 
 
+def _dots(panel: Axes, found: xr.Dataset, size: float) -> None:
+    for sign, color in (("on", ON), ("off", OFF)):
+        place = found[f"{sign}_x"], found[f"{sign}_y"]
+        panel.plot(*place, "o", color=color, markersize=size, markeredgewidth=0, label=sign.upper())
+
+
 def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     found = _of_field(tree["subfields"].to_dataset(), name)
     unit = _unit_sign(tree)
-    for i in range(found.sizes["unit"]):
-        panel.plot(
-            [found.on_x.values[i], found.off_x.values[i]],
-            [found.on_y.values[i], found.off_y.values[i]],
-            color="#bdbdbd",
-            linewidth=0.4,
-            zorder=1,
-        )
-    panel.plot(found.on_x, found.on_y, "o", color=ON, markersize=2.5, markeredgewidth=0, label="ON")
-    panel.plot(found.off_x, found.off_y, "o", color=OFF, markersize=2.5, markeredgewidth=0, label="OFF")
+    ends = (np.stack([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy")
+    panel.plot(*ends, color="#bdbdbd", linewidth=0.4, zorder=1)
+    _dots(panel, found, 2.5)
     panel.set_aspect("equal")
     panel.set_xlabel(f"Azimuth ({unit})")
     panel.set_ylabel(f"Elevation ({unit})")
@@ -261,8 +260,7 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
         return []
     fits = tree["visuotopy"].to_dataset()
     scatter = fits.scatter.sel(target=["OFF", "ON"]).to_pandas().groupby(fits.animal.values).mean()
-    for _, row in scatter.iterrows():
-        panel.plot([0, 1], row, color="#bdbdbd", linewidth=0.6, zorder=1)
+    panel.plot(scatter.to_numpy().T, color="#bdbdbd", linewidth=0.6, zorder=1)
     for place, (target, color) in enumerate((("OFF", OFF), ("ON", ON))):
         panel.plot(np.full(len(scatter), place), scatter[target], "o", color=color, markersize=2.5, markeredgewidth=0)
     panel.set_xticks([0, 1], ["OFF", "ON"])
@@ -315,59 +313,30 @@ def _orientation(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame
     found = _of_field(tree["subfields"].to_dataset(), name)
     row = _field_row(maps, name)
     x, y = maps.map_x_um.values[row], maps.map_y_um.values[row]
-    image = panel.pcolormesh(
-        x,
-        y,
-        np.ma.masked_invalid(maps.orientation_map.values[row]),
-        cmap="hsv",
-        vmin=0,
-        vmax=180,
-        shading="nearest",
-        alpha=0.55,
-        linewidth=0,
-        rasterized=True,
-    )
-    theta = found.preferred_orientation.values
-    panel.scatter(
-        found.cortex_x, found.cortex_y, c=theta, cmap="hsv", vmin=0, vmax=180, s=9, edgecolors="black", linewidths=0.3
-    )
+    hue: dict[str, Any] = {"cmap": "hsv", "vmin": 0, "vmax": 180}
+    seen = np.ma.masked_invalid(maps.orientation_map.values[row])
+    panel.pcolormesh(x, y, seen, **hue, shading="nearest", alpha=0.55, linewidth=0, rasterized=True)
     here = maps.pinwheel_field.values.astype(str) == name
-    panel.plot(
-        maps.pinwheel_x.values[here],
-        maps.pinwheel_y.values[here],
-        "*",
-        color="white",
-        markeredgecolor="black",
-        markeredgewidth=0.4,
-        markersize=6,
-    )
-    panel.set_aspect("equal")
-    panel.set_xlabel("Cortex (µm)")
-    panel.set_title("Orientation map")
-    bar = panel.get_figure(root=False).colorbar(image, ax=panel, shrink=0.75, ticks=[0, 90, 180], pad=0.02)  # type: ignore[union-attr]
-    bar.ax.set_yticklabels(["0°", "90°", "180°"])
+    stars = maps.pinwheel_x.values[here], maps.pinwheel_y.values[here]
+    panel.plot(*stars, "*", color="white", markeredgecolor="black", markeredgewidth=0.4, markersize=6)
+    theta = found.preferred_orientation.values
+    _cells_in_color(panel, found, theta, "Orientation map", ticks=[0, 90, 180], s=9, **hue)
     return _rows("f", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=theta)
+
+
+def _cells_in_color(panel: Axes, found: xr.Dataset, values: Array, title: str, *, ticks: list[int], **how: Any) -> None:
+    dots = panel.scatter(found.cortex_x, found.cortex_y, c=values, edgecolors="black", linewidths=0.3, **how)
+    panel.set_aspect("equal")
+    panel.set(xlabel="Cortex (µm)", title=title)
+    bar = panel.get_figure(root=False).colorbar(dots, ax=panel, shrink=0.75, ticks=ticks, pad=0.02)  # type: ignore[union-attr]
+    bar.ax.set_yticklabels([f"{tick}°".replace("-", "−") for tick in ticks])
 
 
 def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     found = _of_field(tree["subfields"].to_dataset(), name)
     phase = tree["phase"].to_dataset().phase.sel(unit=found.unit)
-    dots = panel.scatter(
-        found.cortex_x,
-        found.cortex_y,
-        c=phase,
-        cmap="twilight",
-        vmin=-180,
-        vmax=180,
-        s=16,
-        edgecolors="black",
-        linewidths=0.3,
-    )
-    panel.set_aspect("equal")
-    panel.set_xlabel("Cortex (µm)")
-    panel.set_title("Phase map")
-    bar = panel.get_figure(root=False).colorbar(dots, ax=panel, shrink=0.75, ticks=[-180, 0, 180], pad=0.02)  # type: ignore[union-attr]
-    bar.ax.set_yticklabels(["−180°", "0°", "180°"])
+    how: dict[str, Any] = {"cmap": "twilight", "vmin": -180, "vmax": 180, "s": 16}
+    _cells_in_color(panel, found, phase.values, "Phase map", ticks=[-180, 0, 180], **how)
     return _rows("g", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values, value=phase.values)
 
 
@@ -466,16 +435,7 @@ def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
     unit = _unit_sign(tree)
     figure = new_figure(look, height=58)
     panels = figure.subplots(1, 3)
-    for sign, color in (("on", ON), ("off", OFF)):
-        panels[0].plot(
-            found[f"{sign}_x"],
-            found[f"{sign}_y"],
-            "o",
-            color=color,
-            markersize=2,
-            markeredgewidth=0,
-            label=sign.upper(),
-        )
+    _dots(panels[0], found, 2)
     panels[0].set_aspect("equal", adjustable="datalim")
     panels[0].set_xlabel(f"x ({unit})")
     panels[0].set_ylabel(f"y ({unit})")

@@ -64,8 +64,8 @@ THRESHOLDS: Mapping[str, Threshold] = MappingProxyType(
         ),
         "crossed_gain": Threshold(
             0.1,
-            "Crossed stripes cancel: gain at zero frequency above this is a window's outline or a spot and an arc. Real "
-            "checkerboards have below 0.01.",
+            "Crossed stripes cancel: gain at zero frequency above this is a window's outline or a spot and an arc. "
+            "Real checkerboards have below 0.01.",
         ),
         "explained": Threshold(
             0.7,
