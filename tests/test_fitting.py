@@ -333,6 +333,19 @@ def test_noise_corrected_r2_is_one_when_the_model_is_right() -> None:
         assert float(fits.r2_noise_corrected.mean()) == pytest.approx(1.0, abs=0.01)
 
 
+def test_smooth_noise_does_not_count_as_explained() -> None:
+    rng = np.random.default_rng(6)
+    clean = np.stack([gabor_map() for _ in range(60)])
+    clean /= clean.std()
+    lag = np.arange(-6, 7)
+    acf = np.exp(-(lag**2 + lag[:, None] ** 2) / 9)  # of white noise blurred with an SD of 1.5 pixels
+    acf = np.broadcast_to(np.where(acf > 1e-3, acf, 0.0), (60, 13, 13))
+    noise = 0.5 * draw_noise(rng, (60, 1, *clean.shape[1:]), acf)[:, 0]
+    fits = rfc.fit(gabor_bank(clean + noise, noise_sd=0.5, noise_acf=acf[:, None]), seed=0)
+    # Counted as white it would leave 1.035; the standard error of the mean is 0.006.
+    assert float(fits.r2_noise_corrected.mean()) == pytest.approx(1.0, abs=0.02)
+
+
 def test_effective_pixels() -> None:
     mask = np.ones((1, 10, 10))
     white = np.zeros((1, 1, 3, 3))

@@ -12,7 +12,7 @@ from rfcompare.bank import check, inherit
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import evaluate, information, prepare
 from rfcompare.fitting.engines import CACHE, Maps
-from rfcompare.fitting.noise import autocorrelation, noise_variance
+from rfcompare.fitting.noise import autocorrelation, effective_pixels, noise_variance
 from rfcompare.fitting.search import CLOSE, Solution
 from rfcompare.fitting.uncertainty import at_bounds, covariance
 from rfcompare.models import MAX_FREQUENCY, MODELS, Model, map_of
@@ -166,6 +166,8 @@ def publish(
     low, high = at_bounds(model, p, grid.x, grid.y)
     held = low | high
     acf, correlated = noise_correlation(bank, maps), None
+    of_mean: Floats | float = channels  # degrees of freedom that noise has in the mean, and in the residual
+    left = spare
     if acf is not None:
         problem = prepare(model, maps.values, maps.mask, grid.x, grid.y)
         correlated = information(problem, p, linear, acf)
@@ -173,6 +175,7 @@ def publish(
         plain = np.nan_to_num(covariance(solution.information, held, np.ones(len(p))))
         left = maps.pixels * channels - np.einsum("nij,nji->n", plain, correlated)
         variance = np.where((spare > 0) & (left > 0), solution.cost / np.where(left > 0, left, 1.0), np.nan)
+        of_mean = maps.pixels * channels / effective_pixels(bank.isel(unit=maps.usable), maps.mask)
     spread = covariance(solution.information, held, variance, correlated)
     columns = values_of(model, p, linear, grid.unit, joint)
     deviations = _deviations(model, columns, spread, p, linear, grid.unit)
@@ -191,8 +194,8 @@ def publish(
     noise = noise_variance(bank)
     if noise is not None:
         pixels = maps.pixels * maps.channels
-        signal = total - (pixels - maps.channels) * noise[maps.usable]
-        missed = solution.cost - np.maximum(spare, 0) * noise[maps.usable]
+        signal = total - (pixels - of_mean) * noise[maps.usable]
+        missed = solution.cost - np.maximum(left, 0) * noise[maps.usable]
         columns["r2_noise_corrected"] = (
             ("unit",),
             np.where(signal > 0, 1 - missed / np.where(signal > 0, signal, 1), np.nan),
