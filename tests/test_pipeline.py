@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 import rfcompare as rfc
-from rfcompare import pipeline
+from rfcompare import comparison, pipeline
 from rfcompare.pipeline import gallery as gallery_room
+from rfcompare.pipeline import kept as kept_room
 from rfcompare.pipeline import parts as parts_room
 from rfcompare.pipeline import population as population_room
 
@@ -92,7 +93,7 @@ def test_a_figure_is_drawn_once_for_the_same_data_and_again_for_others(
     for each, look in others:
         pipeline.write_figures(each, ["gabor_space"], tmp_path / "other", formats=["png"], **look)
     assert len(asked) == 3
-    monkeypatch.setattr(gallery_room, "MOST_KEPT", 2)
+    monkeypatch.setattr(kept_room, "MOST_KEPT", 2)
     pipeline.write_figures(study, ["gabor_space"], tmp_path / "first", formats=["png"])
     assert len(asked) == 3 and len(list((tmp_path / "cache" / "figures").iterdir())) <= 2
     monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "first" / "gabor_space.txt"))  # nothing can be kept in a file
@@ -145,6 +146,20 @@ def test_a_study_answers_with_verdict_interval_zero_and_one(study: pipeline.Stud
     assert float(row.p_noise_smallest) == pytest.approx(1 / 1000)
 
 
+def test_a_comparison_is_made_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "cache"))
+    sides = population(20), population(20, seed=1)
+    first = pipeline.Study.make(*sides)
+    monkeypatch.setattr(comparison, "likeness", lambda *args, **options: pytest.fail("compared again"))
+    xr.testing.assert_identical(pipeline.Study.make(*sides).results, first.results)
+    with pytest.raises(pytest.fail.Exception, match="compared again"):
+        pipeline.Study.make(*sides, seed=1)
+    (file,) = (tmp_path / "cache" / "likeness").glob("*/results.nc")
+    file.write_bytes(b"damaged")
+    with pytest.raises(pytest.fail.Exception, match="compared again"):
+        pipeline.Study.make(*sides)
+
+
 def test_a_selection_is_seen_in_the_counts(study: pipeline.Study) -> None:
     middle = float(study.cortex.fits.r2.median())
     chosen = pipeline.Study.make(population(40), population(30, seed=1), min_r2=middle)
@@ -181,7 +196,7 @@ def test_every_table_says_of_what_kind_its_populations_are(study: pipeline.Study
 
 
 def test_the_same_seed_gives_the_same_tables_byte_for_byte(study: pipeline.Study, tmp_path: Path) -> None:
-    again = pipeline.Study.make(population(40), population(30, seed=1))
+    again = pipeline.Study.make(population(40), population(30, seed=1), cache=False)
     study.write_tables(tmp_path / "a")
     again.write_tables(tmp_path / "b")
     for path in (tmp_path / "a").iterdir():

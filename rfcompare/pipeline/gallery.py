@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +12,16 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import figures
-from rfcompare.bank import fingerprint, folder_to_write, write_bytes
-from rfcompare.bank import folder as shipped_folder
+from rfcompare.bank import folder_to_write, write_bytes
 from rfcompare.comparison import published
 from rfcompare.errors import InputError
 from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
+from rfcompare.pipeline.kept import folder_of
 from rfcompare.pipeline.study import BETWEEN, Study
 from rfcompare.pipeline.tables import load_many
 from rfcompare.simulation.eye import contrast_sensitivity
 from rfcompare.sources.reference import entry_of, path_of
-from rfcompare.sources.remote import kept_in
 from rfcompare.taxonomy import bands, classify, survey
 
 if TYPE_CHECKING:
@@ -210,7 +204,9 @@ def write_figures(
 
     written: dict[str, Path] = {}
     left_out: list[str] = []
-    kept = _kept(study, formats, look)
+    sides = [data for side in (study.cortex, study.network) for data in (side.bank, side.fits)]
+    how = (sorted(study.options.items()), sorted(formats), sorted(look.items()))
+    kept = folder_of("figures", [*sides, study.results], how)
     for name in tqdm(names, desc="figures", unit="figure", disable=None if progress else True, leave=False):
         try:
             files = kept / name if kept else folder
@@ -227,30 +223,3 @@ def write_figures(
                 write_bytes(place, (files / place.name).read_bytes())
             written[place.name] = place
     return written, left_out
-
-
-MOST_KEPT = 30
-"""Studies whose figures the cache holds; of more, those used last."""
-
-
-def _kept(study: Study, formats: Sequence[str], look: Mapping[str, Any]) -> Path | None:
-    """The cache's folder for a study's figures, named by all that they hang on; None where there can be none."""
-    digest = hashlib.sha256()
-    for data in (*(each for side in (study.cortex, study.network) for each in (side.bank, side.fits)), study.results):
-        digest.update(fingerprint(data).encode())
-        digest.update(json.dumps(data.attrs, sort_keys=True, default=str).encode())
-    versions = {package: version(package) for package in ("matplotlib", "seaborn", "numpy", "scipy")}
-    digest.update(repr((sorted(study.options.items()), sorted(formats), sorted(look.items()), versions)).encode())
-    code = Path(figures.__file__).parents[1]
-    for file in (shipped_folder() / "sources.toml", *sorted(code.rglob("*.py"))):
-        digest.update(file.read_bytes())
-    try:
-        place = kept_in("figures")
-    except InputError:  # a cache that cannot be written is no reason not to draw
-        return None
-    own = place / digest.hexdigest()
-    own.mkdir(exist_ok=True)
-    os.utime(own)
-    for old in sorted(place.iterdir(), key=lambda each: each.stat().st_mtime)[:-MOST_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
-    return own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pandas as pd
 import xarray as xr
 
 from rfcompare import __version__, comparison
-from rfcompare.bank import dead_units, fingerprint, r2_is_fixed, select, write_text
+from rfcompare.bank import dead_units, fingerprint, load, r2_is_fixed, save, select, write_text
 from rfcompare.comparison import beside_sensitivity, compare_published, ringach_claims
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.sentences import numbers
+from rfcompare.errors import InputError
+from rfcompare.pipeline.kept import folder_of
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
 from rfcompare.pipeline.recorded import record_like
 from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder, result_table, write_table
@@ -181,6 +184,11 @@ class Study:
         if not compared:
             return cls(cortex, network, xr.Dataset(), options)
         _say("compare", progress)
+        sides = [data for side in (cortex, network) for data in (side.bank, side.fits)]
+        kept = folder_of("likeness", sides, (cortex.name, network.name, seed, min_r2)) if cache else None
+        if kept and (kept / "results.nc").is_file():
+            with suppress(InputError):  # a damaged one is made again
+                return cls(cortex, network, load(kept / "results.nc"), options)
         results = comparison.likeness(
             _selected(cortex, min_r2),
             _selected(network, min_r2),
@@ -188,6 +196,9 @@ class Study:
             truth=own_truth(cortex),
             progress=progress,
         )
+        if kept:
+            with suppress(InputError):  # a full cache is no reason to fail
+                save(results, kept / "results.nc")
         return cls(cortex, network, results, options)
 
     @property
