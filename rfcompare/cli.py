@@ -657,6 +657,45 @@ def tune(
 
 
 @main.command()
+@click.argument("model")
+@click.option("--layer", "layers", multiple=True, required=True, help="Layer of the network; repeat it, in order.")
+@click.option(
+    "--weights", default="DEFAULT", show_default=True, help="Published weights by name, or none: untrained only."
+)
+@click.option("--fields", default=DEFAULT_FIELDS, show_default=True, help="Population of receptive fields.")
+@click.option(
+    "--deg-per-px", type=float, help="Degrees of a pixel of the network's image; default: each layer's likest."
+)
+@seed_option
+@folder_option("Folder for depth.csv and the figure.")
+def depth(
+    model: str, layers: tuple[str, ...], weights: str, fields: str, deg_per_px: float | None, seed: int, output: Path
+) -> None:
+    """Record layers of MODEL, one of torchvision's, like the cells, and draw their likeness over depth.
+
+    The same layers untrained stand beside.
+    """
+    from rfcompare import figures, pipeline
+    from rfcompare.sources.torchvision_models import read_network
+
+    folder = pipeline.output_folder(output)
+    cortex = pipeline.prepare(fields, seed=seed, progress=True)
+
+    def found(weights: str | None) -> Any:
+        network = read_network(model, weights, seed)
+        how: dict[str, Any] = {"deg_per_px": deg_per_px, "seed": seed, "progress": True}
+        return pipeline.likeness_by_layer(network, layers, cortex, **how)
+
+    fresh = found(None)
+    trained = fresh if weights == "none" else found(weights)
+    drawn = figures.depth(trained, untrained=None if weights == "none" else fresh, title=model)
+    for path in figures.save(drawn, "depth", folder):
+        say(f"wrote {path}")
+    for layer, result in trained.items():
+        say(f"{layer}: {result.attrs['verdict']}")
+
+
+@main.command()
 @network_options
 @click.option(
     "--polarity",

@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "simulate treeshrew": ("simulate", "treeshrew", "--set", "INPUT=1", "-o", "OUT/s.h5"),
     "train lines": ("train", "lines", "--history", "OUT/h.csv", "--fields", "INPUT", "-o", "OUT/t.nc"),
     "record": ("record", "alexnet", "--weights", "none", "--layer", "features.0", "--like", "INPUT", "-o", "OUT/r.h5"),
+    "depth": ("depth", "alexnet", "--layer", "features.0", "--fields", "INPUT", "-o", "OUT/depth"),
     "tune": ("tune", "INPUT", "--layer", "features.0", "-o", "OUT/t.csv"),
     "synthesize": ("synthesize", "INPUT", "--layer", "features.0", "-o", "OUT/s.h5"),
     "estimate": ("estimate", "INPUT", "--layout", "layout.toml", "-o", "OUT/e.h5"),

@@ -672,6 +672,25 @@ def test_every_rung_stands_at_its_likeness(result: xr.Dataset) -> None:
     assert "0 is noise with the cortex's own spectrum and window" in figures.caption(figure)
 
 
+def test_every_layer_stands_at_its_likeness(result: xr.Dataset) -> None:
+    lower = result.assign(effect=result.effect - 0.2)
+    figure = figures.depth({"conv1": result, "conv2": lower}, untrained={"conv1": lower, "conv2": result})
+    (axis,) = figure.axes
+    value = float(result.effect.sel(quantity="likeness"))
+    for side, expected in (("network", [value, value - 0.2]), ("untrained network", [value - 0.2, value])):
+        line = next(line for line in axis.lines if line.get_gid() == f"depth {side}")
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    assert {0.0, 1.0} <= {float(line.get_ydata()[0]) for line in axis.lines}
+    assert "another animal" in figures.caption(figure) and [text.get_text() for text in axis.get_xticklabels()] == [
+        "conv1",
+        "conv2",
+    ]
+    with pytest.raises(rfc.InputError, match="at least one layer"):
+        figures.depth({})
+    with pytest.raises(rfc.InputError, match="untrained network too"):
+        figures.depth({"conv1": result}, untrained={"conv2": result})
+
+
 def test_without_animals_one_is_no_animal(result: xr.Dataset) -> None:
     alone = result.assign(n_subjects_a=0 * result.n_subjects_a)
     figure = figures.ladder({"net – cells": alone})

@@ -16,7 +16,7 @@ from rfcompare.comparison import compare_published, published, published_tuning
 from rfcompare.comparison.likeness import best_scale
 from rfcompare.comparison.setting import recorded_alike
 from rfcompare.errors import InputError
-from rfcompare.pipeline import Study, prepare, record_like
+from rfcompare.pipeline import Study, likeness_by_layer, prepare, record_like
 from rfcompare.recording import (
     field_of,
     make_stimulus,
@@ -349,6 +349,17 @@ def test_a_study_records_a_network_and_says_so_everywhere(units: str, tmp_path: 
     else:
         with pytest.raises(InputError, match="recording in pixels"):
             record_like(network, cells, layer="2", deg_per_px=0.2)
+
+
+def test_layers_are_recorded_one_by_one() -> None:
+    cells, _ = simulate_population(n=40, size=15, seed=0)
+    torch.manual_seed(4)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.Conv2d(8, 12, 3))
+    found = likeness_by_layer(network, ["0", "2"], cells)
+    assert list(found) == ["0", "2"] and all(result.attrs["kind_b"] == "in-silico" for result in found.values())
+    assert found["2"].attrs["pixel"] <= 14 / 9  # 9 pixels of the network are seen within 14 steps of the stimulus
+    with pytest.raises(InputError, match="each once"):
+        likeness_by_layer(network, ["0", "0"], cells)
 
 
 @pytest.mark.usefixtures("few_fitted")

@@ -16,4 +16,5 @@ from .networks import survey as survey
 from .networks import training as training
 from .pairs import matches as matches
 from .populations import gabor_space as gabor_space
+from .rungs import depth as depth
 from .rungs import ladder as ladder

@@ -92,6 +92,98 @@ def ladder(
     return record(figure, look, numbers=numbers, caption=_caption(kept))
 
 
+@drawn("single")
+def depth(
+    results: Mapping[str, xr.Dataset],
+    *,
+    untrained: Mapping[str, xr.Dataset] | None = None,
+    **look: Unpack[Look],
+) -> Figure:
+    """Show how the likeness to one recording changes over a network's layers.
+
+    Parameters
+    ----------
+    results : mapping of str to Dataset
+        What `rfcompare.likeness` gave of each layer, recorded, by its name and in order.
+    untrained : mapping of str to Dataset, optional
+        The same of the network as initialized.
+    **look
+        Width, axes, palette, title and units: see `rfcompare.figures.Look`.
+
+    Returns
+    -------
+    matplotlib Figure
+        A point per layer with its 95 % interval; 0 is noise with the cortex's spectrum, 1 another animal.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, or the untrained network has others.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> from rfcompare.simulation import simulate_population
+    >>> cells, kernels = (simulate_population(n=40, size=size, seed=size)[0] for size in (13, 9))
+    >>> figure = depth({"conv1": rfc.likeness(cells, kernels, references=False, seed=0)})
+    >>> figure.axes[0].get_ylabel()
+    'likeness'
+    """
+    if not results:
+        raise InputError("expected at least one layer's result, got none; make them with rfcompare.likeness")
+    if untrained is not None and list(untrained) != list(results):
+        raise InputError(f"expected the layers {', '.join(results)} of the untrained network too, got others; add them")
+    kinds = {name: str(result.attrs["kind_b"]) for name, result in results.items()}
+    trained, fresh = "network", "untrained network"
+    sides = {trained: results} | ({} if untrained is None else {fresh: untrained})
+    rows = pd.DataFrame(
+        [
+            {"network": side, "layer": name, "likeness": float(row.effect), "kind": str(result.attrs["kind_b"])}
+            | {each: float(row[each]) for each in ("ci_low", "ci_high", "p", "p_noise")}
+            | {"n": int(row.n_units_b), "interval": row.interval.item()}
+            for side, found in sides.items()
+            for name, result in found.items()
+            for row in [result.sel(quantity="likeness")]
+        ]
+    )
+    figure = new_figure(look, height=68)
+    axis = figure.subplots()
+    first = next(iter(results.values()))
+    axis.axhline(0, color=NULL_COLOR, linewidth=0.8)
+    axis.axhline(1, color=CEILING_COLOR, linewidth=0.8)
+    shades = colors(
+        [[trained, "network"], [fresh, "reference"]], [SIDE_COLORS["network"][0], NULL_COLOR], look.get("palette")
+    )
+    for shift, (side, table) in enumerate(rows.groupby("network", sort=False)):
+        at = np.arange(len(table)) + 0.12 * (2 * shift - len(sides) + 1)
+        shade = shades[[trained, fresh].index(str(side))]
+        axis.vlines(at, table["ci_low"], table["ci_high"], color=shade, linewidth=1.4)
+        axis.plot(at, table["likeness"], color=shade, linewidth=0.7, marker=KIND_MARKERS[table["kind"].iloc[0]],
+                  markersize=4, label=f"{side} ({kind_words(table['kind'].iloc[0])})", gid=f"depth {side}")  # fmt: skip
+    labels = [name if len(name) < 12 else name.replace(".", ".\n") for name in results]
+    axis.set_xticks(range(len(labels)), labels)
+    axis.set_xlim(-0.5, len(labels) - 0.5)
+    _likeness_axis(
+        axis,
+        "y",
+        float(rows[["likeness", "ci_low"]].min(axis=None)),
+        float(rows[["likeness", "ci_high"]].max(axis=None)),
+    )
+    axis.set_ylabel("likeness")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(sides))
+    simulated = "simulated" in (first.attrs["kind_a"], *kinds.values())
+    if simulated:
+        mark_kind(axis, "simulated", corner="lower right")
+    row = first.sel(quantity="likeness")
+    caption = (
+        f"Likeness of a network's layers to {first.attrs['label_a']} ({kind_words(first.attrs['kind_a'])}, "
+        f"{_count(row, 'another_animal')}). 0 is noise with the cortex's own spectrum and window, 1 (upper line) is "
+        f"{_one(row)}. Lines: 95 % intervals ({row.interval.item()}). The axis is logarithmic below −1. "
+        f"{first.attrs['small_print']}"
+    )
+    return record(figure, look, numbers=rows, caption=caption)
+
+
 def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """One row per rung, nearest to the cortex first; a network with its interval."""
     rows: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from .population import fits_sentence as fits_sentence
 from .population import open_population as open_population
 from .population import prepare as prepare
 from .population import split_name as split_name
+from .recorded import likeness_by_layer as likeness_by_layer
 from .recorded import record_like as record_like
 from .study import Study as Study
 from .study import likeness as likeness

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.bank import pitch
-from rfcompare.comparison.likeness import best_scale
+from rfcompare.comparison.likeness import best_scale, likeness
+from rfcompare.comparison.setting import field_pixels
 from rfcompare.errors import InputError
+from rfcompare.pipeline.population import prepare
 from rfcompare.recording import record, recorded_maps, stimulus_like
 from rfcompare.recording.fields import first_convolution
 from rfcompare.recording.sessions import is_network, network_of
@@ -102,3 +105,57 @@ def _scale(network: Any, layer: str | None, cortex: xr.Dataset, how: dict[str, A
     window = ((cortex.sizes[name] - 1) * step for name, step in zip("yx", pitch(cortex)[::-1], strict=True))
     fits = min(side / own.sizes[name] for name, side in zip("yx", window, strict=True))
     return float(np.minimum(best_scale(cortex, own, seed=how["seed"])[0], fits))
+
+
+def likeness_by_layer(
+    network: AnyPopulation,
+    layers: Sequence[str],
+    fields: AnyPopulation,
+    *,
+    deg_per_px: float | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, xr.Dataset]:
+    """The likeness of each layer of a network, recorded like the cells of one recording.
+
+    Parameters
+    ----------
+    network : nn.Module or str
+        As for `record_like`.
+    layers : sequence of str
+        In the order to be shown.
+    fields : bank, Population or name
+        The recording.
+    deg_per_px : float, optional
+        For all layers; default: each layer's own, see `record_like`.
+    seed, progress
+        Of everything drawn; whether to show progress.
+
+    Returns
+    -------
+    dict of str to xarray.Dataset
+        What `rfcompare.likeness` gives, without references, by layer; ``attrs["pixel"]`` is the size of a pixel of the
+        network's image in units of the recording.
+
+    Raises
+    ------
+    InputError
+        As `rfcompare.record`; a layer that is given twice.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from rfcompare.simulation import simulate_population
+    >>> cells, _ = simulate_population(n=30, size=13, seed=0)
+    >>> list(likeness_by_layer(nn.Sequential(nn.Conv2d(1, 6, 5)), ["0"], cells))
+    ['0']
+    """
+    if not layers or len(set(layers)) < len(layers):
+        raise InputError(f"expected layers, each once, got {', '.join(layers) or 'none'}; name them")
+    cortex = prepare(fields, seed=seed, progress=progress)
+    found = {}
+    for layer in layers:
+        bank = record_like(network, cortex.signed, layer=layer, deg_per_px=deg_per_px, seed=seed, progress=progress)
+        result = likeness(cortex, bank, seed=seed, references=False, progress=progress)
+        found[layer] = result.assign_attrs(pixel=field_pixels(bank).pitch[0])
+    return found
