@@ -523,6 +523,15 @@ def test_gabor_space_is_the_same_from_descriptors(fitted: tuple[xr.Dataset, xr.D
     assert not other["map_shown"].any()
 
 
+def test_an_interval_without_an_end_runs_to_the_edge(result: xr.Dataset) -> None:
+    at = result.quantity == "likeness"
+    open_end = result.assign(ci_high=result.ci_high.where(~at, np.inf), ci_low=result.ci_low.where(~at, -0.5))
+    rungs = figures.ladder({"small net – cortex": open_end}).axes[0]
+    line = next(line for line in rungs.lines if line.get_linewidth() == 1.4)
+    assert list(line.get_xdata()) == [-0.5, rungs.get_xlim()[1]]
+    assert any(other.get_marker() == ">" and other.get_xdata()[0] == rungs.get_xlim()[1] for other in rungs.lines)
+
+
 def test_maps_in_the_plane_stand_beside_all_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     figure = figures.gabor_space(*fitted)
     plane, table = figure.axes[0], figures.numbers(figure)

@@ -255,8 +255,6 @@ def _draw_rungs(
     for place, row in rows.iterrows():
         network = row["reference"] == "network"
         color = shades[row["name"]]
-        if np.isfinite([row["ci_low"], row["ci_high"]]).all():
-            axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, linewidth=1.4)
         axis.plot(
             row["likeness"],
             place,
@@ -270,8 +268,15 @@ def _draw_rungs(
     for text, network in zip(axis.get_yticklabels(), rows["reference"] == "network", strict=True):
         text.set_fontweight("bold" if network else "normal")
     axis.set_ylim(len(rows) + (0.7 if simulated else -0.4), -0.6)  # room for the mark of a simulation
-    high = float(rows[["likeness", "ci_high"]].max(axis=None))
-    _likeness_axis(axis, "x", float(rows["likeness"].min()), high)
+    bounded = rows[["likeness", "ci_high"]].replace([-np.inf, np.inf], np.nan)
+    _likeness_axis(axis, "x", float(bounded["likeness"].min()), float(bounded.max(axis=None)))
+    for place, row in rows.iterrows():
+        ends = np.array([row["ci_low"], row["ci_high"]], dtype=float)
+        if not np.isnan(ends).any():  # an interval without an end runs to the edge, with an arrow
+            within = np.clip(ends, *axis.get_xlim())
+            axis.plot(within, [place, place], color=shades[row["name"]], linewidth=1.4)
+            for end, arrow in zip(within[np.isinf(ends)], np.array(["<", ">"])[np.isinf(ends)], strict=True):
+                axis.plot(end, place, marker=str(arrow), markersize=4, color=shades[row["name"]], clip_on=False)
     axis.set_xlabel("likeness")
     if simulated:
         mark_kind(axis, "simulated", corner="lower left")
@@ -301,7 +306,8 @@ def _draw_scales(axis: Axes, results: Mapping[str, xr.Dataset], shades: Mapping[
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     drawn = np.concatenate([result["likeness_at_scale"].values for result in results.values()])
-    _likeness_axis(axis, "y", float(drawn.min()), float(drawn.max()))
+    drawn = drawn[np.isfinite(drawn)]
+    _likeness_axis(axis, "y", float(drawn.min(initial=0.0)), float(drawn.max(initial=0.0)))
     axis.set_xlabel("scale of the kernels (1 = equal field radii)")
     axis.set_ylabel("likeness")
 
@@ -317,7 +323,8 @@ def _draw_choices(axis: Axes, result: xr.Dataset) -> None:
     axis.annotate("primary", at, (0, 5), textcoords="offset points", ha="center", fontsize=SMALL)
     axis.axhline(0, color=NULL_COLOR, linewidth=0.6)
     axis.axhline(1, color=CEILING_COLOR, linewidth=0.6)
-    _likeness_axis(axis, "y", float(values.min()), float(values.max()))
+    finite = values[np.isfinite(values)]
+    _likeness_axis(axis, "y", float(finite.min(initial=0.0)), float(finite.max(initial=0.0)))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_xlabel(f"{values.size} distinct analyses, by rank")
     axis.set_ylabel("likeness")
