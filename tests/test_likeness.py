@@ -35,9 +35,8 @@ ROUNDED = 0.01
 SMOOTH = 0.03
 """Of a Gabor's share under smooth noise of SNR 1.5: counted as white, that noise would lift it to 1.08."""
 
-LEAST_COVERED = {0.0: 0.91, 0.1: 0.91, 0.4: 0.87}
-"""By intervals of 95 %, over the share of variance that is the animals': 2.7 standard errors of 200 studies below.
-Where animals differ most the intervals were measured to cover 90 %, and the table says so."""
+LEAST_COVERED = 0.93
+"""By 200 intervals of 95 %: 1.3 standard errors below."""
 
 NOISE_STUDIES = 12
 
@@ -348,4 +347,4 @@ def test_the_committed_p_values_are_uniform_and_intervals_cover() -> None:
     assert (rates.value <= high / rates.studies).all()
     assert (rates.value >= low / rates.studies)[~rates.population.str.contains("Holm")].all()
     covered = table[table.what == "interval covers"]
-    assert {4, 7} <= set(covered.animals) and (covered.value >= covered.icc.map(LEAST_COVERED)).all()
+    assert {4, 5, 7} <= set(covered.animals) and covered.value.between(LEAST_COVERED, 0.99).all()
