@@ -87,8 +87,9 @@ def _deviations(model: Model, values: Columns, spread: Floats, p: Floats, linear
         a, b = linear[:, :, 0], linear[:, :, 1]
         between = np.stack([spread[:, rows.start, rows.start + 1] for rows in of], axis=1)
         size = np.where(values["amplitude"][1] > 0, values["amplitude"][1], np.nan)
-        along = a * a * own[:, :, 0] + b * b * own[:, :, 1] + 2 * a * b * between
-        across = b * b * own[:, :, 0] + a * a * own[:, :, 1] - 2 * a * b * between
+        with np.errstate(over="ignore", invalid="ignore"):  # where an amplitude is not determined: no finite error
+            along = a * a * own[:, :, 0] + b * b * own[:, :, 1] + 2 * a * b * between
+            across = b * b * own[:, :, 0] + a * a * own[:, :, 1] - 2 * a * b * between
         out["amplitude"] = PER_CHANNEL, np.sqrt(np.maximum(along, 0)) / size
         turned = np.degrees(np.sqrt(np.maximum(across, 0)) / size**2)
         out["phase"] = (PER_CHANNEL, turned) if values["phase"][0] == PER_CHANNEL else (("unit",), turned[:, 0])
