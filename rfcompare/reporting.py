@@ -31,7 +31,7 @@ from PIL import Image
 from rfcompare import figures as gallery
 from rfcompare.bank import count_alive, write_text
 from rfcompare.comparison.likeness import tables as likeness_tables
-from rfcompare.comparison.sentences import numbers
+from rfcompare.comparison.sentences import UNTESTED, answer
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import Population, populations
@@ -55,9 +55,6 @@ SCREEN_DPI = 135
 
 VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
 """Packages whose versions the page states where the manifest does not."""
-
-UNTESTED = "not yet tested against chance"
-"""What stands in place of a similarity that has no null and no ceiling."""
 
 _SHAPES = {
     "o": ("circle", "M12 7a5 5 0 1 1-10 0a5 5 0 1 1 10 0z"),
@@ -212,9 +209,7 @@ def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> 
     'The likeness of these populations is not yet tested against chance.'
     """
     named = " and ".join(f"{each.name} ({kind_words(each.kind)})" for each in styles) or "these populations"
-    if result is None or "verdict" not in result.attrs:
-        return f"The likeness of {named} is {UNTESTED}."
-    return f"{result.attrs['verdict']} {numbers(result)} {result.attrs['small_print']}"
+    return answer(result, named)
 
 
 def plane_summary(

@@ -13,6 +13,9 @@ from rfcompare.quantities import kind_words
 TELLING = 0.05
 """Level of the two questions in the verdict."""
 
+UNTESTED = "not yet tested against chance"
+"""What stands in place of a similarity that has no null and no ceiling."""
+
 HANGS = 0.3
 """A likeness that falls by this much half an octave from the best scale hangs on the scale."""
 
@@ -48,6 +51,19 @@ def signed(value: Any) -> str:
     '−0.42'
     """
     return f"{float(value):.2f}".replace("-", "−")
+
+
+def answer(result: xr.Dataset | None, whom: str) -> str:
+    """The verdict, the numbers behind it and what limits it; or that `whom` were not compared.
+
+    Examples
+    --------
+    >>> answer(None, "both populations")
+    'The likeness of both populations is not yet tested against chance.'
+    """
+    if result is None or "verdict" not in result.attrs:
+        return f"The likeness of {whom} is {UNTESTED}."
+    return f"{result.attrs['verdict']} {numbers(result)} {result.attrs['small_print']}"
 
 
 def numbers(result: xr.Dataset) -> str:

@@ -14,9 +14,8 @@ import xarray as xr
 
 from rfcompare import __version__, comparison
 from rfcompare.bank import dead_units, fingerprint, load, r2_is_fixed, save, select, write_text
-from rfcompare.comparison import beside_sensitivity, compare_published, ringach_claims
+from rfcompare.comparison import beside_sensitivity, compare_published, ringach_claims, sentences
 from rfcompare.comparison.likeness import tables
-from rfcompare.comparison.sentences import numbers
 from rfcompare.errors import InputError
 from rfcompare.pipeline.kept import folder_of
 from rfcompare.pipeline.population import STAND_INS, Population, prepare
@@ -32,8 +31,6 @@ BETWEEN = " – "
 
 EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
 """The populations that a study takes where none is named: for them the shipped tables of real ones stand beside."""
-
-NOT_TESTED = "not yet tested against chance"
 
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
@@ -213,9 +210,7 @@ class Study:
 
     def answer(self) -> str:
         """The verdict, the numbers behind it, and what limits it."""
-        if not self.results.sizes:
-            return f"The likeness of {self.network.label} to {self.cortex.label} is {NOT_TESTED}."
-        return f"{self.results.attrs['verdict']} {numbers(self.results)} {self.results.attrs['small_print']}"
+        return sentences.answer(self.results, f"{self.network.label} to {self.cortex.label}")
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table of the report by file name; each says of what kind its populations are."""
