@@ -35,8 +35,8 @@ ROUNDED = 0.01
 SMOOTH = 0.03
 """Of a Gabor's share under smooth noise of SNR 1.5: counted as white, that noise would lift it to 1.08."""
 
-LEAST_COVERED = 0.93
-"""By 200 intervals of 95 %: 1.3 standard errors below."""
+COVERED = (0.93, 0.99)
+"""By 200 intervals of 95 %: 1.3 standard errors below, and 2.6 above, from where they would be needlessly long."""
 
 NOISE_STUDIES = 12
 
@@ -347,4 +347,4 @@ def test_the_committed_p_values_are_uniform_and_intervals_cover() -> None:
     assert (rates.value <= high / rates.studies).all()
     assert (rates.value >= low / rates.studies)[~rates.population.str.contains("Holm")].all()
     covered = table[table.what == "interval covers"]
-    assert {4, 5, 7} <= set(covered.animals) and covered.value.between(LEAST_COVERED, 0.99).all()
+    assert {4, 5, 7} <= set(covered.animals) and covered.value.between(*COVERED).all()

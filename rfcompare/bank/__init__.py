@@ -18,7 +18,7 @@ from rfcompare.bank.checking import (
     pitch,
     without_lags,
 )
-from rfcompare.bank.keeping import canonical, load, read_hdf5, save, write_hdf5
+from rfcompare.bank.keeping import canonical, keep_arrays, kept_arrays, load, read_hdf5, save, write_hdf5
 from rfcompare.bank.making import make_bank, weights
 from rfcompare.bank.reducing import at_lag, r2_is_fixed, select, to_signed
 from rfcompare.bank.results import Results
@@ -66,6 +66,8 @@ __all__ = [
     "folder_to_write",
     "inherit",
     "is_recorded",
+    "keep_arrays",
+    "kept_arrays",
     "load",
     "make_bank",
     "make_rng",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,6 +148,36 @@ def read_hdf5(
             f"expected an HDF5 file written by rfcompare, got {str(file)!r}, which cannot be read "
             f"({first_line(error)}); `rfcompare inspect` shows what a file holds"
         ) from error
+
+
+def keep_arrays(path: Path, **arrays: Any) -> None:
+    """Write a finished part of long work, beside its place and then renamed; `kept_arrays` reads it."""
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    write_bytes(path, memory.getbuffer())
+
+
+def kept_arrays(path: Path | None) -> dict[str, Any] | None:
+    """Read a finished part; None where there is none or it is damaged, so that it is worked out again.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     part = pathlib.Path(folder) / "part.npz"
+    ...     before = kept_arrays(part)
+    ...     keep_arrays(part, done=3)
+    ...     before, int(kept_arrays(part)["done"])
+    (None, 3)
+    """
+    try:
+        if path is not None:
+            # NumPy leaves a damaged archive open that it opened itself.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                return dict(stored)
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        pass  # AttributeError and TypeError: a plain array instead of several
+    return None
 
 
 def canonical(dataset: xr.Dataset) -> xr.Dataset:

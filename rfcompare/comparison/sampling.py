@@ -238,16 +238,14 @@ def _reaching(unbiased: float, biased: float, straight: float, bent: float) -> f
 
     Examples
     --------
-    >>> _reaching(4.0, 4.0, 0.0, 0.0)
-    1.0
-    >>> _reaching(0.0, 1.0, 1.0, 0.0)  # D = 1.4·√D
-    1.4
+    >>> _reaching(4.0, 4.0, 0.0, 0.0), round(_reaching(0.0, 1.0, 1.0, 0.0), 6)  # 4, and D = 1.4·√D
+    (1.0, 1.4)
     """
     if not biased > 0:
         return 0.0
     middle = unbiased + BEYOND_ERROR**2 * straight / biased / 2
     largest = middle + math.sqrt(max(middle**2 - unbiased**2 + BEYOND_ERROR**2 * bent, 0.0))
-    return round(math.sqrt(max(largest, 0.0) / biased), 4)
+    return math.sqrt(max(largest, 0.0) / biased)
 
 
 def _normal(size: int, generator: np.random.Generator) -> Array:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
-from rfcompare.bank import add_history, at_lag, make_rng, write_bytes
+from rfcompare.bank import add_history, at_lag, keep_arrays, kept_arrays, make_rng
 from rfcompare.errors import InputError
 from rfcompare.estimation.regression import estimate
 
@@ -97,7 +95,9 @@ def estimate_maps(
     plain: Any = {name: options[name] for name in ("channel", "background") if name in options}
     blocks = [rows for rows in np.array_split(shifts, -(-n_shifts * rates.shape[1] // COLUMNS)) if rows.size]
     file = None if keep is None else keep / f"{_digest(frames, rates, shifts, lags, plain)}.npz"
-    done, above = _kept(file, rates.shape[1])
+    kept = kept_arrays(file) or {}
+    sound = {"done", "above"} <= set(kept) and kept["above"].shape == (rates.shape[1],)
+    done, above = (int(kept["done"]), kept["above"]) if sound else (0, np.ones(rates.shape[1]))
     with tqdm(total=n_shifts, desc="shifts", disable=None if progress is None else not progress) as bar:
         for number, rows in enumerate(blocks):
             if number >= done:
@@ -105,28 +105,26 @@ def estimate_maps(
                 null = estimate(frames, moved, kind="analytic", lag=lags, **plain)
                 above += (_energy(null).max(1).reshape(len(rows), -1) >= found).sum(0)
                 if file is not None:
-                    memory = io.BytesIO()
-                    np.savez(memory, done=number + 1, above=above)
-                    write_bytes(file, memory.getbuffer())
+                    keep_arrays(file, done=number + 1, above=above)
             bar.update(len(rows))
     if file is not None:
         file.unlink(missing_ok=True)
     energy = _energy(bank)
-    kept = bank if "lag" not in bank.dims else at_lag(bank, "peak")
+    best = bank if "lag" not in bank.dims else at_lag(bank, "peak")
     frame_s = options.get("frame_s")
     name, scale, units = ("lag_frames", 1.0, "frames") if frame_s is None else ("lag_s", float(frame_s), "s")
-    halves = kept.rf_half.transpose("half", "unit", ...).values.reshape(2, rates.shape[1], -1)
+    halves = best.rf_half.transpose("half", "unit", ...).values.reshape(2, rates.shape[1], -1)
     halves = halves - halves.mean(2, keepdims=True)
     size = np.sqrt((halves**2).sum(2).prod(0))
     agree = np.divide((halves[0] * halves[1]).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
-    kept = kept.assign(
+    best = best.assign(
         {
             name: ("unit", np.array(lags)[energy.argmax(1)] * scale, {"units": units}),
             "half_correlation": ("unit", agree),
             "p": ("unit", above / (n_shifts + 1)),
         }
     )
-    return add_history(kept, f"per unit the strongest of lags {lags}; p by {n_shifts} shifts, seed {recorded}")
+    return add_history(best, f"per unit the strongest of lags {lags}; p by {n_shifts} shifts, seed {recorded}")
 
 
 def _digest(*parts: Any) -> str:
@@ -135,18 +133,6 @@ def _digest(*parts: Any) -> str:
     for part in parts:
         said.update(np.ascontiguousarray(part).tobytes() if np.ndim(part) else repr(part).encode())
     return said.hexdigest()
-
-
-def _kept(file: Path | None, n: int) -> tuple[int, npt.NDArray[np.float64]]:
-    """How many blocks of shifts are done and what they gave; none where nothing sound is kept."""
-    try:
-        if file is not None:
-            with np.load(file, allow_pickle=False) as stored:
-                if stored["above"].shape == (n,):
-                    return int(stored["done"]), stored["above"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
-    return 0, np.ones(n)
 
 
 def _energy(bank: xr.Dataset) -> npt.NDArray[np.float64]:

@@ -19,8 +19,6 @@ compared in full.
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rfcompare import __version__
-from rfcompare.bank import write_bytes
+from rfcompare.bank import keep_arrays, kept_arrays
 from rfcompare.matching.spectra import (
     Complex,
     Floats,
@@ -47,7 +45,7 @@ from rfcompare.matching.spectra import (
 )
 
 FIRST_CANDIDATES = 6
-"""Coarse transforms of a pair that the overlap is worked out for at a time."""
+"""Coarse transforms of a pair that the overlap is worked out for at first; then twice as many each time."""
 
 FIRST_RANK = 40
 """Components by which the coarse transforms of a pair are put in order."""
@@ -121,8 +119,11 @@ def best_transforms(
         for first in range(0, b.values.shape[0], PART):
             last = min(first + PART, b.values.shape[0])
             file = None if keep is None else keep / f"{_digest(a, b, search, block, (first, last), dtype)}.npz"
-            part = None if file is None else _kept(file)
-            if part is None:
+            kept = kept_arrays(file)
+            if kept is not None and set(kept) == set(Best.__dataclass_fields__):
+                part = Best(**kept)
+                tick((block.stop - block.start) * (last - first))
+            else:
                 copies = copies or _Copies.of(a, block, fields, search, dtype)
                 results = []
                 for found in at_once(partial(_search_field, copies, fields, search, shifts), range(first, last)):
@@ -130,11 +131,7 @@ def best_transforms(
                     tick(block.stop - block.start)
                 part = Best(*(np.stack(column, axis=1) for column in zip(*results, strict=True)))
                 if file is not None:
-                    memory = io.BytesIO()
-                    np.savez(memory, **vars(part))
-                    write_bytes(file, memory.getbuffer())
-            else:
-                tick((block.stop - block.start) * (last - first))
+                    keep_arrays(file, **vars(part))
             parts.append(part)
         yield block, joined(parts, axis=1)
 
@@ -153,15 +150,6 @@ def _digest(
         for value in vars(maps).values():
             said.update(np.ascontiguousarray(value).tobytes())
     return said.hexdigest()
-
-
-def _kept(file: Path) -> Best | None:
-    """A finished part; None where there is none or it is damaged, so that it is searched again."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return Best(**{name: stored[name] for name in Best.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
 
 
 def _shifts(search: Search, radius: float) -> npt.NDArray[np.float64]:

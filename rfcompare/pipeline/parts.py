@@ -8,13 +8,10 @@ and their borders are the same whoever fits them, and so are the results.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 import sys
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,10 +31,11 @@ from rfcompare.bank import (
     file_to_write,
     fingerprint,
     folder_to_write,
+    keep_arrays,
+    kept_arrays,
     map_norms,
     to_signed,
     write_beside,
-    write_bytes,
 )
 from rfcompare.errors import InputError
 from rfcompare.fitting import fit, predict
@@ -163,21 +161,18 @@ def _keep(numbers: xr.Dataset, path: Path) -> xr.Dataset:
     arrays: dict[str, Any] = {HEADER: header}
     for name, variable in numbers.variables.items():
         arrays[str(name)] = variable.values.astype(str) if variable.dtype == object else variable.values
-    memory = io.BytesIO()
-    np.savez(memory, **arrays)
-    write_bytes(path, memory.getbuffer())
+    keep_arrays(path, **arrays)
     return _read(arrays)
 
 
 def _kept(path: Path, part: xr.Dataset) -> xr.Dataset | None:
     """The numbers of a part that was fitted before, or None; a damaged file is fitted again."""
-    if not path.exists():
+    arrays = kept_arrays(path)
+    if arrays is None or HEADER not in arrays:
         return None
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            numbers = _read(file)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        path.unlink()
+        numbers = _read(arrays)
+    except (ValueError, KeyError):
         return None
     return check(numbers) if np.array_equal(numbers["unit"].values, part["unit"].values.astype(str)) else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from rfcompare import __version__
-from rfcompare.bank import add_history, make_rng, write_bytes
+from rfcompare.bank import add_history, keep_arrays, kept_arrays, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.estimation import estimate
 from rfcompare.frontend import to_module
@@ -194,21 +193,19 @@ def answers_of(
         total=len(stimulus.frames), desc="record", unit="frame", disable=None if progress is None else not progress
     ) as bar:
         for begin in range(0, len(stimulus.frames), step):
-            file = None if keep is None else keep / f"{whole}-{begin:09d}.npy"
+            file = None if keep is None else keep / f"{whole}-{begin:09d}.npz"
             frames = torch.as_tensor(stimulus.frames[begin : begin + step], **where)
             bar.update(len(frames))
-            kept = _kept(file, len(frames))
-            if kept is not None:
+            kept = (kept_arrays(file) or {}).get("answers")
+            if kept is not None and len(kept) == len(frames):
                 answers.append(kept)
                 continue
             painted = (rows @ frames @ columns.T).flip(1)  # images have row 0 on top
             images = placed(network, field, painted[:, None].expand(-1, field.channels, -1, -1))
             answers.append(central(network, layer, images).double().cpu().numpy())
             if file is not None:
-                memory = io.BytesIO()
-                np.save(memory, answers[-1])
-                write_bytes(file, memory.getbuffer())
-    for file in () if keep is None else keep.glob(f"{whole}-*.npy"):
+                keep_arrays(file, answers=answers[-1])
+    for file in () if keep is None else keep.glob(f"{whole}-*.npz"):
         file.unlink(missing_ok=True)
     return np.concatenate(answers)
 
@@ -221,15 +218,6 @@ def _digest(network: Any, layer: str, stimulus: Stimulus, field: Field) -> str:
     said.update(repr((stimulus.as_attribute, stimulus.frames.shape)).encode())
     said.update(np.ascontiguousarray(stimulus.frames).tobytes())
     return said.hexdigest()
-
-
-def _kept(file: Path | None, n: int) -> Any:
-    """A part that a stopped recording left; None where nothing sound is kept."""
-    try:
-        part = None if file is None else np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return part if part is not None and part.ndim == 2 and len(part) == n else None
 
 
 def is_positive(value: Any) -> bool:
