@@ -44,6 +44,9 @@ from rfcompare.sources.remote import cache_folder, kept_in
 MAP_BYTES = 1_200_000
 """Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
 
+MOST_COLUMNS = 8
+"""Of a table that are shown until more are asked for."""
+
 MOST_ROWS = 2000
 """Rows of one table in the page; the CSV beside the page has them all."""
 
@@ -459,7 +462,7 @@ _TITLES = {
 
 
 def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
-    frame = _readable(frame)
+    frame, worth = _readable(frame)
     numeric = [bool(pd.api.types.is_numeric_dtype(frame[column])) for column in frame.columns]
     shown = frame.iloc[:MOST_ROWS]
     rows = [
@@ -469,6 +472,7 @@ def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,
+        "shown": min(MOST_COLUMNS, worth),
         "columns": [_column(str(column), number) for column, number in zip(frame.columns, numeric, strict=True)],
         "rows": rows,
         "total": len(frame),
@@ -476,18 +480,24 @@ def _table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put first what a reader looks for: titles before names; what is empty, or said above the table, last."""
+def _readable(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Put titles first, and last what is empty, said above the table or only a short name; how many are not last."""
     last = [name for name in ("kind_a", "kind_b") if name in frame]
     last += [name for name in frame if name not in last and frame[name].isna().all() and len(frame)]
-    first = [name for name in ("title", "citation") if name in frame and "title" in frame]
-    if first:
-        names = [name for name in ("quantity", "reference") if name in frame]
-        (first if frame.duplicated(first).any() else last).extend(names)  # a short name tells two of one title apart
+    first = []
+    if "title" in frame:
+        first = ["title"]
+        last += [name for name in ("quantity", "reference", "citation") if name in frame]
+        titles = frame["title"]
         if "units" in frame:
             units = frame["units"].fillna("")
-            frame = frame.assign(title=frame["title"].where(units == "", frame["title"] + " (" + units + ")"))
-    return frame[[*first, *(name for name in frame if name not in (*first, *last)), *last]]
+            titles = titles.where(units == "", titles + " (" + units + ")")
+        for before in (r"^.*_", "^") if "quantity" in frame else ():  # short names tell apart: their ends, or whole
+            told = titles + ", " + frame["quantity"].str.replace(before, "", regex=True)
+            titles = titles.where(~titles.duplicated(keep=False), told)
+        frame = frame.assign(title=titles)
+    order = [*first, *(name for name in frame if name not in (*first, *last)), *last]
+    return frame[order], len(order) - len(last)
 
 
 def _column(name: str, numeric: bool) -> dict[str, Any]:

@@ -179,8 +179,19 @@ def test_tables_have_titles_and_say_nothing_twice() -> None:
     table = reporting._table("t", "T", frame)
     assert [column["name"] for column in table["columns"]] == ["title", "effect", "units", "kind_a", "null", "quantity"]
     assert [column["title"] for column in table["columns"]][:2] == ["name", "effect"]
+    assert table["shown"] == 3  # not what is empty, or said above the table
     assert [row[0]["text"] for row in table["rows"]] == ["A (deg)", "B"]
     assert table["rows"][0][1] == {"text": "−1", "value": "-1"}
+
+
+def test_rows_of_one_title_are_told_apart_in_their_names() -> None:
+    frame = pd.DataFrame(
+        {"quantity": ["a_frequency_one", "a_frequency_two", "b"], "effect": [0.1, 0.2, 0.3],
+         "citation": ["A & B 1982", "A & B 1982", "C 2002"], "title": ["Peak", "Peak", "Width"]}
+    )  # fmt: skip
+    table = reporting._table("t", "T", frame)
+    assert [row[0]["text"] for row in table["rows"]] == ["Peak, one", "Peak, two", "Width"]
+    assert [column["name"] for column in table["columns"]][: table["shown"]] == ["title", "effect"]
 
 
 def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:

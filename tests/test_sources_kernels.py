@@ -20,6 +20,7 @@ import rfcompare as rfc
 from rfcompare import InputError, sources
 from rfcompare.sources import checkpoints, reference, remote
 from rfcompare.sources.rendering import render_gabors
+from rfcompare.sources.torchvision_models import read_network
 from tests.sample_maps import FORMULA_TOLERANCE, gabor, sentence
 
 # Weights ----------------------------------------------------------------------------------------------------------
@@ -181,6 +182,12 @@ def test_offline_without_cached_weights_says_what_works(tmp_path: Path, monkeypa
     text = sentence(error)
     assert "reference:alexnet" in text
     assert "weights=None" in text
+
+
+def test_a_network_to_be_recorded_is_no_file() -> None:
+    with pytest.raises(InputError, match="or in Python a module") as error:
+        read_network("mine.pth")
+    sentence(error)
 
 
 @pytest.mark.parametrize(

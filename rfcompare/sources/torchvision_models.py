@@ -62,13 +62,11 @@ def read_model(
     return _read_published(name, weights, key, layer)
 
 
-def unknown_name(name: str, known: list[str]) -> str:
-    """One sentence for a name that is neither a file nor a model."""
+def unknown_name(name: str, known: list[str], wanted: str = "a file, a reference: name or a torchvision model") -> str:
+    """One sentence for a name that is nothing of what is wanted."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     suggestion = f"did you mean {' or '.join(near)}?" if near else f"models are named like {', '.join(known[:3])}"
-    return (
-        f"expected a file, a reference: name or a torchvision model, got {name!r}, which is none of them; {suggestion}"
-    )
+    return f"expected {wanted}, got {name!r}, which is none of them; {suggestion}"
 
 
 def _published(name: str, weights: str) -> Any:
@@ -136,7 +134,7 @@ def read_network(name: str, weights: str | None = "DEFAULT", seed: int | None = 
     """A whole torchvision model, as a module that runs; arguments and errors as of `read_model`."""
     known = model_names()
     if name.lower() not in known:
-        raise InputError(unknown_name(name, known))
+        raise InputError(unknown_name(name, known, "one of torchvision's models, or in Python a module"))
     name = name.lower()
     if weights is None:
         return _initialized(name, seed)[0]

@@ -122,7 +122,7 @@
     section.querySelector("[data-role=columns]")?.addEventListener("click", (event) => {
       const short = table.classList.toggle("short");
       event.target.setAttribute("aria-pressed", String(!short));
-      event.target.textContent = short ? `Show all ${heads.length} columns` : "Show the first 8 columns";
+      event.target.textContent = short ? `Show all ${heads.length} columns` : "Show fewer columns";
     });
     section.querySelector("[data-role=download]").addEventListener("click", () => {
       /* Text that a spreadsheet would run as a formula is kept text. */
