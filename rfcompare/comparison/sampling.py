@@ -271,6 +271,20 @@ def _quadratic(matrix: Array, weights: Array) -> Array:
     return np.asarray(values + mean - values.mean())
 
 
+def median(values: Array) -> Array:
+    """Median along the last axis of values that may lie at the ends of the line; NaN half-way between the two ends.
+
+    Examples
+    --------
+    >>> median(np.array([[-np.inf, 1.0, 3.0], [-np.inf, -np.inf, np.inf]]))
+    array([  1., -inf])
+    >>> median(np.array([-np.inf, np.inf]))
+    array(nan)
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.median(values, axis=-1), dtype=np.float64)
+
+
 def median_variance(values: Array, generator: np.random.Generator, *, count: int = 400) -> float:
     """Sampling variance of a median, by the bootstrap; the ends of the line, where censored values lie, are drawn too.
 
@@ -280,5 +294,5 @@ def median_variance(values: Array, generator: np.random.Generator, *, count: int
     >>> 0.5 < median_variance(values, np.random.default_rng(1)) / (np.pi / 2 / 400) < 1.5
     True
     """
-    medians = np.median(generator.choice(values, (count, values.size)), axis=1)
+    medians = median(generator.choice(values, (count, values.size)))
     return float(np.var(medians[np.isfinite(medians)])) if np.isfinite(medians).any() else math.nan

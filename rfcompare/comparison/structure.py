@@ -62,7 +62,7 @@ def gabor_rows(setting: Setting, null: float) -> list[Row]:
     return rows
 
 
-def _groups(setting: Setting, values: Array, code: NDArray[np.intp], of: Callable[[Array], float], least: int) -> Array:
+def _groups(setting: Setting, values: Array, code: NDArray[np.intp], of: Callable[[Array], Array], least: int) -> Array:
     """An estimate per animal, or (without four animals) none."""
     if not setting.species:
         return np.zeros(0)
@@ -131,16 +131,16 @@ def _median_row(setting: Setting, name: str, values: _Values) -> Row:
     with np.errstate(divide="ignore"):
         cells, kernels = (np.asarray(move(each), dtype=np.float64) for each in (values.cells, values.kernels))
     kernels = kernels[~np.isnan(kernels)]
-    groups = _groups(setting, cells, values.code, np.median, 3)
+    groups = _groups(setting, cells, values.code, sampling.median, 3)
     cells = cells[~np.isnan(cells)]
     variance = sampling.median_variance(kernels, setting.generator) if kernels.size > 2 else np.nan
-    middle = float(np.median(kernels)) if kernels.size else np.nan
+    middle = float(sampling.median(kernels)) if kernels.size else np.nan
     if setting.species:
         groups = groups[np.isfinite(groups)]
         found = sampling.difference(groups, middle, variance, kernels.size)
         own = groups.mean() if groups.size else np.nan
     else:
-        own = float(np.median(cells)) if cells.size else np.nan
+        own = float(sampling.median(cells)) if cells.size else np.nan
         spread = sampling.median_variance(cells, setting.generator) if cells.size > 2 else np.nan
         found = _normal_difference(middle - own, variance + spread)
     if not np.isfinite([own, middle]).all():
