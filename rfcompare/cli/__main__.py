@@ -1,0 +1,5 @@
+"""`python -m rfcompare.cli` is the command `rfcompare`."""
+
+from rfcompare.cli import run
+
+run()
