@@ -256,15 +256,14 @@ def _distances(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
 
 
 def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
+    import seaborn as sns
+
     if "visuotopy" not in tree.children:
         return []
     fits = tree["visuotopy"].to_dataset()
     scatter = fits.scatter.sel(target=["OFF", "ON"]).to_pandas().groupby(fits.animal.values).mean()
     panel.plot(scatter.to_numpy().T, color="#bdbdbd", linewidth=0.6, zorder=1)
-    for place, (target, color) in enumerate((("OFF", OFF), ("ON", ON))):
-        panel.plot(np.full(len(scatter), place), scatter[target], "o", color=color, markersize=2.5, markeredgewidth=0)
-    panel.set_xticks([0, 1], ["OFF", "ON"])
-    panel.set_xlim(-0.5, 1.5)
+    sns.stripplot(scatter, palette={"OFF": OFF, "ON": ON}, jitter=False, size=2.5, ax=panel)
     panel.set_ylim(0, 1.25 * float(scatter.to_numpy().max()))
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
     panel.set_xlabel(f"{kind_words(tree.attrs['kind'])}, n = {len(scatter)}")
@@ -431,6 +430,8 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
 
 
 def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
+    import seaborn as sns
+
     found = tree["subfields"].to_dataset()
     unit = _unit_sign(tree)
     figure = new_figure(look, height=58)
@@ -447,7 +448,7 @@ def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
         (panels[2], "dominance", "Dominance (OFF −1, ON +1)"),
     ):
         values = found[name].values[np.isfinite(found[name].values)]
-        panel.hist(values, bins=np.linspace(-1, 1, 21), color="#8c8c8c")
+        sns.histplot(x=values, bins=np.linspace(-1, 1, 21).tolist(), color="#8c8c8c", alpha=1, linewidth=0, ax=panel)
         panel.set_xlabel(text)
         panel.set_ylabel("Cells")
         panel.set_title(f"{kind_words(tree.attrs['kind'])}, n = {values.size}")

@@ -37,11 +37,6 @@ from rfcompare.taxonomy.thresholds import value
 N_SHOWN = 12
 """Kernels followed over training: evenly spaced ones."""
 
-_CLASS_COLORS = (
-    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#661100",
-    "#6699cc", "#888888", "#dddddd",
-)  # fmt: skip
-
 
 # ------------------------------------------------------------------------------------------------------------ color
 
@@ -473,7 +468,8 @@ def survey(
     ]
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
     # A simulated population's bar has a line below it for the mark.
-    place = np.arange(len(bars)) + 0.6 * np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
+    bars["place"] = np.arange(len(bars)) + np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
+    place = bars["place"]
     every = list(dict.fromkeys(answer for answers in keys.values() for answer in answers))
     picked = colors([[answer] for answer in every], [answer_color(answer) for answer in every], look.get("palette"))
     shades = dict(zip(every, picked, strict=True))
@@ -481,19 +477,19 @@ def survey(
     across, tall = (1, len(asked)) if narrow else (len(asked), 1)
     entries = 2 if narrow else 7  # in a line of the key
     key_rows = sum(-(-len(answers) // entries) for answers in keys.values())
-    heights = [*[16 + 4.6 * (place[-1] + 1.6)] * tall, 3.2 * key_rows]
+    heights = [(16 + 4.6 * (place.iloc[-1] + 1.6)) * tall, 3.2 * key_rows]
     figure = new_figure(look, height=sum(heights))
-    grid = figure.add_gridspec(tall + 1, across, height_ratios=heights)
-    for index, question in enumerate(asked):
-        panel = figure.add_subplot(grid[index // across, index % across])
-        _draw_question(panel, chosen[chosen["question"] == question], bars, shades, keys[question], place)
+    above, below = figure.subfigures(2, 1, height_ratios=heights)  # the key has the whole width
+    panels = above.subplots(tall, across, squeeze=False).flat
+    for index, (question, panel) in enumerate(zip(asked, panels, strict=True)):
+        _draw_question(panel, chosen[chosen["question"] == question], bars, shades, keys[question])
         panel.set_title("visible lobes of stripes" if question == "lobes" else question)
         letter(panel, "abcdefgh"[index])
         for position in place[bars["kind"] == "simulated"]:
             mark_kind(panel, "simulated", at=(0.02, float(position) + 0.72))
         panel.set_yticks(place, [label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples()])
         panel.tick_params(labelleft=index % across == 0)
-    _draw_keys(figure.add_subplot(grid[-1, :]), keys, shades, entries, key_rows)
+    _draw_keys(below.subplots(), keys, shades, entries, key_rows)
     caption = _survey_caption(table, bars, asked, group)
     return record(figure, look, numbers=chosen.reset_index(drop=True), caption=caption)
 
@@ -530,33 +526,29 @@ def answer_color(answer: str) -> str:
     >>> answer_color("Gabor") == answer_color("band-pass")
     True
     """
-    return _GROUPS.get(answer) or _CLASS_COLORS[sum(answer.encode()) % len(_CLASS_COLORS)]
+    import seaborn as sns
+
+    return _GROUPS.get(answer) or sns.color_palette("colorblind").as_hex()[sum(answer.encode()) % 10]
 
 
 def _draw_question(
-    axes: Axes,
-    rows: pd.DataFrame,
-    bars: pd.DataFrame,
-    shades: Mapping[str, str],
-    answers: Sequence[str],
-    place: NDArray[np.floating[Any]],
+    axes: Axes, rows: pd.DataFrame, bars: pd.DataFrame, shades: Mapping[str, str], answers: Sequence[str]
 ) -> None:
-    for position, bar in zip(place, bars.itertuples(), strict=True):
-        own = rows[(rows["population"] == bar.population) & (rows["kind"] == bar.kind)]
-        left = 0.0
-        for answer in answers:
-            share = float(own.loc[own["answer"].astype(str) == answer, "share"].sum())
-            if share > 0:
-                axes.barh(
-                    position, share, left=left, height=0.72, color=shades[answer], edgecolor="white",
-                    linewidth=0.4, hatch="////" if bar.kind == "untrained" else None, gid=answer,
-                )  # fmt: skip
-                left += share
+    import seaborn as sns
+
+    rows = rows.merge(bars[["population", "kind", "place"]]).astype({"answer": str, "share": float})
+    sns.histplot(
+        rows, y="place", weights="share", hue="answer", hue_order=answers[::-1], palette=dict(shades), multiple="stack",
+        discrete=True, shrink=0.72, alpha=1, edgecolor="white", linewidth=0.4, legend=False, ax=axes,
+    )  # fmt: skip
+    untrained = set(bars.loc[bars["kind"] == "untrained", "place"])
+    for answer, own in zip(answers, axes.containers, strict=True):
+        for bar in own:
+            bar.set(gid=answer, hatch="////" if round(bar.get_y() + bar.get_height() / 2) in untrained else None)
     axes.set_xlim(0, 1)
-    last = 1.1 if bars["kind"].iloc[-1] == "simulated" else 0.6
-    axes.set_ylim(place[-1] + last, -0.6)
+    axes.set_ylim(bars["place"].iloc[-1] + (1.1 if bars["kind"].iloc[-1] == "simulated" else 0.6), -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("share of units")
+    axes.set(xlabel="share of units", ylabel="")
 
 
 def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str], group: str) -> str:

@@ -96,7 +96,7 @@ def matches(
     _draw_pairs(left, found, a, b, pairs, styles)
     above, below = right.subplots(2, 1, height_ratios=[1, 1.45])
     _draw_best(above, found, styles)
-    _draw_matrix(right, below, similarity, styles)
+    _draw_matrix(below, similarity, styles)
     letter(above, "b")
     letter(below, "c")
     return record(figure, look, numbers=_numbers(found, styles), caption=_caption(found, a, b, styles, len(pairs)))
@@ -198,31 +198,23 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
     mark_kind(axes, [population.kind for population in styles], corner="lower right")
 
 
-def _draw_matrix(figure: Any, axes: Axes, similarity: NDArray[np.floating[Any]], styles: list[Population]) -> None:
+def _draw_matrix(axes: Axes, similarity: NDArray[np.floating[Any]], styles: list[Population]) -> None:
+    import seaborn as sns
+
     shown = similarity[np.ix_(tree_order(similarity), tree_order(similarity.T))]
-    image = axes.imshow(
-        np.ma.masked_invalid(shown),
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        aspect="auto",
-        interpolation="nearest",
-        rasterized=True,
-    )
+    sns.heatmap(
+        shown, vmin=0, vmax=1, cmap="viridis", rasterized=True, ax=axes,
+        xticklabels=max(1, shown.shape[1] // 8), yticklabels=max(1, shown.shape[0] // 8),
+        cbar_kws={"label": "similarity", "fraction": 0.05, "pad": 0.02},
+    )  # fmt: skip
     simulated = "simulated" in [population.kind for population in styles]
     room = 0.09 * len(shown) if simulated else 0.0  # below the matrix, for the mark of a simulation
-    axes.set_ylim(len(shown) - 0.5 + room, -0.5)
+    axes.set_ylim(len(shown) + room, 0)
     _draw_trees(axes, similarity, below=room / (len(shown) + room))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
     rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
-    axes.set_xlabel(f"fields ({columns}), ordered by a tree")
-    axes.set_ylabel(f"kernels ({rows}), ordered by a tree")
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
-    bar.set_label("similarity")
-    bar.ax.tick_params(labelsize=SMALL)
+    axes.set(xlabel=f"fields ({columns}), ordered by a tree", ylabel=f"kernels ({rows}), ordered by a tree")
+    axes.tick_params(rotation=0)
+    axes.spines[:].set_visible(True)
     mark_kind(axes, [population.kind for population in styles], corner="lower right")
 
 
