@@ -12,11 +12,14 @@ import pytest
 import xarray as xr
 
 import rfcompare as rfc
-from rfcompare import comparison, pipeline
+from rfcompare import comparison, figures, pipeline
 from rfcompare.pipeline import gallery as gallery_room
 from rfcompare.pipeline import kept as kept_room
 from rfcompare.pipeline import parts as parts_room
 from rfcompare.pipeline import population as population_room
+from rfcompare.pipeline.cortex import study_columns
+from rfcompare.pipeline.shipped import shipped_columns
+from rfcompare.pipeline.study import EMBEDDED
 
 ROUNDING = 5e-6  # six significant digits in the tables
 
@@ -343,3 +346,54 @@ def test_every_option_has_a_side() -> None:
     ):
         with pytest.raises(rfc.InputError, match=says):
             pipeline.by_side({wrong: "x"})
+
+
+REFITTED = 0.1  # standard errors: the same search on another processor, whose last digits differ
+COMPARED_AGAIN = 0.05  # of an interval's width: a draw or two of the nulls may settle in another optimum
+DRAWN_AGAIN = 1e-5  # of the largest value: single precision
+
+
+def test_what_ships_is_what_the_code_computes() -> None:
+    shipped = pipeline.Study.make(EMBEDDED[1], EMBEDDED[0])
+    assert shipped.as_shipped
+    anew = pipeline.Study.make(EMBEDDED[1], EMBEDDED[0], full=True, cache=False)
+    assert not anew.as_shipped
+    for side in ("cortex", "network"):
+        old, new = (getattr(study, side).fits for study in (shipped, anew))
+        assert set(old.variables) == set(new.variables) and old.attrs == new.attrs
+        assert np.array_equal(old.status.values, new.status.values)
+        for name in ("frequency", "sigma_x", "sigma_y", "amplitude"):
+            free = new[f"{name}_se"].values > 0  # rendered kernels are fitted exactly and have no errors
+            assert np.allclose(old[name].values[~free], new[name].values[~free], rtol=1e-6, equal_nan=True)
+            apart = np.abs(old[name] - new[name]).values[free] / new[f"{name}_se"].values[free]
+            assert apart.size == 0 or apart.max() < REFITTED, name
+        assert np.allclose(old.rf_fit, new.rf_fit, atol=1e-5 * float(np.abs(new.rf_fit).max()))
+    old, new = shipped.results, anew.results
+    assert list(old.quantity.values) == list(new.quantity.values) and old.attrs.keys() == new.attrs.keys()
+    width = (new.ci_high - new.ci_low).values
+    known = np.isfinite(width)
+    assert known.sum() >= 8
+    assert np.all(np.abs(old.effect - new.effect).values[known] <= COMPARED_AGAIN * width[known])
+    assert np.allclose(old.distance, new.distance, rtol=COMPARED_AGAIN, atol=COMPARED_AGAIN)
+
+
+def test_the_columns_that_ship_are_drawn_like_those_that_are_analyzed() -> None:
+    bank = pipeline.open_population(EMBEDDED[1])
+    old, new = shipped_columns(bank), study_columns(bank)
+    assert old.sentences() == new.sentences()
+    for name, table in new.tables().items():
+        pd.testing.assert_frame_equal(old.tables()[name], table, rtol=1e-4, atol=1e-4, check_dtype=False)
+    numbers = [figures.numbers(each.figure()) for each in (old, new)]
+    pd.testing.assert_frame_equal(*numbers, rtol=1e-4, atol=DRAWN_AGAIN * numbers[1]["value"].abs().max())
+
+
+@pytest.mark.parametrize("how", [{"seed": 1}, {"full": True}, {"kernels_deg_per_px": 0.2}])
+def test_what_ships_is_taken_for_nothing_else(how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "likeness", lambda *sides, **_: xr.Dataset(attrs={"anew": 1}))
+    assert pipeline.Study.make(EMBEDDED[1], EMBEDDED[0], cache=False, **how).results.attrs == {"anew": 1}
+
+
+def test_a_shipped_population_by_another_name_is_compared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "likeness", lambda *sides, **_: xr.Dataset(attrs={"anew": 1}))
+    named = pipeline.Study.make(f"Shrew={EMBEDDED[1]}", EMBEDDED[0], cache=False)
+    assert named.cortex.label == "Shrew" and named.results.attrs == {"anew": 1}

@@ -18,6 +18,7 @@ from rfcompare.errors import InputError
 from rfcompare.matching import match
 from rfcompare.pipeline.cortex import study_columns
 from rfcompare.pipeline.kept import folder_of
+from rfcompare.pipeline.shipped import shipped_columns
 from rfcompare.pipeline.study import BETWEEN, Study
 from rfcompare.pipeline.tables import load_many
 from rfcompare.simulation.eye import contrast_sensitivity
@@ -111,8 +112,11 @@ def _training(study: Study) -> Inputs:
 
 
 def _columns(study: Study) -> Inputs:
-    seed = int(study.options.get("seed", 0))
-    found = study_columns(study.cortex.bank, kernels=study.network.bank, compared=False, seed=seed)
+    if study.as_shipped:
+        found = shipped_columns(study.cortex.bank)
+    else:
+        seed = int(study.options.get("seed", 0))
+        found = study_columns(study.cortex.bank, kernels=study.network.bank, compared=False, seed=seed)
     return (found.bank, found.tree, found.beside), {}
 
 

@@ -15,11 +15,12 @@ from rfcompare.bank import (
     count_alive,
     dead_units,
     inherit,
+    load,
     select,
     to_signed,
 )
 from rfcompare.descriptors import describe, on_bound
-from rfcompare.fitting import fit
+from rfcompare.fitting import fit, predict
 from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits
 from rfcompare.quantities import kind_words, kinds
 from rfcompare.sources.kernels import sha256_of
@@ -28,6 +29,7 @@ from rfcompare.sources.population import by_side as by_side
 from rfcompare.sources.population import check_addresses as check_addresses
 from rfcompare.sources.population import open_population as open_population
 from rfcompare.sources.population import split_name as split_name
+from rfcompare.sources.reference import path_of
 from rfcompare.sources.remote import kept_in
 
 STAND_INS: Mapping[str, str] = {
@@ -38,6 +40,12 @@ STAND_INS: Mapping[str, str] = {
     "reference:treeshrew-simulated": "drawn by a simulation from assumed parameters, not recorded from an animal",
 }
 """What a shipped default is, wherever it stands for the real thing."""
+
+SHIPPED_FITS: Mapping[str, str] = {
+    "reference:alexnet": "alexnet-fits",
+    "reference:treeshrew-simulated": "treeshrew-simulated-fits",
+}
+"""Populations whose Gabor fits from seed 0 ship, and the entries that hold them."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def prepare(
     seed: int = 0,
     min_r2: float | None = None,
     cache: bool = True,
+    shipped: bool = True,
     progress: bool = False,
     **reading: Any,
 ) -> Population:
@@ -128,6 +137,8 @@ def prepare(
         Keep units whose fit explains at least this share; the counts are recorded in ``attrs["selection"]``.
     cache : bool
         Keep the fits of large populations in the cache folder.
+    shipped : bool
+        Take the fits that ship with a reference population rather than fit it anew.
     progress : bool
         Show progress on standard error.
     **reading
@@ -159,10 +170,19 @@ def prepare(
     else:
         bank = opened
         signed = to_signed(bank)
-        fits = fit_population(signed, seed=seed, cache=cache, progress=progress)
+        if shipped and not reading and seed == 0 and isinstance(population, str) and population in SHIPPED_FITS:
+            fits = _shipped_fits(population, signed)
+        else:
+            fits = fit_population(signed, seed=seed, cache=cache, progress=progress)
     if min_r2 is not None:
         fits = select(fits, r2=min_r2)
     return Population(name, bank, signed, fits, describe(fits))
+
+
+def _shipped_fits(name: str, signed: xr.Dataset) -> xr.Dataset:
+    """The fits that ship with a reference population, which hold numbers; maps are drawn."""
+    fits = load(path_of(SHIPPED_FITS[name])).assign(rf=signed.rf.variable)
+    return check(fits.assign(rf_fit=predict(fits, signed).variable.astype(signed.rf.dtype)))
 
 
 def _bank_of_fits(fits: xr.Dataset) -> xr.Dataset:

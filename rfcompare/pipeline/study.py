@@ -24,13 +24,16 @@ from rfcompare.pipeline.tables import descriptor_table, fit_table, output_folder
 from rfcompare.quantities import kinds
 from rfcompare.simulation import simulate_treeshrew
 from rfcompare.sources.population import AnyPopulation, by_side
-from rfcompare.sources.reference import path_of
+from rfcompare.sources.reference import PREFIX, entry_of, path_of
 
 BETWEEN = " – "
 """What stands between a network's and a cortex's name."""
 
 EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
 """The populations that a study takes where none is named: for them the shipped tables of real ones stand beside."""
+
+SHIPPED = "demonstration-likeness"
+"""The entry that holds their likeness."""
 
 PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
@@ -164,28 +167,32 @@ class Study:
         Study
         """
         of_fields, of_kernels = by_side(reading)
+        how: dict[str, Any] = {"seed": seed, "cache": cache, "shipped": not full, "progress": progress}
         _say("open and fit the fields", progress)
-        cortex = prepare(fields, seed=seed, cache=cache, progress=progress, **of_fields)
+        cortex = prepare(fields, **how, **of_fields)
         if record:
             _say("record the network", progress)
             bank = record_like(kernels, cortex.signed, seed=seed, progress=progress, **of_kernels)
-            network = prepare(bank, name=str(bank.attrs["title"]), seed=seed, cache=cache, progress=progress)
+            network = prepare(bank, name=str(bank.attrs["title"]), **how)
         else:
             _say("open and fit the kernels", progress)
-            network = prepare(kernels, seed=seed, cache=cache, progress=progress, **of_kernels)
+            network = prepare(kernels, **how, **of_kernels)
         options: dict[str, Any] = {"seed": seed, "min_r2": min_r2, "full": full, **({"record": True} if record else {})}
-        for side, how in (("fields", of_fields), ("kernels", of_kernels)):
+        for side, given in (("fields", of_fields), ("kernels", of_kernels)):
             options |= {
-                f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in how.items()
+                f"{side}_{name}": str(value) if isinstance(value, Path) else value for name, value in given.items()
             }
+        study = cls(cortex, network, xr.Dataset(), options)
         if not compared:
-            return cls(cortex, network, xr.Dataset(), options)
+            return study
+        if study.as_shipped:
+            return replace(study, results=load(path_of(SHIPPED)))
         _say("compare", progress)
         sides = [data for side in (cortex, network) for data in (side.bank, side.fits)]
         kept = folder_of("likeness", sides, (cortex.name, network.name, seed, min_r2)) if cache else None
         if kept and (kept / "results.nc").is_file():
             with suppress(InputError):  # a damaged one is made again
-                return cls(cortex, network, load(kept / "results.nc"), options)
+                return replace(study, results=load(kept / "results.nc"))
         results = comparison.likeness(
             _selected(cortex, min_r2),
             _selected(network, min_r2),
@@ -196,12 +203,18 @@ class Study:
         if kept:
             with suppress(InputError):  # a full cache is no reason to fail
                 save(results, kept / "results.nc")
-        return cls(cortex, network, results, options)
+        return replace(study, results=results)
 
     @property
     def embedded(self) -> bool:
         """Whether both sides are the shipped defaults."""
-        return {self.network.name, self.cortex.name} == set(EMBEDDED)
+        return (self.network.name, self.cortex.name) == EMBEDDED
+
+    @property
+    def as_shipped(self) -> bool:
+        """Whether this is what ships computed: the two defaults by their own names, with nothing else asked for."""
+        plain = self.options == {"seed": 0, "min_r2": None, "full": False}
+        return plain and self.embedded and all(_own_title(side) for side in (self.network, self.cortex))
 
     @property
     def simulated(self) -> bool:
@@ -306,6 +319,11 @@ class Study:
             "axes": json.loads(str(self.results.attrs.get("axes", "{}"))),
             "options": self.options,
         }
+
+
+def _own_title(side: Population) -> bool:
+    """Whether a shipped population goes by the title that it ships with."""
+    return side.label == str(entry_of(side.name.removeprefix(PREFIX))["title"])
 
 
 def published_table(network: Population, *, seed: int) -> pd.DataFrame:
