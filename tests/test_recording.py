@@ -340,6 +340,12 @@ def test_a_study_records_a_network_and_says_so_everywhere(units: str, tmp_path: 
     assert study.network.kind == "in-silico" and study.network.label == "Sequential 2, recorded"
     assert study.results.attrs["recorded"] == 1 and "in-silico kernels" in study.answer()
     assert study.manifest()["options"]["record"] is True
+    rungs = rfc.figures.ladder({"network – cells": study.results})  # the size of its pixel is no longer open
+    assert (
+        len(rungs.axes) == 2
+        and "unknown scale" not in rfc.figures.caption(rungs)
+        and "(b) The likeness" in rfc.figures.caption(rungs)
+    )
     assert set(study.tables()["results"].kind_b) == {"in-silico"}
     if units == "degree":  # 9 pixels of 0.2° are seen, as said
         given = record_like(network, cells, layer="2", deg_per_px=0.2)

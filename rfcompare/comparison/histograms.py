@@ -542,7 +542,8 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
     -------
     dict
         Per claim: ``cells``, ``kernels`` (shares), ``difference`` with Newcombe's interval ``low``, ``high`` over these
-        units, Fisher's exact ``p_cells``, and ``verdict`` in words.
+        units, Fisher's exact ``p_cells``, and ``verdict``: whether the claim holds, and whether the kernels have more
+        or fewer such units than the cells.
 
     Examples
     --------
@@ -551,7 +552,7 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
     >>> bank, _ = simulate_population(n=40, size=13, median={"nx": 0.8, "ny": 0.8}, seed=0)
     >>> claims = ringach_claims(rfc.describe(rfc.fit(bank, "gabor", seed=0)))
     >>> claims[MANY_SUBFIELDS]["verdict"]
-    'yes: more than in the cells'
+    'yes: more'
     """
     data = checked(descriptors, "the population")
     ringach = published("ringach2002")
@@ -574,9 +575,9 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
         low, high = newcombe_interval(cells[claim], n_cells, kernels[claim], n_kernels, level=level)
         difference = kernels[claim] / n_kernels - cells[claim] / n_cells
         table = [[kernels[claim], n_kernels - kernels[claim]], [cells[claim], n_cells - cells[claim]]]
-        words = "more than in the cells" if difference > 0 else "fewer than in the cells"
+        words = "more" if difference > 0 else "fewer"
         clear = low > 0 or high < 0
-        verdict = f"{'yes' if np.sign(difference) == expected else 'no'}: {words}" if clear else "not shown either way"
+        verdict = f"{'yes' if np.sign(difference) == expected else 'no'}: {words}" if clear else "not shown"
         result[claim] = {
             "cells": cells[claim] / n_cells,
             "kernels": kernels[claim] / n_kernels,

@@ -86,6 +86,8 @@ def set_up(a: Side, b: Side, generator: np.random.Generator) -> tuple[Ladder, Sa
         raise InputError(f"expected at least two kernels that are not flat, got {len(kernels)}; look at the bank")
     if recorded_alike(b.bank, a.bank):
         noise = np.nan_to_num(np.asarray(noise_variance(b.bank)))[~dead[1]]
+        # A layer is recorded at its likest pixel (`best_scale`), so its references are granted the same freedom; of one
+        # whose pixel was given they have more, which can only lower its likeness.
         return replace(ladder, free=True), Sample(kernels, field_pixels(b.bank), 1.0, True, noise)
     source = Grid.of(b.bank)
     base = 1.0

@@ -81,12 +81,14 @@ def ladder(
     heights = [RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, SCALES + 20]
     figure = new_figure(look, height=sum(heights))
     above, below = figure.subfigures(2, 1, height_ratios=heights)  # whose left edges need not agree
-    top, (left, right) = above.subplots(), below.subplots(1, 2)
+    scaled = _scaled(kept)
+    top, lower = above.subplots(), below.subplots(1, 1 + bool(scaled), squeeze=False)[0]
     shades = _shades(rows, look.get("palette"))
     _draw_rungs(top, rows, labels, shades, simulated="simulated" in (first.attrs["kind_a"], first.attrs["kind_b"]))
-    _draw_scales(left, kept, shades)
-    _draw_choices(right, first)
-    for axis, name in zip((top, left, right), "abc", strict=True):
+    if scaled:
+        _draw_scales(lower[0], scaled, shades)
+    _draw_choices(lower[-1], first)
+    for axis, name in zip((top, *lower), "abc", strict=False):
         letter(axis, name)
     numbers = pd.concat([rows.assign(panel="ladder"), *_numbers(kept)], ignore_index=True)
     return record(figure, look, numbers=numbers, caption=_caption(kept))
@@ -296,6 +298,11 @@ def _likeness_axis(axis: Axes, name: Literal["x", "y"], low: float, high: float)
     (axis.set_xlim if name == "x" else axis.set_ylim)(low, high)
 
 
+def _scaled(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Those whose scale is not known; a recorded network's is, and kernels in degrees have theirs."""
+    return {name: result for name, result in results.items() if result.sizes["scale"] > 1}
+
+
 def _draw_scales(axis: Axes, results: Mapping[str, xr.Dataset], shades: Mapping[str, str]) -> None:
     for name, result in results.items():
         line = axis.plot(result["scale"], result["likeness_at_scale"], marker=".", markersize=4, linewidth=0.9)[0]
@@ -332,7 +339,7 @@ def _draw_choices(axis: Axes, result: xr.Dataset) -> None:
 
 def _numbers(results: Mapping[str, xr.Dataset]) -> list[pd.DataFrame]:
     frames = []
-    for name, result in results.items():
+    for name, result in _scaled(results).items():
         frames.append(
             pd.DataFrame(
                 {"panel": "scale", "name": name, "scale": result["scale"], "likeness": result["likeness_at_scale"]}
@@ -355,6 +362,7 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
     row = first.sel(quantity="likeness")
     one = _one(row)
     drawn = first["analysis_likeness"].values
+    scales = "(b) Likeness over the unknown scale of a kernel's pixel. (c) " if _scaled(results) else "(b) "
     return (
         f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the "
         "cells "
@@ -362,8 +370,8 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
         "every "
         "population was seen through the same recording, at the scale that brings it nearest. Rungs without a count "
         "are references, drawn or scrambled for this ladder. Lines: 95 % intervals ("
-        f"{row.interval.item()}). Axes are logarithmic below −1. (b) Likeness over the unknown scale of a kernel's "
-        f"pixel. (c) The likeness under {drawn.size} distinct choices of axes, scale and zero, from "
+        f"{row.interval.item()}). Axes are logarithmic below −1. "
+        f"{scales}The likeness under {drawn.size} distinct choices of axes, scale and zero, from "
         f"{signed(drawn.min())} "
         f"to {signed(drawn.max())}. {first.attrs['small_print']}"
     )
