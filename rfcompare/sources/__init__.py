@@ -165,9 +165,9 @@ def _open_several(pattern: str, layout: str | Path | Mapping[str, Any] | None, c
 
 def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     """A file's bank by its format; the one place where formats and readers meet."""
-    from rfcompare.sources.hdf5 import damage_reported
+    from rfcompare.sources.damage import hdf5_damage
 
-    with damage_reported(path):
+    with hdf5_damage(path):
         return _open_sound(path, layout, chunks)
 
 
@@ -563,10 +563,11 @@ def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | Non
         found = checkpoints.read_weights(path, key, layer)
         found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
         return found
-    from rfcompare.sources import formats
-    from rfcompare.sources.hdf5 import signature_offset
+    import h5py
 
-    if signature_offset(path) is None or formats.identify(path) not in (formats.SAVED, formats.BY_HAND):
+    from rfcompare.sources import formats
+
+    if not h5py.is_hdf5(path) or formats.identify(path) not in (formats.SAVED, formats.BY_HAND):
         raise InputError(
             f"expected kernels in a file of weights ({', '.join(checkpoints.SUFFIXES)}, Keras HDF5) or a bank saved by "
             f"rfcompare, got {path.name}; open maps in other HDF5, NWB or MATLAB files with open_fields and a layout"

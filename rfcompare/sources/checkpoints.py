@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from rfcompare.bank import bounded
 from rfcompare.errors import InputError, first_line
 from rfcompare.quantities import NOT_STATED
+from rfcompare.sources.damage import read_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,9 +131,8 @@ class Weights:
 def holds_weights(path: Path) -> bool:
     """Whether a file's weights are for `load_kernels` to read: known by its suffix or its content."""
     from rfcompare.sources import keras
-    from rfcompare.sources.hdf5 import signature_offset
 
-    if signature_offset(path) is not None:
+    if h5py.is_hdf5(path):
         return keras.is_keras(path)
     return path.suffix.lower() in SUFFIXES
 
@@ -271,12 +272,11 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
         It is none of the known files, or damaged.
     """
     from rfcompare.sources import keras, onnx_models
-    from rfcompare.sources.hdf5 import signature_offset
 
     with path.open("rb") as file:
         start = file.read(16)
     suffix = path.suffix.lower()
-    if signature_offset(path) == 0 or (suffix == ".keras" and zipfile.is_zipfile(path)):
+    if h5py.is_hdf5(path) or (suffix == ".keras" and zipfile.is_zipfile(path)):
         opened = keras.entries_of(path)
     elif start.startswith(b"\x93NUMPY") or suffix == ".npy":
         opened = _npy(path)
@@ -304,15 +304,11 @@ def _holds(path: Path, suffix: str) -> bool:
 
 @contextmanager
 def _npy(path: Path) -> Iterator[dict[str, Entry]]:
-    try:
+    with read_as("a NumPy array", path, "save it again with numpy.save"):
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
                 _npy_shape(file)
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header stops NumPy, its tokenizer or the evaluation of its literal
-        raise InputError(
-            f"cannot read {path} as a NumPy array ({first_line(error)}); save it again with numpy.save"
-        ) from None
     if not isinstance(mapped, np.ndarray):
         raise InputError(f"expected one array in {path}, got an archive; rename it to .npz and pass key=")
     if mapped.size > MAX_ELEMENTS:
@@ -322,32 +318,21 @@ def _npy(path: Path) -> Iterator[dict[str, Entry]]:
 
 @contextmanager
 def _npz(path: Path) -> Iterator[dict[str, Entry]]:
-    try:
-        # NumPy leaves a file that it opened itself open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            yield {
-                name: Entry.of(npz_shape(archive, name), lambda name=name: npz_array(archive, name, path))  # type: ignore[misc]
-                for name in archive.files
-            }
-    except InputError:
-        raise
-    except Exception as error:  # a damaged archive stops zipfile, zlib or NumPy, each with exceptions of its own
-        raise InputError(
-            f"cannot read {path} as a NumPy archive ({first_line(error)}); save it with numpy.savez"
-        ) from None
+    damage = read_as("a NumPy archive", path, "save it with numpy.savez")
+    # NumPy leaves a file that it opened itself open when the archive is damaged.
+    with damage, path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
 
+        def entry(name: str) -> Entry:
+            # The shape from the entry's header alone: an archive can claim more than memory holds.
+            with archive.zip.open(f"{name}.npy") as header:
+                return Entry.of(_npy_shape(header), lambda: read(name))
 
-def npz_array(archive: Any, name: str, path: Path) -> NDArray[Any]:
-    """One array of an archive, unless it grows out of all proportion."""
-    entry = archive.zip.getinfo(f"{name}.npy")
-    bounded(entry.file_size, entry.compress_size, f"{path}, entry {name}")
-    return np.asarray(archive[name])
+        def read(name: str) -> NDArray[Any]:
+            packed = archive.zip.getinfo(f"{name}.npy")
+            bounded(packed.file_size, packed.compress_size, f"{path}, entry {name}")
+            return np.asarray(archive[name])
 
-
-def npz_shape(archive: Any, name: str) -> tuple[int, ...]:
-    """The shape from the entry's header alone: an archive can claim more than memory holds."""
-    with archive.zip.open(f"{name}.npy") as entry:
-        return _npy_shape(entry)
+        yield {name: entry(name) for name in archive.files}
 
 
 def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
@@ -363,19 +348,15 @@ def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
 def _safetensors(path: Path) -> Iterator[dict[str, Entry]]:
     from safetensors import SafetensorError, safe_open
 
-    try:
-        # The torch framework, because NumPy has no bfloat16.
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            yield {
-                name: Entry.of(
-                    tuple(file.get_slice(name).get_shape()),
-                    lambda name=name: tensor_to_array(file.get_tensor(name), f"{path}, entry {name}"),  # type: ignore[misc]
-                )
-                for name in names
-            }
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot read {path} as safetensors ({error}); is the download complete?") from None
+    damage = read_as("safetensors", path, "is the download complete?", errors=(SafetensorError, OSError))
+    # The torch framework, because NumPy has no bfloat16.
+    with damage, safe_open(path, framework="pt") as file:
+
+        def entry(name: str) -> Entry:
+            shape = tuple(file.get_slice(name).get_shape())
+            return Entry.of(shape, lambda: tensor_to_array(file.get_tensor(name), f"{path}, entry {name}"))
+
+        yield {name: entry(name) for name in list(file.keys())}
 
 
 @contextmanager
@@ -384,24 +365,18 @@ def _torch(path: Path) -> Iterator[dict[str, Entry]]:
 
     import torch
 
-    try:
+    with read_as("PyTorch weights", path, "save them with torch.save(model.state_dict(), FILE)"):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 bounded(sum(entry.file_size for entry in archive.infolist()), path.stat().st_size, str(path))
-        # Memory-mapped where the format allows it: a checkpoint of gigabytes costs only its first layer.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except InputError:
-        raise
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} holds pickled Python objects or no tensors at all, which rfcompare never runs; save the weights "
-            "alone with torch.save(model.state_dict(), FILE)"
-        ) from None
-    except Exception as error:  # torch reports a damaged file by many exceptions, none of them its own
-        raise InputError(
-            f"cannot read {path} as PyTorch weights ({first_line(error)}); save them with "
-            "torch.save(model.state_dict(), FILE)"
-        ) from None
+        try:
+            # Memory-mapped where the format allows it: a checkpoint of gigabytes costs only its first layer.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError:
+            raise InputError(
+                f"{path} holds pickled Python objects or no tensors at all, which rfcompare never runs; save the "
+                "weights alone with torch.save(model.state_dict(), FILE)"
+            ) from None
     yield mapping_entries(content, str(path))
 
 

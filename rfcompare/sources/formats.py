@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+
 from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, matlab, native, numpy_files, nwb
-from rfcompare.sources.hdf5 import Reader, signature_offset
+from rfcompare.sources.hdf5 import Reader
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,14 @@ def identify(path: Path) -> Format:
     InputError
         None that is read here, or damaged.
     """
-    offset = signature_offset(path)
-    if offset is None:
+    if not h5py.is_hdf5(path):
         if matlab.is_v5(path):
             return MATLAB_5
         if numpy_files.is_numpy(path):
             return NUMPY
         raise InputError(not_recognized(path))
     # MATLAB first: a variable called rf would otherwise pass for rfcompare's own, with its axes reversed.
-    if matlab.is_v73(path, offset):
+    if matlab.is_v73(path):
         return MATLAB_73
     with Reader(path) as reader:
         schema = str(reader.attrs("/").get("schema", ""))

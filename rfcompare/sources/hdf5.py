@@ -20,8 +20,6 @@ from rfcompare.errors import InputError, first_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
 LAZY_BYTES = 2**27
 """Maps of more bytes than this (128 MiB) stay in their file until they are computed."""
 
@@ -36,39 +34,6 @@ MAX_LABELS = 10**7
 _MAX_SOFT_LINKS = 16
 
 _FILTER_PACKAGE = "hdf5plugin"
-
-
-def signature_offset(path: Path) -> int | None:
-    """Byte at which a file's HDF5 content begins (0, or behind a user block such as MATLAB's at 512), else None."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        offset = 0
-        while offset + len(SIGNATURE) <= size and offset <= 2**20:
-            file.seek(offset)
-            if file.read(len(SIGNATURE)) == SIGNATURE:
-                return offset
-            offset = max(512, offset * 2)
-    return None
-
-
-@contextlib.contextmanager
-def damage_reported(path: Path) -> Iterator[None]:
-    """Turn whatever HDF5 itself stumbles over inside the block into one sentence about the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        # HDF5 reports damage as OSError, RuntimeError, KeyError …: what tells it from a mistake here is where it arose.
-        inside = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-        if not inside.startswith(("h5py", "h5netcdf")):
-            raise
-        raise InputError(
-            f"cannot read {path} ({first_line(error)}); it is truncated or damaged: copy or download it again"
-        ) from None
 
 
 class StoredArray:
@@ -109,7 +74,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        if signature_offset(path) is None:
+        if not h5py.is_hdf5(path):
             raise InputError(f"expected an HDF5 file, but {path} is not one; is it text or another format renamed?")
         self.file = open_hdf5(path)
 

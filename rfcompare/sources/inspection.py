@@ -14,9 +14,9 @@ import numpy as np
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, checkpoints, formats, matlab, numpy_files, reference
 from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates
+from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.hdf5 import (
     Reader,
-    damage_reported,
     describe_type,
     link_of,
     missing_filters,
@@ -44,7 +44,7 @@ def describe_file(path: Path) -> str:
     """
     if checkpoints.holds_weights(path):
         return _describe_weights(path)
-    with damage_reported(path):
+    with hdf5_damage(path):
         return _describe_maps(path)
 
 

@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 
 from rfcompare.bank import bounded
-from rfcompare.errors import InputError, first_line
+from rfcompare.errors import InputError
 from rfcompare.sources.checkpoints import Entry
+from rfcompare.sources.damage import read_as
 from rfcompare.sources.hdf5 import Reader, link_of, text_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _DIMS = {4: "y x channel unit", 5: "lag y x channel unit"}
 _INSIDE = "model.weights.h5"
+_CURE = "it is damaged: copy it again"
 _NO_WEIGHTS = ("optimizer", "optimizer_weights", "top_level_model_weights")
 
 
@@ -63,31 +65,19 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
         if zipfile.is_zipfile(path):
             inside = Path(folder) / _INSIDE
             inside.write_bytes(_unpacked(path))
-        try:
-            with Reader(inside) as reader:
-                root = reader.find("/model_weights" if "model_weights" in reader.file else "/")
-                yield {name: _entry(name, item, reader) for name, item in _arrays(root)}
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"cannot read {path} as Keras weights ({first_line(error)}); it is damaged: copy it again"
-            ) from None
+        with read_as("Keras weights", path, _CURE, errors=(OSError, RuntimeError, KeyError)), Reader(inside) as reader:
+            root = reader.find("/model_weights" if "model_weights" in reader.file else "/")
+            yield {name: _entry(name, item, reader) for name, item in _arrays(root)}
 
 
 def _unpacked(path: Path) -> bytes:
     """The HDF5 file inside a ``.keras`` archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _INSIDE not in archive.namelist():
-                raise InputError(f"expected {_INSIDE} in the Keras archive {path}, it has none; save the model again")
-            entry = archive.getinfo(_INSIDE)
-            bounded(entry.file_size, entry.compress_size, f"{path}, {_INSIDE}")
-            return archive.read(_INSIDE)
-    except InputError:
-        raise
-    except Exception as error:  # as any damaged archive
-        raise InputError(
-            f"cannot read {path} as a Keras archive ({first_line(error)}); it is damaged: copy it again"
-        ) from None
+    with read_as("a Keras archive", path, _CURE), zipfile.ZipFile(path) as archive:
+        if _INSIDE not in archive.namelist():
+            raise InputError(f"expected {_INSIDE} in the Keras archive {path}, it has none; save the model again")
+        entry = archive.getinfo(_INSIDE)
+        bounded(entry.file_size, entry.compress_size, f"{path}, {_INSIDE}")
+        return archive.read(_INSIDE)
 
 
 def _arrays(root: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from rfcompare.errors import InputError
+from rfcompare.sources.damage import read_as
 from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, Reader, array_of, indexed, read_attributes
-from rfcompare.sources.matlab_structure import check_variable, list_variables
+from rfcompare.sources.matlab_structure import CURE, check_variable, list_variables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,12 +25,11 @@ _HEADER = b"MATLAB"
 OPAQUE = ("table", "string", "datetime", "categorical", "containers.Map", "timetable", "duration")
 
 
-def is_v73(path: Path, offset: int) -> bool:
-    """Whether an HDF5 file with its signature at `offset` was written by or for MATLAB, whatever its header says."""
-    if offset >= 512:
-        with path.open("rb") as file:
-            if file.read(len(_HEADER)) == _HEADER:
-                return True
+def is_v73(path: Path) -> bool:
+    """Whether an HDF5 file was written by or for MATLAB, whatever its header says."""
+    with path.open("rb") as file:
+        if file.read(len(_HEADER)) == _HEADER:
+            return True
     with Reader(path) as reader:
         return any("MATLAB_class" in reader.attrs(f"/{name}") for name in reader.children("/")[:50])
 
@@ -220,12 +220,5 @@ def _scipy_read(path: Path, name: str) -> Any:
     from scipy.io import loadmat
 
     check_variable(path, name)
-    try:
+    with read_as("a MATLAB file", path, CURE):
         return loadmat(str(path), variable_names=[name], appendmat=False)[name]
-    except Exception as error:  # as above
-        raise InputError(_damaged(path, error)) from None
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"cannot read {path} as a MATLAB file ({reason}); it is truncated or damaged: copy or download it again"

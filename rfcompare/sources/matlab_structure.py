@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rfcompare.bank import expand
-from rfcompare.errors import InputError
+from rfcompare.sources.damage import read_as
 
 _INT8, _UINT8, _INT16, _UINT16, _INT32, _UINT32 = range(1, 7)
 _MATRIX, _COMPRESSED, _UTF8 = 14, 15, 16
@@ -36,8 +36,14 @@ MAX_BYTES = 2**31
 """The format's own limit for one variable; what unpacks to more is not read."""
 
 
+CURE = "it is truncated or damaged: copy or download it again"
+
+
 class _Damaged(Exception):
     """An element does not fit where it stands."""
+
+
+_DAMAGE = (_Damaged, struct.error, zlib.error)
 
 
 def check_variable(path: Path, name: str) -> None:
@@ -48,20 +54,13 @@ def check_variable(path: Path, name: str) -> None:
     InputError
         An element is cut off, or of a type that cannot stand where it does.
     """
-    with path.open("rb") as file:
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    order = "<" if bytes(content[126:128]) == b"IM" else ">"
-    try:
-        for kind, data in _elements(content[_HEADER:], order):
+    with read_as("a MATLAB file", f"{name} of {path}", CURE, errors=_DAMAGE):
+        for kind, data, order in _elements_of(path):
             if kind not in (_MATRIX, _COMPRESSED):
                 raise _Damaged(f"an element of type {kind} where a variable should be")
             if _name(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order) == name:
                 _check_matrix(_unpacked(data, order, MAX_BYTES) if kind == _COMPRESSED else data, order, 0)
                 return
-    except (_Damaged, struct.error, zlib.error) as error:
-        raise InputError(
-            f"cannot read {name} of {path} as a MATLAB file ({error}); it is truncated or damaged: copy it again"
-        ) from None
 
 
 def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
@@ -74,20 +73,22 @@ def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     InputError
         The file is damaged.
     """
+    with read_as("a MATLAB file", path, CURE, errors=_DAMAGE):
+        found = [
+            _header(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order)
+            for kind, data, order in _elements_of(path)
+            if kind in (_MATRIX, _COMPRESSED)
+        ]
+    return [each for each in found if each[0] and not each[0].startswith("__")]
+
+
+def _elements_of(path: Path) -> Iterator[tuple[int, memoryview, str]]:
+    """Type and data of a file's elements, and the order of its bytes."""
     with path.open("rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     order = "<" if bytes(content[126:128]) == b"IM" else ">"
-    try:
-        found = [
-            _header(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order)
-            for kind, data in _elements(content[_HEADER:], order)
-            if kind in (_MATRIX, _COMPRESSED)
-        ]
-    except (_Damaged, struct.error, zlib.error) as error:
-        raise InputError(
-            f"cannot read {path} as a MATLAB file ({error}); it is truncated or damaged: copy or download it again"
-        ) from None
-    return [each for each in found if each[0] and not each[0].startswith("__")]
+    for kind, data in _elements(content[_HEADER:], order):
+        yield kind, data, order
 
 
 def _header(matrix: memoryview, order: str) -> tuple[str, tuple[int, ...], str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rfcompare.errors import InputError, first_line
+from rfcompare.errors import InputError
 from rfcompare.sources.checkpoints import Entry
+from rfcompare.sources.damage import read_as
 
 
 @contextmanager
@@ -26,10 +27,8 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
         from onnx import numpy_helper
     except ImportError:
         raise InputError(f"{path} needs the package onnx; pip install onnx and open the file again") from None
-    try:
+    with read_as("an ONNX model", path, "export it again"):
         model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf reports damage by exceptions of its own
-        raise InputError(f"cannot read {path} as an ONNX model ({first_line(error)}); export it again") from None
     stored = {item.name: item for item in model.graph.initializer}
     groups = {
         node.input[1]: next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
@@ -39,15 +38,16 @@ def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
     if not stored:
         raise InputError(f"expected weights in {path}, it has none; export the model with its parameters")
 
+    def entry(name: str) -> Entry:
+        shape = tuple(stored[name].dims)
+        if name in groups:
+            return Entry.of(shape, lambda: read(name), groups[name])
+        return Entry(shape, lambda: read(name))
+
     def read(name: str) -> np.ndarray:
         if stored[name].external_data:
             raise InputError(f"{name} of {path} lies in another file, which is not followed; export one file")
         return np.asarray(numpy_helper.to_array(stored[name]))
 
     order = [*(name for name in groups if name in stored), *(name for name in stored if name not in groups)]
-    yield {
-        name: Entry.of(tuple(stored[name].dims), lambda name=name: read(name), groups.get(name, 1))  # type: ignore[misc]
-        if name in groups
-        else Entry(tuple(stored[name].dims), lambda name=name: read(name))  # type: ignore[misc]
-        for name in order
-    }
+    yield {name: entry(name) for name in order}

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import h5py
 import xarray as xr
 
 from rfcompare.bank import at_lag, check, existing_file, load, make_bank
 from rfcompare.errors import InputError, KeywordError, meant, named_strictly
 from rfcompare.sources import load_kernels, open_fields, with_kind
 from rfcompare.sources.checkpoints import given_array, holds_weights
-from rfcompare.sources.hdf5 import Reader, signature_offset
+from rfcompare.sources.hdf5 import Reader
 from rfcompare.sources.remote import fetch_address, is_address
 from rfcompare.sources.torchvision_models import is_module
 
@@ -255,7 +256,7 @@ def by_side(reading: Mapping[str, Any], *, known: Sequence[str] = ()) -> tuple[d
 
 def _is_fits(path: Path) -> bool:
     """Whether a file holds fits that rfcompare saved; anything else is for the sources to recognize."""
-    if signature_offset(path) is None:
+    if not h5py.is_hdf5(path):
         return False
     with Reader(path) as reader:
         return str(reader.attrs("/").get("schema", "")).startswith("rfcompare-fits/")

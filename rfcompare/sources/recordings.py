@@ -39,6 +39,7 @@ from rfcompare.bank import existing_file
 from rfcompare.errors import InputError, meant
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import formats, hdf5, matlab, nwb
+from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.layout import given_keys
 
 KEYS = (
@@ -99,7 +100,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
         )
     path = existing_file(source)
     facts: dict[str, Any] = {}
-    with ExitStack() as stack, hdf5.damage_reported(path):
+    with ExitStack() as stack, hdf5_damage(path):
         store = _store(path, stack)
         frames = _in_order(_array(store, given["frames"]), str(given.get("dims", "frame y x")), ("frame", "y", "x"))
         if "responses" in given:

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import h5py
+
 from rfcompare.bank import folder_to_write, sound_hdf5, write_text
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, first_line
 from rfcompare.sources.kernels import sha256_of
 
 MAX_NAME = 100
@@ -87,9 +89,9 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
             f"{record}"
         ) from None
     except OSError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"cannot download {address} ({reason}) and no copy is in {folder}; offline, files and reference: names work"
+            f"cannot download {address} ({first_line(error)}) and no copy is in {folder}; offline, files and "
+            "reference: names work"
         ) from None
     if recorded is None and sha256 is None:
         fault = _fault(path)
@@ -103,15 +105,13 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
 
 def _fault(path: Path) -> str:
     """What is wrong with a file that came without a hash, as far as it shows by itself."""
-    from rfcompare.sources.hdf5 import signature_offset
-
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:
         return "empty; copy the address of the download itself"
     if start.startswith((b"<!doctype html", b"<html")):
         return "a web page, not a file; copy the address of the download itself"
-    if signature_offset(path) is not None:
+    if h5py.is_hdf5(path):
         try:
             sound_hdf5(path, saved=False)
         except InputError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfcompare.bank import make_rng
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, first_line
 from rfcompare.sources.checkpoints import Entry, Weights, first_layers, mapping_entries, picked, tensor_to_array
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ def _state(name: str, chosen: Any) -> Any:
     try:
         return chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
     except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
         raise InputError(
-            f"cannot download the weights of {name} ({_reason(error)}) and no copy is in {hub.get_dir()}/checkpoints; "
+            f"cannot download the weights of {name} ({reason}) and no copy is in {hub.get_dir()}/checkpoints; "
             f"offline, 'reference:alexnet', a weights file, and '{name}' with weights=None (untrained) work"
         ) from None
     except Exception as error:  # a damaged file shows itself by many exceptions, and a download by a RuntimeError
         raise InputError(
             f"the cached or downloaded weights of {name} in {hub.get_dir()}/checkpoints are damaged "
-            f"({_reason(error)}); delete the file and load again"
+            f"({first_line(error)}); delete the file and load again"
         ) from None
 
 
@@ -210,11 +211,6 @@ def read_module(module: nn.Module, key: str | None = None, layer: str | None = N
     if key is None and layer is None and not first_layers(entries):
         return replace(picked(entries, next(iter(convolutions)), None, name=name, where=name), first=True)
     return picked(entries, key, layer, name=name, where=name)
-
-
-def _reason(error: Exception) -> str:
-    reason: Any = getattr(error, "reason", None) or error
-    return str(reason).splitlines()[0] if str(reason) else type(error).__name__
 
 
 def _version() -> str:
