@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
-from rfcompare.bank import add_history, make_bank
+from rfcompare.bank import add_history
 from rfcompare.errors import InputError
-from rfcompare.sources.hdf5 import Cell, HDF5Store, Reader, indexed, settled, stack
+from rfcompare.sources.hdf5 import HDF5Store, Reader, natural
+from rfcompare.sources.layout import Layout, apply
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-PIXEL = {(16, 28): 4.65, (8, 14): 9.3}
+_PIXEL = {(16, 28): 4.65, (8, 14): 9.3}
 """Degrees of visual angle per pixel by the grid's (rows, columns)."""
 
-OFF_SCREEN = 64
+_OFF_SCREEN = 64
 
+_FIELD = "rts_convolution/data"
 _GROUP = re.compile(r"locally_sparse_noise(_4deg|_8deg)?$")
 _SUMMARY = re.compile(r"receptive_field_lsn(4|8)?$")
-_CITATION = "de Vries et al. 2020, Nature Neuroscience 23:138 (Allen Brain Observatory, two-photon)"
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ def stimuli(reader: Reader) -> list[Stimulus]:
     return per_cell + summaries
 
 
-def _cells(reader: Reader, group: str) -> list[str]:
-    return [name for name in reader.children(group) if reader.is_dataset(f"{group}/{name}/on/rts_convolution/data")]
+def _cells(reader: Reader, group: str, polarity: str = "on") -> list[str]:
+    """Cells of a stimulus that have a field of the polarity, 10 after 9."""
+    there = [name for name in reader.children(group) if reader.is_dataset(f"{group}/{name}/{polarity}/{_FIELD}")]
+    return sorted(there, key=natural)
 
 
 def open_allen(reader: Reader, path: str | None, chunks: Any) -> xr.Dataset:
-    """A bank of ON and OFF fields from one mapping stimulus.
+    """A bank of ON and OFF fields from one mapping stimulus, read by the layout that the format stands for.
 
     Parameters
     ----------
@@ -87,45 +89,44 @@ def open_allen(reader: Reader, path: str | None, chunks: Any) -> xr.Dataset:
             f"expected one mapping stimulus to open in {reader.name}, it has {there}; choose with "
             "layout={'maps': '/analysis/…'}"
         )
-    return (
-        _from_summary(reader, found[0].path, chunks) if found[0].summary else _per_cell(reader, found[0].path, chunks)
+    (stimulus,) = found
+    where, note, grid = _summary(reader, stimulus.path) if stimulus.summary else _per_cell(reader, stimulus.path)
+    pixel = _pixel(reader, stimulus.path, grid)
+    subject = "/general/subject/subject_id"
+    layout = Layout(
+        channel=("on", "off"),
+        y="up",
+        deg_per_px=pixel,
+        kind="measured",
+        subject=subject if reader.is_dataset(subject) else None,
+        stimulus={"class": "locally sparse noise", "element_deg": pixel, "indicator": "GCaMP6 (two-photon)"},
+        citation="de Vries et al. 2020, Nature Neuroscience 23:138 (Allen Brain Observatory, two-photon)",
+        doi="10.1038/s41593-019-0550-9",
+        attrs={"species": "Mus musculus"},
+        **where,
     )
+    bank = apply(HDF5Store(reader), layout, chunks)
+    on_screen = _on_screen(reader, stimulus.path, grid)
+    if not on_screen.all():
+        bank = bank.assign(rf=bank.rf.where(xr.DataArray(on_screen, dims=("y", "x"))))
+        note += f"{int((~on_screen).sum())} pixels off the screen set to NaN"
+    if not stimulus.summary:
+        significant = _significance(reader, stimulus.path)
+        bank = bank.assign_coords({f"{name}_significant": ("unit", each) for name, each in significant.items()})
+    return add_history(bank, f"open_fields: {note}") if note else bank
 
 
-def _per_cell(reader: Reader, group: str, chunks: Any) -> xr.Dataset:
-    store = HDF5Store(reader)
-    maps, labels = [], []
-    for polarity in ("on", "off"):
-        cell: Cell = store.locate(f"{group}/*/{polarity}/rts_convolution/data", (), chunks)
-        labels.append(cell.labels)
-        shapes = {tuple(item.shape) for item in cell.items}
-        if len(shapes) != 1 or next(iter(shapes)) not in PIXEL:
-            raise InputError(
-                f"expected fields of one of the survey's grids {list(PIXEL)} in {group} of {reader.name}, got "
-                f"{sorted(shapes)}; open other grids with a layout"
-            )
-        maps.append(stack(list(cell.items)))
-    if labels[0] != labels[1]:
-        lonely = sorted(set(labels[0]) ^ set(labels[1]))
+def _per_cell(reader: Reader, group: str) -> tuple[dict[str, Any], str, tuple[int, ...]]:
+    """Where a layout finds the fields of each cell, what there is to say of them, and the first one's grid."""
+    cells, off = _cells(reader, group), _cells(reader, group, "off")
+    if cells != off:
         raise InputError(
-            f"expected ON and OFF fields of the same cells in {group} of {reader.name}, {lonely[:5]} have one"
+            f"expected ON and OFF fields of the same cells in {group} of {reader.name}, "
+            f"{sorted(set(cells) ^ set(off))[:5]} have one"
         )
-    on_screen, mask_note = _on_screen(reader, group, maps[0].shape[1:])
-    array = np.where(on_screen, 1.0, np.nan) * settled(stack(maps, axis=1), chunks)
-    significant = np.array(
-        [
-            [bool(np.any(reader.values(f"{group}/{name}/{polarity}/fdr_mask/data"))) for polarity in ("on", "off")]
-            if reader.is_dataset(f"{group}/{name}/on/fdr_mask/data")
-            and reader.is_dataset(f"{group}/{name}/off/fdr_mask/data")
-            else [False, False]
-            for name in labels[0]
-        ]
-    )
-    bank = _bank(reader, array, [_name(reader, f"{group}/{name}", name) for name in labels[0]], group)
-    bank = bank.assign_coords(on_significant=("unit", significant[:, 0]), off_significant=("unit", significant[:, 1]))
-    return add_history(
-        bank, f"open_fields: {reader.name}, {group}/*/on|off/rts_convolution/data, row 0 lowest{mask_note}"
-    )
+    named = [_name(reader, f"{group}/{cell}", cell) for cell in cells]
+    maps = tuple(f"{group}/*/{polarity}/{_FIELD}" for polarity in ("on", "off"))
+    return {"maps": maps, "dims": ("unit", "y", "x"), "unit": named}, "", reader.shape(maps[0].replace("*", cells[0]))
 
 
 def _name(reader: Reader, path: str, name: str) -> str:
@@ -134,66 +135,59 @@ def _name(reader: Reader, path: str, name: str) -> str:
     return f"cell {int(specimen)}" if isinstance(specimen, int | float) and specimen == specimen else f"cell {name}"
 
 
-def _from_summary(reader: Reader, path: str, chunks: Any) -> xr.Dataset:
+def _significance(reader: Reader, group: str) -> dict[str, NDArray[np.bool_]]:
+    """Whether each cell's ON and OFF fields have a significant pixel; False where the file does not say it."""
+
+    def found(path: str) -> bool:
+        return reader.is_dataset(path) and bool(np.any(reader.values(path)))
+
+    return {
+        polarity: np.array([found(f"{group}/{cell}/{polarity}/fdr_mask/data") for cell in _cells(reader, group)])
+        for polarity in ("on", "off")
+    }
+
+
+def _summary(reader: Reader, path: str) -> tuple[dict[str, Any], str, tuple[int, ...]]:
+    """As `_per_cell`, for an array (row, column, cell, [on, off])."""
     shape = reader.shape(path)
-    if len(shape) != 4 or shape[:2] not in PIXEL or shape[3] != 2:
+    if len(shape) != 4 or shape[3] != 2:
         raise InputError(
-            f"expected (row, column, cell, [on, off]) on one of the survey's grids {list(PIXEL)} at {path} in "
-            f"{reader.name}, got the shape {shape}"
+            f"expected (row, column, cell, [on, off]) at {path} in {reader.name}, got the shape {shape}; open it with "
+            "a layout"
         )
-    array = indexed(reader.array(path, chunks), (), path).transpose(2, 3, 0, 1)
-    masked = bool(np.isnan(np.asarray(array)).any())
-    note = ", masked to significant pixels"
-    if not masked:
+    where: dict[str, Any] = {"maps": (path,), "dims": ("y", "x", "unit", "channel")}
+    n, note = shape[2], "masked to significant pixels; "
+    if not np.isnan(np.asarray(reader.array(path, None))).any():
         # Unmasked summaries are mean responses, which carry the running speed behind the last cell.
-        array = array[:-1]
-        note = ", mean responses; the last column, the running speed, left out"
-    on_screen, mask_note = _on_screen(reader, path, shape[:2])
-    array = np.where(on_screen, 1.0, np.nan) * settled(array, chunks)
-    bank = _bank(reader, array, [f"cell {index}" for index in range(array.shape[0])], path)
-    return add_history(bank, f"open_fields: {reader.name}, {path}, row 0 lowest{note}{mask_note}")
+        where["select"] = (slice(None), slice(None), slice(-1))
+        n, note = n - 1, "mean responses; the last column, the running speed, left out; "
+    return {**where, "unit": [f"cell {index}" for index in range(n)]}, note, shape[:2]
 
 
-def _on_screen(reader: Reader, path: str, grid: tuple[int, ...]) -> tuple[Any, str]:
+def _on_screen(reader: Reader, path: str, grid: tuple[int, ...]) -> NDArray[np.bool_]:
     """Pixels that lay on the screen, where the file keeps the stimulus template; else all of them."""
     stimulus = path.rpartition("/")[2]
     lsn = _SUMMARY.match(stimulus)
     if lsn:
         stimulus = "locally_sparse_noise" + {"4": "_4deg", "8": "_8deg", None: ""}[lsn.group(1)]
     template = f"/stimulus/templates/{stimulus}_image_stack/data"
-    if not reader.is_dataset(template):
-        return np.ones(grid, bool), ""
-    frames = reader.dataset(template)
-    if tuple(frames.shape[1:]) != tuple(grid):
-        return np.ones(grid, bool), ""
-    on_screen = np.asarray(reader.read(frames, 0)) != OFF_SCREEN
-    return on_screen, f", {int((~on_screen).sum())} pixels off the screen set to NaN"
+    if not reader.is_dataset(template) or reader.shape(template)[1:] != grid:
+        return np.ones(grid, bool)
+    first: NDArray[Any] = np.asarray(reader.read(reader.dataset(template), 0))
+    return np.asarray(first != _OFF_SCREEN)
 
 
-def _bank(reader: Reader, array: Any, names: list[str], path: str) -> xr.Dataset:
-    pixel = PIXEL[tuple(array.shape[-2:])]
-    stated = path.rpartition("/")[2]
-    if (stated.endswith(("8deg", "lsn8")) and pixel != 9.3) or (stated.endswith(("4deg", "lsn4")) and pixel != 4.65):
+def _pixel(reader: Reader, path: str, grid: tuple[int, ...]) -> float:
+    """Degrees per pixel of the survey's grids, one of which the stimulus's name may promise."""
+    if grid not in _PIXEL:
         raise InputError(
-            f"expected the grid of {stated} to fit its name in {reader.name}, got {array.shape[-2]} × "
-            f"{array.shape[-1]} pixels"
+            f"expected fields of one of the survey's grids {list(_PIXEL)} at {path} in {reader.name}, got {grid}; open "
+            "other grids with a layout"
         )
-    subject = "unknown"
-    for where in ("/general/subject/subject_id", "/general/subject/genotype"):
-        if where.endswith("id") and reader.is_dataset(where):
-            subject = str(reader.values(where).ravel()[0])
-    return make_bank(
-        array,
-        channel=("on", "off"),
-        kind="measured",
-        deg_per_px=pixel,
-        unit=names,
-        subject=subject,
-        source=reader.name,
-        attrs={
-            "stimulus": {"class": "locally sparse noise", "element_deg": pixel, "indicator": "GCaMP6 (two-photon)"},
-            "species": "Mus musculus",
-            "citation": _CITATION,
-            "doi": "10.1038/s41593-019-0550-9",
-        },
-    )
+    promised = {"4deg": 4.65, "lsn4": 4.65, "8deg": 9.3, "lsn8": 9.3}.get(path[-4:], _PIXEL[grid])
+    if _PIXEL[grid] != promised:
+        raise InputError(
+            f"expected the grid of {path} to fit its name in {reader.name}, got {grid[0]} × {grid[1]} pixels; open it "
+            "with a layout"
+        )
+    return _PIXEL[grid]

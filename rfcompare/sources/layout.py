@@ -38,8 +38,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from numbers import Integral, Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -49,7 +51,6 @@ from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources.axes import axis_names, flat_names, spread
 from rfcompare.sources.hdf5 import Cell, settled, stack
-from rfcompare.sources.native import RESERVED, channel_order, texts
 from rfcompare.sources.rendering import evaluate, render_gabors
 
 if TYPE_CHECKING:
@@ -66,8 +67,11 @@ MAX_RENDERED = 10**8
 
 _DIMS = ("half", "unit", "channel", "lag", "y", "x")
 _CHANNEL_SETS = sorted(" ".join(names) for names in CHANNELS)
-_LABELS = ("unit", "subject", "source", "field_of_view")
-_NUMBERS = ("cortex_x", "cortex_y", "noise_sd")
+LABELS = ("unit", "subject", "source", "field_of_view")
+NUMBERS = ("cortex_x", "cortex_y", "noise_sd")
+RESERVED = frozenset({*signature(make_bank).parameters, "dims", "schema"} - {"attrs"})
+"""Names that mean something to a bank's making, so that an attribute called so is no mere provenance."""
+
 _PROVENANCE = ("stimulus", "title", "citation", "doi", "license", "um_per_px", "um_per_deg")
 
 
@@ -214,7 +218,7 @@ def _wrong_type(key: str, value: Any) -> str:
         return "" if isinstance(value, Integral | str) else "an index such as ':,1'"
     if key == "stimulus":
         return "" if isinstance(value, str | Mapping) else "a text or a table"
-    if key in (*_LABELS, *_NUMBERS):
+    if key in (*LABELS, *NUMBERS):
         return "a text, a path or one value for each unit" if isinstance(value, Mapping) else ""
     return "" if isinstance(value, str) else "a text"
 
@@ -308,8 +312,8 @@ def _index_text(index: tuple[Any, ...]) -> str:
     return ", ".join(words)
 
 
-def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
-    """Read the maps that `layout` names in `store` as a bank.
+def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Read the maps that `layout` names in `store` as a bank; `more` goes to `rfcompare.make_bank` as it is.
 
     Raises
     ------
@@ -340,6 +344,7 @@ def apply(store: Store, layout: Layout, chunks: Any) -> xr.Dataset:
         halves=halves,
         names=names,
         read=f"{', '.join(layout.maps)}{chosen} along {' '.join(layout.dims)}{lag}",
+        more=more or {},
     )
 
 
@@ -398,6 +403,7 @@ def _finish(
     names: list[str],
     read: str,
     rows: str | None = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> xr.Dataset:
     """Labels, scale and provenance around an array (unit, channel, [lag,] y, x) in the file's own directions."""
     n = array.shape[0]
@@ -411,12 +417,12 @@ def _finish(
     said = {
         name: value
         for name, value in facts.items()
-        if name in (*_LABELS, *_NUMBERS) and (isinstance(value, str) or len(value) == n)
+        if name in (*LABELS, *NUMBERS) and (isinstance(value, str) or len(value) == n)
     }
-    given = {name: getattr(layout, name) for name in (*_LABELS, *_NUMBERS)}
+    given = {name: getattr(layout, name) for name in (*LABELS, *NUMBERS)}
     labels = {
         name: _per_unit(store, name, given[name] if given[name] is not None else said.get(name), n)
-        for name in (*_LABELS, *_NUMBERS)
+        for name in (*LABELS, *NUMBERS)
     }
     if labels["source"] is None:
         labels["source"] = store.name
@@ -446,6 +452,7 @@ def _finish(
             **{str(name): value for name, value in layout.attrs.items()},
         },
         **labels,
+        **more,
     )
     for name, value in layout.per_unit.items():
         if value is None or isinstance(value, Mapping):
@@ -481,16 +488,18 @@ def _per_unit(store: Store, name: str, value: Any, n: int) -> Any:
             raise InputError(
                 f"expected {n} values of {name} at {value} in {store.name}, one for each unit, got {values.size}"
             )
-        return _as_numbers(values, f"{value} in {store.name}") if name in _NUMBERS else _numbers_or_text(values, name)
+        if name in NUMBERS:
+            return _as_numbers(values, f"{value} in {store.name}")
+        return _texts(values) if name in LABELS else values
     if isinstance(value, list | tuple | np.ndarray):
         if len(value) != n:
             raise InputError(f"expected {n} values of {name}, one for each unit in {store.name}, got {len(value)}")
-        return _as_numbers(value, f"{name} of the layout") if name in _NUMBERS else np.asarray(value)
-    if name in _NUMBERS:
+        return _as_numbers(value, f"{name} of the layout") if name in NUMBERS else np.asarray(value)
+    if name in NUMBERS:
         return np.full(n, _as_numbers(value, f"{name} of the layout"))
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return str(value) if name in _LABELS else value
+    return str(value) if name in LABELS else value
 
 
 def _as_numbers(values: Any, where: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -500,8 +509,30 @@ def _as_numbers(values: Any, where: str) -> np.ndarray[Any, np.dtype[np.float64]
         raise InputError(f"expected numbers at {where}, got {np.asarray(values).ravel()[:3].tolist()}") from None
 
 
-def _numbers_or_text(values: Any, name: str) -> Any:
-    return texts(values) if name in _LABELS else values
+def channel_order(channel: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
+    """Where a bank's channels lie among a file's, and their names in the bank's order.
+
+    Examples
+    --------
+    >>> channel_order(("off", "on"))
+    ([1, 0], ('on', 'off'))
+    """
+    known = next(names for names in CHANNELS if sorted(names) == sorted(channel))
+    return [channel.index(name) for name in known], known
+
+
+def _texts(values: Any) -> list[str]:
+    """Labels as text, also where a file keeps them as numbers: animal 7.0 is "7"; without a number it is "".
+
+    Examples
+    --------
+    >>> _texts(np.array([7.0, np.nan])), _texts(np.array(["F1"], dtype=object))
+    (['7', ''], ['F1'])
+    """
+    array = np.asarray(values).ravel()
+    if array.dtype.kind != "f":
+        return [str(value) for value in array]
+    return ["" if np.isnan(value) else str(int(value)) if value.is_integer() else str(value) for value in array]
 
 
 # Arrays ----------------------------------------------------------------------------------------------------------

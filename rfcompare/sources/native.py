@@ -8,17 +8,17 @@ dimension scales: the order of ``/rf`` is that of its attribute ``dims``, by def
 from __future__ import annotations
 
 import json
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfcompare.bank import CHANNELS, add_history, check, load, make_bank, read_hdf5
+from rfcompare.bank import CHANNELS, check, load, read_hdf5
 from rfcompare.bank.checking import GRID_TOLERANCE
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
-from rfcompare.sources.hdf5 import LAZY_BYTES
+from rfcompare.sources.hdf5 import LAZY_BYTES, HDF5Store
+from rfcompare.sources.layout import LABELS, NUMBERS, RESERVED, Layout, apply, channel_order
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from rfcompare.sources.hdf5 import Reader
 
 ORDER = ("unit", "channel", "lag", "y", "x")
-_TEXT = ("unit", "subject", "source", "field_of_view")
-_NUMBERS = ("cortex_x", "cortex_y", "noise_sd", "noise_acf")
-RESERVED = frozenset({*signature(make_bank).parameters, "dims", "schema"} - {"attrs"})
-"""Names that mean something to a bank's making, so that an attribute called so is no mere provenance."""
 
 
 def is_native(reader: Reader) -> bool:
@@ -51,7 +47,7 @@ def open_saved(path: Path, chunks: Any) -> xr.Dataset:
 
 
 def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
-    """A bank from ``/rf`` and the coordinates beside it.
+    """A bank from ``/rf`` and what lies beside it: read as by a layout that the file's own names make up.
 
     Raises
     ------
@@ -65,113 +61,53 @@ def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
             f"expected a file of the schema {SCHEMAS['bank'].name}, {reader.name} has {schema}: update rfcompare"
         )
     shape = reader.shape("/rf")
-    stated = attrs.get("dims") or _default_dims(reader, shape)
+    dims = _dims(reader, attrs, shape)
+    sizes = {"channel": 1, **dict(zip(dims, shape, strict=True))}
+    n, channel = sizes["unit"], _channel(reader, attrs, sizes["channel"])
+    known = {name: _numbers(reader, name, n, "unit") for name in (*NUMBERS, "polarity_known")}
+    labels: dict[str, Any] = {name: attrs.get(name) for name in LABELS if name != "unit"}
+    for name in LABELS:
+        if reader.is_dataset(f"/{name}"):
+            size = reader.values(f"/{name}").size
+            if size != 1 or name == "unit":  # one value stands for all units
+                _fits(reader, name, size, n, "unit")
+            labels[name] = f"/{name}"
+    beside = {"lag": _numbers(reader, "lag", sizes.get("lag", 0), "lag"), "noise_acf": _noise(reader, sizes, channel)}
+    grid, rows = _grid(reader, attrs, sizes)
+    kind = str(attrs.get("kind", NOT_STATED))
+    provenance = {name: value for name, value in attrs.items() if name not in RESERVED}
+    unsaid = "unknown" if kind == "measured" else None
+    layout = Layout(
+        maps=("/rf",),
+        dims=dims,
+        channel=channel,
+        half=("/rf_half",) if reader.is_dataset("/rf_half") else (),
+        y=rows,
+        deg_per_px=grid.pop("deg_per_px", None),
+        kind=kind,
+        stimulus=provenance.pop("stimulus", unsaid),
+        attrs=provenance,
+        **{name: known[name] for name in NUMBERS},
+        **labels,
+    )
+    bank = apply(HDF5Store(reader), layout, chunks, more=grid | beside)
+    polarity = known["polarity_known"] if known["polarity_known"] is not None else attrs.get("polarity_known")
+    if polarity is not None:
+        bank["polarity_known"] = ("unit", np.full(n, np.asarray(polarity).astype(bool)))
+    return check(bank)
+
+
+def _dims(reader: Reader, attrs: dict[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the axes of ``/rf``, as its attribute says or by their number."""
+    usual = {3: "unit y x", 5: "unit channel lag y x" if reader.is_dataset("/lag") else ""}
+    stated = attrs.get("dims") or usual.get(len(shape)) or "unit channel y x"
     dims = " ".join(map(str, stated) if isinstance(stated, list) else [str(stated)]).replace(",", " ").split()
     if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(ORDER) or len(set(dims)) != len(dims):
         raise InputError(
             f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), got "
             f"the shape {shape} and dims {' '.join(dims)!r}"
         )
-    array = reader.array("/rf", chunks)
-    array = array.transpose([dims.index(name) for name in ORDER if name in dims])
-    if "channel" not in dims:
-        array = array[:, None]
-    channel = _channel(reader, attrs, array.shape[1])
-    order, channel = channel_order(channel)
-    array = array[:, order]
-    n = array.shape[0]
-    sizes = dict(zip([name for name in ORDER if name in dims or name == "channel"], array.shape, strict=True))
-    labels = {name: _label(reader, attrs, name, n) for name in _TEXT}
-    labels["source"] = labels["source"] or reader.name
-    numbers = {name: _numbers(reader, name) for name in (*_NUMBERS, "lag") if reader.is_dataset(f"/{name}")}
-    for name, values in numbers.items():
-        fits = values.shape == ((sizes.get("lag"),) if name == "lag" else (n,))
-        if name == "noise_acf":
-            fits = values.ndim == 4 and tuple(values.shape[:2]) == tuple(array.shape[:2])
-        if not fits:
-            raise InputError(
-                f"expected /{name} in {reader.name} to fit /rf {shape} along {' '.join(dims)}, got the shape "
-                f"{values.shape}"
-            )
-    if "noise_acf" in numbers:
-        numbers["noise_acf"] = numbers["noise_acf"][:, order]
-    half = reader.array("/rf_half", chunks) if reader.is_dataset("/rf_half") else None
-    if half is not None:
-        moved = ["half", *dims]
-        if half.shape != (2, *shape):
-            raise InputError(
-                f"expected /rf_half in {reader.name} along half, {', '.join(dims)} with the shape {(2, *shape)}, got "
-                f"{tuple(half.shape)}"
-            )
-        half = half.transpose([moved.index(name) for name in ("half", *ORDER) if name in moved])
-        half = half[:, :, order] if "channel" in dims else half[:, :, None]
-    grid: dict[str, Any] = {name: _numbers(reader, name) for name in ("x", "y") if reader.is_dataset(f"/{name}")}
-    for name, values in grid.items():
-        if values.shape != (sizes[name],):
-            raise InputError(
-                f"expected /{name} in {reader.name} to have one value for each of the {sizes[name]} pixels along "
-                f"{name}, got the shape {values.shape}"
-            )
-    if len(grid) == 1:
-        raise InputError(
-            f"expected both /x and /y in {reader.name}, or neither and the attribute deg_per_px, got only /{min(grid)}"
-        )
-    rows = str(attrs.get("rows", "up"))
-    # A y that descends says by itself that row 0 is the top.
-    if "y" in grid and grid["y"].size > 1:
-        descends = bool(grid["y"][0] > grid["y"][-1])
-        if rows == "down" and not descends:
-            raise InputError(
-                f"expected /y in {reader.name} to descend where the attribute rows is 'down' (y points up), it runs "
-                f"from {grid['y'][0]:g} to {grid['y'][-1]:g}; leave rows out or turn /y"
-            )
-        rows = "down" if descends else rows
-    scale = _scale(attrs.get("deg_per_px"))
-    units = _units(reader, attrs, grid) if grid else "px"
-    if grid and scale is not None:
-        grid, units = _scaled(reader, grid, units, scale), "degree"
-        scale = None
-    kind = str(attrs.get("kind", NOT_STATED))
-    unsaid = {"stimulus": "unknown"} if kind == "measured" else {}
-    bank = make_bank(
-        array,
-        channel=channel,
-        kind=kind,
-        units=units,
-        deg_per_px=scale,
-        rows=rows,
-        half=half,
-        attrs={**unsaid, **{name: value for name, value in attrs.items() if name not in RESERVED}},
-        **grid,
-        **labels,
-        **numbers,
-    )
-    if reader.is_dataset("/polarity_known"):
-        known = _numbers(reader, "polarity_known").astype(bool).ravel()
-        if known.size != n:
-            raise InputError(f"expected {n} values in /polarity_known of {reader.name}, got {known.size}")
-        bank["polarity_known"] = ("unit", known)
-    elif "polarity_known" in attrs:
-        bank["polarity_known"] = ("unit", np.full(n, bool(attrs["polarity_known"])))
-    return check(add_history(bank, f"open_fields: {reader.name}, /rf {shape} along {' '.join(dims)}, rows {rows}"))
-
-
-def channel_order(channel: tuple[str, ...]) -> tuple[list[int], tuple[str, ...]]:
-    """Where a bank's channels lie among a file's, and their names in the bank's order.
-
-    Examples
-    --------
-    >>> channel_order(("off", "on"))
-    ([1, 0], ('on', 'off'))
-    """
-    known = next(names for names in CHANNELS if sorted(names) == sorted(channel))
-    return [channel.index(name) for name in known], known
-
-
-def _default_dims(reader: Reader, shape: tuple[int, ...]) -> str:
-    if len(shape) == 3:
-        return "unit y x"
-    return "unit channel lag y x" if len(shape) == 5 and reader.is_dataset("/lag") else "unit channel y x"
+    return tuple(dims)
 
 
 def _channel(reader: Reader, attrs: dict[str, Any], count: int) -> tuple[str, ...]:
@@ -192,32 +128,61 @@ def _channel(reader: Reader, attrs: dict[str, Any], count: int) -> tuple[str, ..
     return names
 
 
-def _label(reader: Reader, attrs: dict[str, Any], name: str, n: int) -> Any:
-    if reader.is_dataset(f"/{name}"):
-        values = reader.values(f"/{name}").ravel()
-        if values.size == 1 and n != 1 and name != "unit":
-            return str(values[0])
-        if values.size != n:
-            raise InputError(f"expected {n} values in /{name} of {reader.name}, one for every unit, got {values.size}")
-        return texts(values)
-    value = attrs.get(name)
-    if value is None or name == "unit":
+def _numbers(reader: Reader, name: str, size: int, along: str) -> Any:
+    """The numbers at ``/name``, one for each along a dim; None where there are none."""
+    if not reader.is_dataset(f"/{name}"):
         return None
-    return value if isinstance(value, list) else str(value)
+    values = reader.values(f"/{name}")
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"expected numbers in /{name} of {reader.name}, got {values.ravel()[:3].tolist()}")
+    _fits(reader, name, values.size if values.ndim == 1 else 0, size, along)
+    return values
 
 
-def texts(values: Any) -> list[str]:
-    """Labels as text, also where a file keeps them as numbers: animal 7.0 is "7"; without a number it is "".
+def _fits(reader: Reader, name: str, got: int, size: int, along: str) -> None:
+    if got != size:
+        raise InputError(
+            f"expected {size} values in /{name}, one value for each of the {size} {along}s of /rf; /{name} in "
+            f"{reader.name} has the shape {reader.shape(f'/{name}')}"
+        )
 
-    Examples
-    --------
-    >>> texts(np.array([7.0, np.nan])), texts(np.array(["F1"], dtype=object))
-    (['7', ''], ['F1'])
-    """
-    array = np.asarray(values).ravel()
-    if array.dtype.kind != "f":
-        return [str(value) for value in array]
-    return ["" if np.isnan(value) else str(int(value)) if value.is_integer() else str(value) for value in array]
+
+def _noise(reader: Reader, sizes: dict[str, int], channel: tuple[str, ...]) -> Any:
+    """The noise's autocorrelation, its channels in the bank's order."""
+    if not reader.is_dataset("/noise_acf"):
+        return None
+    values = reader.values("/noise_acf")
+    wanted = (sizes["unit"], sizes["channel"])
+    if values.ndim != 4 or values.shape[:2] != wanted:
+        raise InputError(
+            f"expected /noise_acf in {reader.name} along unit, channel, lag_y, lag_x, the first two {wanted}, got the "
+            f"shape {values.shape}"
+        )
+    return values[:, channel_order(channel)[0]]
+
+
+def _grid(reader: Reader, attrs: dict[str, Any], sizes: dict[str, int]) -> tuple[dict[str, Any], str]:
+    """Coordinates and their units, or the scale alone; and whether rows begin "up" or "down"."""
+    rows, scale = str(attrs.get("rows", "up")), _scale(attrs.get("deg_per_px"))
+    grid = {name: _numbers(reader, name, sizes[name], "pixel") for name in ("x", "y") if reader.is_dataset(f"/{name}")}
+    if not grid:
+        return {"deg_per_px": scale}, rows
+    if len(grid) == 1:
+        raise InputError(
+            f"expected both /x and /y in {reader.name}, or neither and the attribute deg_per_px, got only /{min(grid)}"
+        )
+    if grid["y"].size > 1:  # a y that descends says by itself that row 0 is the top
+        descends = bool(grid["y"][0] > grid["y"][-1])
+        if rows == "down" and not descends:
+            raise InputError(
+                f"expected /y in {reader.name} to descend where the attribute rows is 'down' (y points up), it runs "
+                f"from {grid['y'][0]:g} to {grid['y'][-1]:g}; leave rows out or turn /y"
+            )
+        rows = "down" if descends else rows
+    units = _units(reader, attrs)
+    if scale is not None:
+        grid, units = _scaled(reader, grid, units, scale), "degree"
+    return {**grid, "units": units}, rows
 
 
 def _scaled(reader: Reader, grid: dict[str, Any], units: str, scale: tuple[float, float]) -> dict[str, Any]:
@@ -235,9 +200,9 @@ def _scaled(reader: Reader, grid: dict[str, Any], units: str, scale: tuple[float
     return grid
 
 
-def _units(reader: Reader, attrs: dict[str, Any], grid: dict[str, Any]) -> str:
+def _units(reader: Reader, attrs: dict[str, Any]) -> str:
     """Units of the coordinates as the file states them; degrees and pixels look alike, so they are never guessed."""
-    stated = {str(reader.attrs(f"/{name}").get("units", "")) for name in grid} | {str(attrs.get("units", ""))}
+    stated = {str(reader.attrs(f"/{name}").get("units", "")) for name in ("x", "y")} | {str(attrs.get("units", ""))}
     stated -= {""}
     words = {"deg": "degree", "degrees": "degree", "degree": "degree", "°": "degree", "px": "px", "pixel": "px"}
     words |= {"pixels": "px", "degrees of visual angle": "degree"}
@@ -248,13 +213,6 @@ def _units(reader: Reader, attrs: dict[str, Any], grid: dict[str, Any]) -> str:
             f"{', '.join(map(repr, sorted(found))) or 'none'}"
         )
     return found.pop()
-
-
-def _numbers(reader: Reader, name: str) -> Any:
-    values = reader.values(f"/{name}")
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"expected numbers in /{name} of {reader.name}, got {values.ravel()[:3].tolist()}")
-    return values
 
 
 def _scale(value: Any) -> Any:
