@@ -292,7 +292,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 def test_the_first_layer_among_the_entries_of_a_checkpoint() -> None:
     def chosen(shapes: dict[str, tuple[int, ...]], key: str | None = None, layer: str | None = None) -> str:
         entries = {name: checkpoints.Entry.of(shape, lambda: np.empty(0)) for name, shape in shapes.items()}
-        return checkpoints.pick(entries, key, layer, "x")[0]
+        return checkpoints._pick(entries, key, layer, "x")[0]
 
     assert chosen({"a": (8, 1, 3, 3), "b": (8, 3, 3, 3)}) == "b"
     assert chosen({"a": (8, 1, 3, 3), "b": (8, 8, 3, 3)}) == "a"

@@ -323,9 +323,9 @@ def test_the_documentation_says_how_far_each_reader_was_tried() -> None:
     ],
 )
 def test_axes_are_guessed_from_their_sizes(shape: tuple[int, ...], dims: str) -> None:
-    from rfcompare.sources.candidates import guess_dims
+    from rfcompare.sources.candidates import _guess_dims
 
-    assert " ".join(guess_dims(shape)) == dims
+    assert " ".join(_guess_dims(shape)) == dims
 
 
 def test_the_command_line_inspects_and_fetches(images: Any, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ torchvision, ``nn.Module``     the name, the object                        `rfco
 ``https://…``                  the address                                 `rfcompare.sources.remote`
 =============================  ==========================================  ========================================
 
-To add a format, write its reader in a file of its own, describe it in `rfcompare.sources.formats`, and add one line to
-`_open`. What a layout may say is in `rfcompare.sources.layout`.
+To add a format, write its reader in a file of its own, and say in `rfcompare.sources.formats` what it is and how it is
+recognized. What a layout may say is in `rfcompare.sources.layout`.
 """
 
 from __future__ import annotations
@@ -111,13 +111,12 @@ def open_fields(
         if layout is not None:
             raise InputError(f"{text} needs no layout; leave it out, or give it as the kernels': kernels_layout")
         bank = reference.open_reference(text)
-    elif is_pattern(text):
+    elif _is_pattern(text):
         bank = _open_several(text, layout, chunks)
     else:
-        from rfcompare.bank import existing_file
         from rfcompare.sources.kernels import sha256_of
 
-        path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
+        path = remote.local_file(source)
         bank = _open(path, layout, chunks).assign_attrs(file=path.name)
         if "sha256" not in bank.attrs and path.stat().st_size <= HASHED_BYTES:
             bank = bank.assign_attrs(sha256=sha256_of(path))
@@ -130,7 +129,7 @@ def open_fields(
     return bank if chunks is None else _chunked(bank, chunks)
 
 
-def is_pattern(text: str) -> bool:
+def _is_pattern(text: str) -> bool:
     """Whether a name stands for several files."""
     return any(sign in text for sign in "*?") and "://" not in text and not Path(text).exists()
 
@@ -172,7 +171,7 @@ def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any
 
 
 def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
-    from rfcompare.sources import allen, formats, hdf5, matlab, native, numpy_files, nwb
+    from rfcompare.sources import allen, formats, native
     from rfcompare.sources import layout as layouts
 
     found = formats.identify(path)
@@ -181,22 +180,17 @@ def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunk
         if layout is not None:
             raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
         return native.open_saved(path, chunks)
-    if found in (formats.MATLAB_5, formats.NUMPY):
-        if found is formats.NUMPY and layout is not None and not {"maps", "parameters"} & set(given):
-            layout = {**given, "maps": "/"}  # one array needs no name
-        store = matlab.V5Store(path) if found is formats.MATLAB_5 else numpy_files.NumPyStore(path)
-        return _said(layouts.apply(store, _given(layout, path, found), chunks))
-    with hdf5.Reader(path) as reader:
+    if found is formats.NUMPY and layout is not None and not {"maps", "parameters"} & set(given):
+        layout = {**given, "maps": "/"}  # one array needs no name
+    with found.open(path) as store:
         if found is formats.BY_HAND and layout is None:
-            return native.open_by_hand(reader, chunks)
+            return native.open_by_hand(store.reader, chunks)
         if found is formats.ALLEN and set(given) <= {"maps"}:
             # The format says everything itself; maps alone only chooses among several stimuli.
-            return _said(allen.open_allen(reader, given.get("maps"), chunks))
-        if found is formats.NWB and layout is None:
-            raise nwb.needs_layout(reader)
-        stores = {formats.NWB: nwb.NWBStore, formats.MATLAB_73: matlab.V73Store}
-        store_type = stores.get(found, hdf5.HDF5Store)
-        return _said(layouts.apply(store_type(reader), _given(layout, path, found), chunks))
+            return _said(allen.open_allen(store.reader, given.get("maps"), chunks))
+        if layout is None:
+            raise _layout_missing(path, found)
+        return _said(layouts.apply(store, layouts.read_layout(layout), chunks))
 
 
 def _said(bank: xr.Dataset) -> xr.Dataset:
@@ -215,22 +209,20 @@ def _said(bank: xr.Dataset) -> xr.Dataset:
     return bank
 
 
-def _given(layout: str | Path | Mapping[str, Any] | None, path: Path, found: Any) -> Any:
-    from rfcompare.sources.layout import read_layout
+def _layout_missing(path: Path, found: Any) -> InputError:
+    """One sentence that names the likeliest maps of a file that does not describe them."""
+    from rfcompare.sources.candidates import candidates
 
-    if layout is None:
-        from rfcompare.sources.candidates import candidates
-
-        listed = candidates(path, found)
-        if not listed:
-            raise InputError(
-                f"{path} holds no array that could be receptive-field maps; rfcompare inspect FILE shows what it holds"
-            )
-        raise InputError(
-            f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run; "
-            "describe it in a layout, for kernels beside fields in kernels_layout (rfcompare inspect FILE drafts one)"
+    listed = candidates(path, found)
+    if not listed:
+        return InputError(
+            f"expected maps in {path}, found none: no array that could be receptive-field maps is there (rfcompare "
+            "inspect FILE shows what is)"
         )
-    return read_layout(layout)
+    return InputError(
+        f"{path} is {found.name}, which does not say how the axes of {listed[0].path} {listed[0].shape} run: a layout "
+        "must, for kernels beside fields kernels_layout (rfcompare inspect FILE drafts one)"
+    )
 
 
 def _chunked(bank: xr.Dataset, chunks: int | str | Mapping[str, int]) -> xr.Dataset:
@@ -329,14 +321,9 @@ def inspect(source: str | Path) -> str:
     ...     "maps  (5, 8, 9) float64" in rfc.sources.inspect(path)
     True
     """
-    from rfcompare.bank import existing_file
-    from rfcompare.sources import inspection, reference, remote
+    from rfcompare.sources import inspection
 
-    text = str(source)
-    if text.startswith(reference.PREFIX):
-        return inspection.describe_reference(text)
-    path = remote.fetch_address(text) if remote.is_address(text) else existing_file(source)
-    return inspection.describe_file(path)
+    return inspection.describe(source)
 
 
 @named_strictly
@@ -388,13 +375,7 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
 
 
 def copy_out(path: Path, output: Path) -> Path:
-    """A copy of a fetched file at `output`, or inside it when it is a folder; written beside and then renamed.
-
-    Raises
-    ------
-    InputError
-        The place cannot be written, or its ending is that of another format.
-    """
+    """A copy of a fetched file at `output`, or inside it when it is a folder; written beside and then renamed."""
     import shutil
 
     from rfcompare.bank import ending_in, write_beside
@@ -556,11 +537,13 @@ def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | Non
     if text.startswith(reference.PREFIX):
         return text
     path = remote.fetch_address(text) if remote.is_address(text) else Path(text).expanduser()
-    if not path.exists() and not torchvision_models.looks_like_path(text):
+    is_path = "/" in text or "\\" in text or Path(text).suffix != ""
+    if not is_path and not path.exists():
         return torchvision_models.read_model(text, weights, seed, key, layer)
     path = existing_file(path)
     if checkpoints.holds_weights(path):
-        found = checkpoints.read_weights(path, key, layer)
+        with checkpoints.entries_of(path) as entries:
+            found = checkpoints.picked(entries, key, layer, name=path.name.split(".")[0] or path.stem, where=str(path))
         found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
         return found
     import h5py

@@ -32,23 +32,23 @@ _SUMMARY = re.compile(r"receptive_field_lsn(4|8)?$")
 
 
 @dataclass(frozen=True)
-class Stimulus:
+class _Stimulus:
     """One mapping stimulus in a file: its path, and whether it is a summary array."""
 
     path: str
     summary: bool
 
 
-def stimuli(reader: Reader) -> list[Stimulus]:
+def stimuli(reader: Reader) -> list[_Stimulus]:
     """The mapping stimuli in a file, per-cell fields before summary arrays."""
     names = reader.children("/analysis")
     per_cell = [
-        Stimulus(f"/analysis/{name}", False)
+        _Stimulus(f"/analysis/{name}", False)
         for name in names
         if _GROUP.match(name) and _cells(reader, f"/analysis/{name}")
     ]
     summaries = [
-        Stimulus(f"/analysis/{name}", True)
+        _Stimulus(f"/analysis/{name}", True)
         for name in names
         if _SUMMARY.match(name) and reader.is_dataset(f"/analysis/{name}")
     ]
@@ -62,22 +62,7 @@ def _cells(reader: Reader, group: str, polarity: str = "on") -> list[str]:
 
 
 def open_allen(reader: Reader, path: str | None, chunks: Any) -> xr.Dataset:
-    """A bank of ON and OFF fields from one mapping stimulus, read by the layout that the format stands for.
-
-    Parameters
-    ----------
-    reader : Reader
-        The open file.
-    path : str or None
-        Which stimulus, such as "/analysis/locally_sparse_noise_8deg"; None takes the only one.
-    chunks
-        Not None keeps the maps in their file until they are computed.
-
-    Raises
-    ------
-    InputError
-        Several stimuli and none chosen, or a grid that is none of the survey's.
-    """
+    """ON and OFF fields of the stimulus at `path`, or of the only one, by the layout that the format stands for."""
     found = stimuli(reader)
     if path is not None:
         found = [stimulus for stimulus in found if stimulus.path == path.rstrip("/")]

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,6 @@ from rfcompare.sources import formats, matlab, nwb
 from rfcompare.sources.checkpoints import entries_of
 from rfcompare.sources.hdf5 import Reader, read_attributes, text_name
 from rfcompare.sources.matlab_structure import list_variables
-
-MAX_VISITED = 20_000
-"""Objects of a file that are looked at for maps; what lies behind them is not drafted."""
 
 MAX_LISTED = 50
 MAX_DEPTH = 12
@@ -36,65 +33,33 @@ SMALLEST_SIDE = 4
 LONGEST_SHAPE = 8
 """A map has at least four pixels a side and is no strip: what is smaller or longer is a table or a curve."""
 
-_WORDS = (
-    "rf",
-    "sta",
-    "strf",
-    "receptive",
-    "map",
-    "maps",
-    "field",
-    "fields",
-    "kernel",
-    "filter",
-    "spatial",
-    "space",
-    "fits",
-)
+_WORDS = {
+    "rf", "sta", "strf", "receptive", "map", "maps", "field", "fields", "kernel", "filter", "spatial", "space", "fits",
+}  # fmt: skip
 SHOWN = {
-    "stim",
-    "stimulus",
-    "stimuli",
-    "frames",
-    "movie",
-    "images",
-    "image",
-    "template",
-    "templates",
-    "screen",
-    "shown",
-}
+    "stim", "stimulus", "stimuli", "frames", "movie", "images", "image", "template", "templates", "screen", "shown",
+}  # fmt: skip
 """Words in the name of what was shown: no maps."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An array that could hold maps.
-
-    Attributes
-    ----------
-    path : str
-        Where it is.
-    shape : tuple of int
-        Its shape, behind a cell's own axes.
-    select : str
-        Index that leaves one map per unit, or "".
-    description : str
-        What the file says about it.
-    by_unit : bool
-        Whether the format itself has a row, a cell or a dataset for every unit: the first axis is then the unit.
-    """
+    """An array that could hold maps."""
 
     path: str
     shape: tuple[int, ...]
+    """Behind a cell's own axes."""
     select: str = ""
+    """Index that leaves one map per unit."""
     description: str = ""
+    """What the file says about it."""
     by_unit: bool = False
+    """Whether the format itself has a row, a cell or a dataset for every unit: the first axis is then the unit."""
 
     @property
     def dims(self) -> list[str]:
         """Names for its axes, guessed."""
-        return guess_dims(self.shape, by_unit=self.by_unit)
+        return _guess_dims(self.shape, by_unit=self.by_unit)
 
 
 def candidates(path: Path, found: formats.Format) -> list[Candidate]:
@@ -111,21 +76,21 @@ def candidates(path: Path, found: formats.Format) -> list[Candidate]:
                 listed = [Candidate(name, shape, description=text, by_unit=True) for name, shape, text in columns]
             else:
                 listed = _candidates_hdf5(reader, transposed=found is formats.MATLAB_73)
-    return sorted(filter(could_be_maps, listed), key=lambda item: -_likeness(item))
+    return sorted(filter(_could_be_maps, listed), key=lambda item: -_likeness(item))
 
 
-def could_be_maps(candidate: Candidate) -> bool:
+def _could_be_maps(candidate: Candidate) -> bool:
     """Whether an array can hold maps of units at all, by its name and its sizes.
 
     Examples
     --------
-    >>> could_be_maps(Candidate("/sta", (94, 13, 13))), could_be_maps(Candidate("/stimulus", (1500, 20, 15)))
+    >>> _could_be_maps(Candidate("/sta", (94, 13, 13))), _could_be_maps(Candidate("/stimulus", (1500, 20, 15)))
     (True, False)
-    >>> could_be_maps(Candidate("/curves", (3, 7, 2), by_unit=True))
+    >>> _could_be_maps(Candidate("/curves", (3, 7, 2), by_unit=True))
     False
     """
     words = set(re.split(r"[^a-z]+", candidate.path.rpartition("/")[2].lower()))
-    if words & SHOWN and not words & set(_WORDS):
+    if words & SHOWN and not words & _WORDS:
         return False
     sizes = dict(zip(candidate.dims, candidate.shape, strict=False))
     sides = (sizes.get("y", 0), sizes.get("x", 0))
@@ -134,22 +99,14 @@ def could_be_maps(candidate: Candidate) -> bool:
 
 def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
     listed: list[Candidate] = []
-    visited = count()
-
-    def visit(raw: str | bytes, item: Any) -> bool | None:
-        name = text_name(raw)
-        if next(visited) >= MAX_VISITED or len(listed) >= MAX_LISTED:
-            return True  # ends the visit
-        if name.startswith("#refs#") or not isinstance(item, h5py.Dataset) or item.shape is None:
-            return None
+    for path, item in reader.datasets():
+        if len(listed) >= MAX_LISTED:
+            break
         shape = _shape(item, transposed)
         if item.dtype.kind in "fiu" and 3 <= item.ndim <= 6 and "MATLAB_empty" not in item.attrs:
-            listed.append(Candidate(f"/{name}", shape, description=str(read_attributes(item).get("description", ""))))
+            listed.append(Candidate(path, shape, description=str(read_attributes(item).get("description", ""))))
         elif h5py.check_ref_dtype(item.dtype) is h5py.Reference and item.size:
-            listed.extend(_referred(reader, item, f"/{name}", shape, transposed))
-        return None
-
-    reader.file.visititems(visit)
+            listed.extend(_referred(reader, item, path, shape, transposed))
     return listed or _one_per_cell(reader)
 
 
@@ -181,23 +138,14 @@ def _referred(
 def _one_per_cell(reader: Reader) -> list[Candidate]:
     """Files with one 2-D dataset per cell: the same relative path under many sibling groups."""
     counts: dict[str, tuple[int, tuple[int, ...]]] = {}
-
-    visited = count()
-
-    def visit(raw: str | bytes, item: Any) -> bool | None:
-        name = text_name(raw)
-        if next(visited) >= MAX_VISITED:
-            return True
-        if isinstance(item, h5py.Dataset) and item.shape is not None and item.ndim in (2, 3) and min(item.shape) > 2:
-            parts = name.split("/")
+    for path, item in reader.datasets():
+        if item.ndim in (2, 3) and min(item.shape) > 2:
+            parts = path.split("/")[1:]
             for index in range(len(parts)):
                 pattern = "/" + "/".join([*parts[:index], "*", *parts[index + 1 :]])
                 seen, shape = counts.get(pattern, (0, tuple(int(size) for size in item.shape)))
                 if tuple(item.shape) == shape:
                     counts[pattern] = (seen + 1, shape)
-        return None
-
-    reader.file.visititems(visit)
     return [
         Candidate(pattern, (found, *shape), by_unit=True) for pattern, (found, shape) in counts.items() if found >= 3
     ]
@@ -251,7 +199,7 @@ def _likeness(candidate: Candidate) -> float:
     return 3.0 * named + square + (1.0 if dims else 0.0) - 0.1 * len(candidate.shape)
 
 
-def guess_dims(shape: tuple[int, ...], *, by_unit: bool = False) -> list[str]:
+def _guess_dims(shape: tuple[int, ...], *, by_unit: bool = False) -> list[str]:
     """A guess at which axis is which, from the sizes alone; a person checks it.
 
     The pair of neighbors that is most nearly square is y, x; an axis of 2 or 3 is the channel; of the others the
@@ -259,9 +207,9 @@ def guess_dims(shape: tuple[int, ...], *, by_unit: bool = False) -> list[str]:
 
     Examples
     --------
-    >>> guess_dims((94, 2, 13, 13)), guess_dims((13, 13, 94))
+    >>> _guess_dims((94, 2, 13, 13)), _guess_dims((13, 13, 94))
     (['unit', 'channel', 'y', 'x'], ['y', 'x', 'unit'])
-    >>> guess_dims((13, 13, 20), by_unit=True)
+    >>> _guess_dims((13, 13, 20), by_unit=True)
     ['unit', 'y', 'x']
     """
     if not 3 <= len(shape) <= 5:

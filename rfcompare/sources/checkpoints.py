@@ -1,7 +1,7 @@
 """Weights in files and mappings, none of them ever unpickled, and which of their entries was asked for.
 
 Every source of weights comes down to named entries (`Entry`), each with its shape, the order of its dims and a way to
-read it; `pick` chooses one. NumPy, PyTorch and safetensors are read here, Keras in `rfcompare.sources.keras`, ONNX in
+read it; `_pick` chooses one. NumPy, PyTorch and safetensors are read here, Keras in `rfcompare.sources.keras`, ONNX in
 `rfcompare.sources.onnx_models`, modules in `rfcompare.sources.torchvision_models`.
 """
 
@@ -47,27 +47,17 @@ PYTORCH = {3: "unit y x", 4: "unit channel y x", 5: "unit channel lag y x"}
 
 @dataclass(frozen=True)
 class Entry:
-    """One array of a source of weights.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Known before anything is read.
-    read : callable
-        Returns the array.
-    dims : str
-        The order of its axes; "" where it is no convolution's.
-    groups : int
-        Groups of the convolution, 1 when the source cannot say.
-    spare : bool
-        Whether it is a part of a checkpoint that is taken by its name alone.
-    """
+    """One array of a source of weights."""
 
     shape: tuple[int, ...]
+    """Known before anything is read."""
     read: Callable[[], NDArray[Any]]
     dims: str = ""
+    """The order of its axes; "" where it is no convolution's."""
     groups: int = 1
+    """Groups of the convolution, 1 when the source cannot say."""
     spare: bool = False
+    """Whether it is a part of a checkpoint that is taken by its name alone."""
 
     @classmethod
     def of(cls, shape: tuple[int, ...], read: Callable[[], NDArray[Any]], groups: int = 1) -> Entry:
@@ -90,42 +80,24 @@ class Entry:
 
 @dataclass
 class Weights:
-    """A layer's weights as they lie in their file or module.
-
-    Attributes
-    ----------
-    array : numpy.ndarray
-        In the source's own order of dims.
-    name : str
-        What the kernels are called: a network or a file.
-    key : str
-        The layer or the array's key; "" where the file holds only one array.
-    dims : str
-        The order of dims where the source says it, else "".
-    groups : int
-        Groups of the convolution, 1 when the file cannot say.
-    first : bool
-        Whether it is the first layer, whose inputs are an image's colors; a deeper one sees another layer's outputs.
-    std : tuple of float or None
-        Standard deviations that the network's published preprocessing divides its input by (r, g, b).
-    kind : str
-        "learned" or "untrained" where the source itself says so, else "not stated": weights do not show it.
-    attrs : dict
-        Provenance that goes into the bank.
-    rivals : tuple of str
-        Other entries that could be a first layer, when `key` was chosen as the first of several.
-    """
+    """A layer's weights as they lie in their file or module, in its own order of dims."""
 
     array: NDArray[Any]
     name: str
+    """What the kernels are called: a network or a file."""
     key: str = ""
+    """The layer or the array's key; "" where the file holds only one array."""
     dims: str = ""
     groups: int = 1
     first: bool = True
+    """Whether it is the first layer, whose inputs are an image's colors; a deeper one sees another layer's outputs."""
     std: tuple[float, ...] | None = None
+    """Standard deviations that the network's published preprocessing divides its input by (r, g, b)."""
     kind: str = NOT_STATED
+    """Weights do not show whether they were trained: stated only where the source itself says so."""
     attrs: dict[str, str | int | float] = field(default_factory=dict)
     rivals: tuple[str, ...] = ()
+    """Other entries that could be a first layer, when `key` was chosen as the first of several."""
 
 
 def holds_weights(path: Path) -> bool:
@@ -137,37 +109,11 @@ def holds_weights(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read_weights(path: Path, key: str | None = None, layer: str | None = None) -> Weights:
-    """Read one array of weights from a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        An existing file.
-    key : str or None
-        The entry to take; None takes the only array, or the first convolution that sees three colors.
-    layer : str or None
-        The layer whose weights to take, such as "features.3", in place of `key`.
-
-    Returns
-    -------
-    Weights
-        In the file's own order.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read without running its code, or holds no array that could be kernels.
-    """
-    with entries_of(path) as entries:
-        return picked(entries, key, layer, name=path.name.split(".")[0] or path.stem, where=str(path))
-
-
 def picked(entries: Mapping[str, Entry], key: str | None, layer: str | None, *, name: str, where: str) -> Weights:
     """The weights of the entry that was asked for, or of the first layer."""
     if list(entries) == [""] and key is None and layer is None:
         return Weights(entries[""].read(), name=name, dims="")
-    chosen, others = pick(entries, key, layer, where)
+    chosen, others = _pick(entries, key, layer, where)
     entry = entries[chosen]
     size = int(np.prod(entry.shape, dtype=float)) if entry.shape else 0
     if size > MAX_ELEMENTS:
@@ -176,7 +122,7 @@ def picked(entries: Mapping[str, Entry], key: str | None, layer: str | None, *, 
             f"{entry.shape}; it is not read"
         )
     # What is no convolution, such as the matrix of a patch embedding, has as many colors as its dims will say.
-    first = not entry.dims or entry.inputs == 3 or chosen in first_layers(entries) or is_alone(entries)
+    first = not entry.dims or entry.inputs == 3 or chosen in first_layers(entries)
     return Weights(
         entry.read(), name=name, key=chosen, dims=entry.dims, groups=entry.groups, first=first, rivals=tuple(others)
     )
@@ -186,7 +132,8 @@ def first_layers(entries: Mapping[str, Entry]) -> list[str]:
     """Entries that could be a first layer, the likeliest first.
 
     Convolutions that see three colors through more than one pixel; without one, the first convolution when it sees a
-    single channel. A file format may sort its keys, so that the very first convolution need not be the first layer.
+    single channel, or an array that is alone, whatever the order of its dims. A file format may sort its keys, so that
+    the very first convolution need not be the first layer.
     """
     layers = [name for name, entry in entries.items() if entry.dims and not entry.spare]
     color = [name for name in layers if entries[name].inputs == 3]
@@ -194,21 +141,19 @@ def first_layers(entries: Mapping[str, Entry]) -> list[str]:
     plane = [name for name in wide if len(entries[name].shape) == 4]
     if color:
         return plane or wide or color
-    return layers[:1] if layers and entries[layers[0]].inputs == 1 else []
+    if layers and entries[layers[0]].inputs == 1:
+        return layers[:1]
+    alone = len(entries) == 1 and 3 <= len(next(iter(entries.values())).shape) <= 5
+    return list(entries) if alone else []
 
 
-def is_alone(entries: Mapping[str, Entry]) -> bool:
-    """Whether there is one array alone, which can only be the kernels, whatever the order of its dims."""
-    return len(entries) == 1 and 3 <= len(next(iter(entries.values())).shape) <= 5
-
-
-def pick(entries: Mapping[str, Entry], key: str | None, layer: str | None, where: str) -> tuple[str, list[str]]:
+def _pick(entries: Mapping[str, Entry], key: str | None, layer: str | None, where: str) -> tuple[str, list[str]]:
     """The entry that was asked for, and the others that could have been meant where nothing was.
 
     Examples
     --------
     >>> entries = {"conv1.weight": Entry.of((64, 3, 7, 7), None), "conv2.weight": Entry.of((8, 64, 3, 3), None)}
-    >>> pick(entries, None, None, "net.pth"), pick(entries, None, "conv2", "net.pth")
+    >>> _pick(entries, None, None, "net.pth"), _pick(entries, None, "conv2", "net.pth")
     (('conv1.weight', []), ('conv2.weight', []))
     """
     if key is not None and layer is not None:
@@ -220,8 +165,8 @@ def pick(entries: Mapping[str, Entry], key: str | None, layer: str | None, where
     if layer is not None:
         return _of_layer(entries, layer, where), []
     first = first_layers(entries)
-    if first or is_alone(entries):
-        return next(iter(first or entries)), first[1:]
+    if first:
+        return first[0], first[1:]
     layers = [f"{name} {entry.shape}" for name, entry in entries.items() if entry.dims]
     if layers:
         raise InputError(
@@ -264,13 +209,7 @@ def some(names: list[str], limit: int = 6) -> str:
 
 @contextmanager
 def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
-    """The entries of a file of weights, told by its content; they can be read while the block lasts.
-
-    Raises
-    ------
-    InputError
-        It is none of the known files, or damaged.
-    """
+    """The entries of a file of weights, told by its content; they can be read while the block lasts."""
     from rfcompare.sources import keras, onnx_models
 
     with path.open("rb") as file:

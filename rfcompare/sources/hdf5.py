@@ -33,10 +33,13 @@ MAX_LABELS = 10**7
 
 _MAX_SOFT_LINKS = 16
 
+_MAX_VISITED = 20_000
+"""Objects of a file that are looked at for what they may hold."""
+
 _FILTER_PACKAGE = "hdf5plugin"
 
 
-class StoredArray:
+class _StoredArray:
     """A dataset in a file, opened only while some of it is read; what a lazy bank keeps instead of an open file."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -60,15 +63,7 @@ class StoredArray:
 class Reader:
     """An open HDF5 file of foreign origin, addressed by paths.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        An existing file.
-
-    Raises
-    ------
-    InputError
-        Not HDF5, or truncated or damaged.
+    Whatever it cannot give, since it is damaged, lies in another file or is out of all proportion, is an `InputError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,13 +84,7 @@ class Reader:
     # Finding -------------------------------------------------------------------------------------------------------
 
     def find(self, path: str) -> h5py.Group | h5py.Dataset:
-        """The object at `path`, reached without leaving the file.
-
-        Raises
-        ------
-        InputError
-            Nothing is there, or the way leads into another file or in a circle.
-        """
+        """The object at `path`, reached without leaving the file."""
         found = self._walk(path, soft_links=0)
         if found is None:
             raise InputError(self._missing(path))
@@ -189,6 +178,20 @@ class Reader:
                 own = "/".join(part for part in (label, child) if part) if "*" in parts[0] else label
                 yield from self._expand(f"{base}/{child}", parts[1:], own)
 
+    def datasets(self) -> Iterator[tuple[str, h5py.Dataset]]:
+        """Datasets that have values, by path; links are not followed, nor what MATLAB keeps behind references."""
+        names: list[str | bytes] = []
+
+        def visit(name: str | bytes) -> bool | None:
+            names.append(name)
+            return True if len(names) >= _MAX_VISITED else None
+
+        self.file.visit(visit)
+        for name in names:
+            item = self.file[name]
+            if isinstance(item, h5py.Dataset) and item.shape is not None and not text_name(name).startswith("#refs#"):
+                yield f"/{text_name(name)}", item
+
     # Reading -------------------------------------------------------------------------------------------------------
 
     def dataset(self, path: str) -> h5py.Dataset:
@@ -263,8 +266,8 @@ class Reader:
             return np.asarray(self.read(dataset, ()))
         if dataset.size:
             self.read(dataset, (0,) * dataset.ndim)  # a damaged file speaks up now, not when the bank is computed
-        return lazy(
-            StoredArray(self.path, text_name(dataset.name), tuple(dataset.shape), dataset.dtype), dataset.chunks
+        return _lazy(
+            _StoredArray(self.path, text_name(dataset.name), tuple(dataset.shape), dataset.dtype), dataset.chunks
         )
 
     def together(self, arrays: Iterator[Any], where: str) -> list[Any]:
@@ -289,28 +292,16 @@ class Reader:
 
 @dataclass
 class Cell:
-    """Arrays that belong together but lie apart: a MATLAB cell, a ragged column, one dataset per unit.
-
-    Attributes
-    ----------
-    items : numpy.ndarray of object
-        Arrays (NumPy or dask), text, or deeper cells.
-    labels : list of str
-        What each item is called, when it has a name.
-    """
+    """Arrays that belong together but lie apart: a MATLAB cell, a ragged column, one dataset per unit."""
 
     items: NDArray[np.object_]
+    """Arrays (NumPy or dask), text, or deeper cells."""
     labels: list[str] = field(default_factory=list)
+    """What each item is called, when it has a name."""
 
 
 class HDF5Store:
-    """An HDF5 file as a layout sees it: arrays and columns by path.
-
-    Parameters
-    ----------
-    reader : Reader
-        The open file.
-    """
+    """An HDF5 file as a layout sees it: arrays and columns by path."""
 
     drops_trailing_axes = False
 
@@ -393,14 +384,7 @@ def indexed(located: Any, select: tuple[Any, ...], where: str) -> Any:
         raise InputError(f"select does not fit {where}, whose shape is {tuple(values.shape)} ({error})") from None
 
 
-def settled(array: Any, chunks: Any) -> Any:
-    """A lazy array read into memory when it turned out small and nobody asked for chunks."""
-    if chunks is None and hasattr(array, "dask") and array.nbytes <= LAZY_BYTES:
-        return array.compute()
-    return array
-
-
-def lazy(stored: StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
+def _lazy(stored: _StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
     """A dask array over `stored` whose pieces are of `CHUNK_BYTES` and follow the file's own chunks."""
     import dask
     import dask.array
@@ -410,15 +394,6 @@ def lazy(stored: StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
             "auto", stored.shape, dtype=stored.dtype, previous_chunks=storage_chunks
         )
     return dask.array.from_array(stored, chunks=chunks, lock=True, asarray=True)
-
-
-def stack(arrays: list[Any], axis: int = 0) -> Any:
-    """Stack arrays of one shape, lazily when they are lazy."""
-    if any(hasattr(array, "dask") for array in arrays):
-        import dask.array
-
-        return dask.array.stack(arrays, axis=axis)
-    return np.stack(arrays, axis=axis)
 
 
 def read_attributes(node: h5py.Group | h5py.Dataset) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from rfcompare.sources.hdf5 import (
 )
 from rfcompare.sources.matlab_structure import list_variables
 from rfcompare.sources.recording_drafts import find_recording
+from rfcompare.sources.remote import local_file
 
 MAX_LINES = 300
 MAX_DEPTH = 12
@@ -34,14 +35,14 @@ MAX_CHILDREN = 14
 """A group with more children than this shows the first few and counts the rest."""
 
 
-def describe_file(path: Path) -> str:
-    """Format, tree and, where one is needed, a drafted layout.
-
-    Raises
-    ------
-    InputError
-        The file is damaged or of none of the known formats.
-    """
+def describe(source: str | Path) -> str:
+    """Format, tree and, where one is needed, a drafted layout; of a shipped population its entry."""
+    text = str(source)
+    if text.startswith(reference.PREFIX):
+        name = text.removeprefix(reference.PREFIX)
+        entry = reference.entry_of(name)
+        return "\n".join([f"{text}  {reference.path_of(name)}", *(f"{key}: {value}" for key, value in entry.items())])
+    path = local_file(source)
     if checkpoints.holds_weights(path):
         return _describe_weights(path)
     with hdf5_damage(path):
@@ -66,17 +67,10 @@ def _describe_maps(path: Path) -> str:
     return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
-def describe_reference(name: str) -> str:
-    """The entry of a shipped population and where its file is."""
-    entry = reference.entry_of(name.removeprefix(reference.PREFIX))
-    path = reference.path_of(name.removeprefix(reference.PREFIX))
-    return "\n".join([f"{name}  {path}", *(f"{key}: {value}" for key, value in entry.items())])
-
-
 def _describe_weights(path: Path) -> str:
     """The entries of a file of weights, which of them the first layer is, and how the others open."""
     with checkpoints.entries_of(path) as entries:
-        first = checkpoints.first_layers(entries) or list(entries)[: checkpoints.is_alone(entries)]
+        first = checkpoints.first_layers(entries)
         lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", "format: weights", ""]
         shown = [name for name in entries if len(entries[name].shape) > 1][:MAX_LINES]
         lines += [f"  {name}  {entries[name].shape}".replace("    (", "  (") for name in shown]

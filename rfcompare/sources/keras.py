@@ -53,13 +53,7 @@ def _all(group: h5py.Group) -> list[Any]:
 
 @contextmanager
 def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
-    """The arrays of a Keras file by their paths, the layers in the network's own order where the file keeps it.
-
-    Raises
-    ------
-    InputError
-        An archive without weights, or a damaged file.
-    """
+    """The arrays of a Keras file by their paths, the layers in the network's own order where the file keeps it."""
     with tempfile.TemporaryDirectory() as folder:
         inside = path
         if zipfile.is_zipfile(path):

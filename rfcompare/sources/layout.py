@@ -50,7 +50,7 @@ from rfcompare.bank import CHANNELS, add_history, at_lag, check, existing_file, 
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources.axes import axis_names, flat_names, spread
-from rfcompare.sources.hdf5 import Cell, settled, stack
+from rfcompare.sources.hdf5 import LAZY_BYTES, Cell
 from rfcompare.sources.rendering import evaluate, render_gabors
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
             given[key] = tuple(int(item) for item in given[key])
     if isinstance(given.get("lag"), Integral):
         given["lag"] = int(given["lag"])
-    given["select"] = parse_select(str(given.get("select", "")))
+    given["select"] = _parse_select(str(given.get("select", "")))
     if "parameters" in given:
         given.setdefault("kind", "parametric")
     layout = Layout(**given)
@@ -278,12 +278,12 @@ def _faults(layout: Layout, given: dict[str, Any], where: str) -> list[str]:
     return faults
 
 
-def parse_select(text: str) -> tuple[Any, ...]:
+def _parse_select(text: str) -> tuple[Any, ...]:
     """An index such as ":,1" or "0,:,2:10" as a tuple of slices and integers.
 
     Examples
     --------
-    >>> parse_select(":,1")
+    >>> _parse_select(":,1")
     (slice(None, None, None), 1)
     """
     index: list[Any] = []
@@ -313,13 +313,7 @@ def _index_text(index: tuple[Any, ...]) -> str:
 
 
 def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """Read the maps that `layout` names in `store` as a bank; `more` goes to `rfcompare.make_bank` as it is.
-
-    Raises
-    ------
-    InputError
-        A path, an order or a number of values does not fit the file.
-    """
+    """The maps that `layout` names in `store` as a bank; `more` goes to `rfcompare.make_bank` as it is."""
     if layout.parameters is not None:
         return _apply_parameters(store, layout)
     facts = store.facts(layout.maps[0])
@@ -332,7 +326,7 @@ def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] 
     halves = _halves(store, layout, chunks)
     if "half" in flat_names(layout.dims):
         halves, array = array, array.mean(axis=0)
-    array, halves = settled(array, chunks), settled(halves, chunks)
+    array, halves = _settled(array, chunks), _settled(halves, chunks)
     chosen = f"[{_index_text(layout.select)}]" if layout.select else ""
     lag = "" if layout.lag is None else f", lag {layout.lag}"
     return _finish(
@@ -566,7 +560,7 @@ def _maps(
         raise InputError(f"expected maps of one shape at {', '.join(paths)} in {store.name}, got {sorted(shapes)}")
     unit = present.index("unit")
     if len(arrays) > 1:
-        array = stack(arrays, axis=unit + 1)
+        array = _stack(arrays, axis=unit + 1)
     else:
         array = arrays[0] if "channel" in present else arrays[0][(slice(None),) * (unit + 1) + (None,)]
     named = tuple(name for name in _DIMS if name in present or name == "channel")
@@ -601,7 +595,7 @@ def _stacked(cell: Cell, where: str) -> tuple[Any, int]:
         )
     shape = shapes.pop()
     items = [item if item.size else np.full(shape, np.nan) for item in items]
-    array = stack(items)
+    array = _stack(items)
     return array.reshape(*cell.items.shape, *shape), cell.items.ndim
 
 
@@ -646,7 +640,23 @@ def _halves(store: Store, layout: Layout, chunks: Any) -> Any:
                 f"expected {2 * per_half} paths in half, {per_half} for each of two halves, got {len(layout.half)}"
             )
         parts = [layout.half[:per_half], layout.half[per_half:]]
-        array = stack([_maps(store, layout, tuple(part), layout.dims, chunks)[0] for part in parts])
+        array = _stack([_maps(store, layout, tuple(part), layout.dims, chunks)[0] for part in parts])
     if array.shape[0] != 2:
         raise InputError(f"expected two halves at {layout.half} in {store.name}, got {array.shape[0]}")
     return array
+
+
+def _settled(array: Any, chunks: Any) -> Any:
+    """A lazy array read into memory when it turned out small and nobody asked for chunks."""
+    if chunks is None and hasattr(array, "dask") and array.nbytes <= LAZY_BYTES:
+        return array.compute()
+    return array
+
+
+def _stack(arrays: list[Any], axis: int = 0) -> Any:
+    """Stack arrays of one shape, lazily when they are lazy."""
+    if any(hasattr(array, "dask") for array in arrays):
+        import dask.array
+
+        return dask.array.stack(arrays, axis=axis)
+    return np.stack(arrays, axis=axis)

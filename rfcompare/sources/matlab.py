@@ -15,30 +15,13 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources.damage import read_as
-from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, Reader, array_of, indexed, read_attributes
+from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, array_of, indexed, read_attributes
 from rfcompare.sources.matlab_structure import CURE, check_variable, list_variables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_HEADER = b"MATLAB"
 OPAQUE = ("table", "string", "datetime", "categorical", "containers.Map", "timetable", "duration")
-
-
-def is_v73(path: Path) -> bool:
-    """Whether an HDF5 file was written by or for MATLAB, whatever its header says."""
-    with path.open("rb") as file:
-        if file.read(len(_HEADER)) == _HEADER:
-            return True
-    with Reader(path) as reader:
-        return any("MATLAB_class" in reader.attrs(f"/{name}") for name in reader.children("/")[:50])
-
-
-def is_v5(path: Path) -> bool:
-    """Whether a file has the header of a MATLAB v5 to v7 file."""
-    with path.open("rb") as file:
-        header = file.read(128)
-    return len(header) == 128 and header[126:128] in (b"IM", b"MI") and 1 in (header[124], header[125])
 
 
 class V73Store(HDF5Store):
@@ -92,7 +75,7 @@ class V73Store(HDF5Store):
         if attrs.get("MATLAB_empty"):
             return np.empty((0, 0))
         if kind in OPAQUE or ("MATLAB_object_decode" in attrs and kind not in ("double", "single", "logical", "char")):
-            raise InputError(not_read(f"{dataset.name} in {self.name}", kind))
+            raise InputError(_not_read(f"{dataset.name} in {self.name}", kind))
         if kind == "char":
             codes = np.atleast_2d(self.reader.values(dataset.name).T)
             text = array_of(["".join(chr(int(code)) for code in row).rstrip("\0 ") for row in codes])
@@ -102,17 +85,11 @@ class V73Store(HDF5Store):
 
     def column(self, path: str) -> NDArray[Any]:
         """One value per unit: a vector, a char matrix, or a cell of scalars and texts."""
-        return flat_values(self._at(path, None), f"{path} in {self.name}")
+        return _flat_values(self._at(path, None), f"{path} in {self.name}")
 
 
 class V5Store:
-    """A v5 (v6, v7) file as a layout sees it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        An existing file.
-    """
+    """A v5 (v6, v7) file as a layout sees it."""
 
     drops_trailing_axes = True
 
@@ -130,7 +107,7 @@ class V5Store:
 
     def column(self, path: str) -> NDArray[Any]:
         """One value per unit: a vector, a char matrix, or a cell of scalars and texts."""
-        return flat_values(_as_cell(self._at(path)), f"{path} in {self.name}")
+        return _flat_values(_as_cell(self._at(path)), f"{path} in {self.name}")
 
     def facts(self, path: str) -> dict[str, Any]:
         """A MATLAB file says nothing about its maps in an agreed way."""
@@ -139,7 +116,7 @@ class V5Store:
     def variable(self, name: str) -> Any:
         """One variable, read when first asked for."""
         if name in self.objects:
-            raise InputError(not_read(f"{name} in {self.name}", self.objects[name]))
+            raise InputError(_not_read(f"{name} in {self.name}", self.objects[name]))
         if name not in self._read:
             elements = np.prod([float(size) for size in self.shapes[name]])
             if elements > MAX_ELEMENTS:
@@ -161,7 +138,7 @@ class V5Store:
 
     def _field(self, node: Any, field: str, trail: str) -> Any:
         if is_object(node):
-            raise InputError(not_read(f"what holds {trail} in {self.name}", ""))
+            raise InputError(_not_read(f"what holds {trail} in {self.name}", ""))
         names = getattr(getattr(node, "dtype", None), "names", None)
         if names is not None:
             if field not in names:
@@ -182,7 +159,7 @@ def is_object(node: Any) -> bool:
     return isinstance(node, MatlabOpaque)
 
 
-def not_read(what: str, kind: str) -> str:
+def _not_read(what: str, kind: str) -> str:
     """One sentence for an object that is named as maps or labels."""
     own = f" of the class {kind}" if kind else ""
     return f"{what} is a MATLAB object{own}, which only MATLAB reads; save it as a numeric array, a cell or a struct"
@@ -199,7 +176,7 @@ def _as_cell(node: Any) -> Any:
     return np.asarray(node)
 
 
-def flat_values(node: Any, where: str) -> NDArray[Any]:
+def _flat_values(node: Any, where: str) -> NDArray[Any]:
     """Numbers or texts, one after another, from a vector, a char matrix or a cell of single values."""
     if not isinstance(node, Cell):
         values = np.asarray(node).ravel()
@@ -207,7 +184,7 @@ def flat_values(node: Any, where: str) -> NDArray[Any]:
         return np.char.rstrip(values) if values.dtype.kind == "U" else values
     items = []
     for item in node.items.ravel():
-        value = flat_values(item, where) if isinstance(item, Cell) else np.asarray(item).ravel()
+        value = _flat_values(item, where) if isinstance(item, Cell) else np.asarray(item).ravel()
         if value.size != 1:
             raise InputError(f"expected one value in each cell of {where}, got an array of {value.size}")
         items.append(value[0])

@@ -47,13 +47,7 @@ _DAMAGE = (_Damaged, struct.error, zlib.error)
 
 
 def check_variable(path: Path, name: str) -> None:
-    """Walk the elements of one variable.
-
-    Raises
-    ------
-    InputError
-        An element is cut off, or of a type that cannot stand where it does.
-    """
+    """Refuse a variable with an element that is cut off, or of a type that cannot stand where it does."""
     with read_as("a MATLAB file", f"{name} of {path}", CURE, errors=_DAMAGE):
         for kind, data, order in _elements_of(path):
             if kind not in (_MATRIX, _COMPRESSED):
@@ -67,11 +61,6 @@ def list_variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     """Names, shapes and classes of a file's variables, from their headers alone.
 
     The class of an object that only MATLAB reads is "opaque NAME", such as "opaque string"; it has no shape.
-
-    Raises
-    ------
-    InputError
-        The file is damaged.
     """
     with read_as("a MATLAB file", path, CURE, errors=_DAMAGE):
         found = [

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 ORDER = ("unit", "channel", "lag", "y", "x")
 
 
-def is_native(reader: Reader) -> bool:
-    """Whether the file has maps under the name that rfcompare gives them."""
-    return reader.is_dataset("/rf")
-
-
 def open_saved(path: Path, chunks: Any) -> xr.Dataset:
     """A bank as `rfcompare.save` wrote it, lazily when `chunks` is given or the file is large."""
     if chunks is None and path.stat().st_size <= LAZY_BYTES:
@@ -47,13 +42,7 @@ def open_saved(path: Path, chunks: Any) -> xr.Dataset:
 
 
 def open_by_hand(reader: Reader, chunks: Any) -> xr.Dataset:
-    """A bank from ``/rf`` and what lies beside it: read as by a layout that the file's own names make up.
-
-    Raises
-    ------
-    InputError
-        The dims cannot be told, or what lies beside ``/rf`` does not fit it.
-    """
+    """A bank from ``/rf`` and what lies beside it: read as by a layout that the file's own names make up."""
     attrs = {**reader.attrs("/"), **reader.attrs("/rf")}
     schema = str(attrs.get("schema", SCHEMAS["bank"].name))
     if schema not in {known.name for known in SCHEMAS.values()} and schema.startswith("rfcompare-"):

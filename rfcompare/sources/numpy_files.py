@@ -24,13 +24,7 @@ def is_numpy(path: Path) -> bool:
 
 
 class NumPyStore:
-    """A NumPy file as a layout sees it: its one array at any path, or the arrays of an archive by name.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        An existing file.
-    """
+    """A NumPy file as a layout sees it: its one array at any path, or the arrays of an archive by name."""
 
     drops_trailing_axes = False
 

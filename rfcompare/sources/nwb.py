@@ -7,7 +7,6 @@ publications and notes on the stimulus, is read off it and recorded.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -24,18 +23,6 @@ _NO_MAPS = ("waveform", "obs_intervals", "spike_times", "spike_amplitudes", "ele
 """Columns of NWB's own units table that have a map's number of axes and are none."""
 
 _TABLES = ("Units", "DynamicTable", "PlaneSegmentation", "TimeIntervals")
-
-
-def is_nwb(reader: Reader) -> bool:
-    """Whether a file says that it is NWB 2."""
-    return str(reader.attrs("/").get("nwb_version", "")).startswith("2")
-
-
-def is_nwb_1(reader: Reader) -> bool:
-    """Whether a file says that it is NWB 1, which keeps the version in a dataset."""
-    if not reader.is_dataset("/nwb_version") or reader.shape("/nwb_version") not in ((), (1,)):
-        return False
-    return "NWB-1" in str(reader.values("/nwb_version").ravel()[0])
 
 
 class NWBStore(HDF5Store):
@@ -155,18 +142,3 @@ def _tables(reader: Reader) -> list[str]:
 def _speaks_of_maps(path: str, description: str) -> bool:
     words = path.rpartition("/")[2].lower().split("_")
     return any(word in words for word in _MAP_WORDS) or "receptive field" in description.lower()
-
-
-def needs_layout(reader: Reader) -> InputError:
-    """One sentence that says which columns could be maps and what is missing."""
-    columns = map_columns(reader)
-    if not columns:
-        return InputError(
-            f"expected a column of receptive-field maps in {reader.name}, found none in /units or the tables of "
-            "/processing; rfcompare inspect FILE shows what there is"
-        )
-    shown = "; ".join(f"{path} {json.dumps(list(shape))}" for path, shape, _ in columns[:3])
-    return InputError(
-        f"NWB does not say how the axes of a column run, and a layout must ({shown} could be maps of {reader.name}); "
-        "rfcompare inspect FILE drafts one"
-    )

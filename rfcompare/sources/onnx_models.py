@@ -15,13 +15,7 @@ from rfcompare.sources.damage import read_as
 
 @contextmanager
 def entries_of(path: Path) -> Iterator[dict[str, Entry]]:
-    """The stored arrays of a model, those of its convolutions first and in the order in which it runs them.
-
-    Raises
-    ------
-    InputError
-        onnx is not installed, or the file is no model.
-    """
+    """The stored arrays of a model, those of its convolutions first and in the order in which it runs them."""
     try:
         import onnx
         from onnx import numpy_helper

@@ -191,13 +191,7 @@ def _address(text: str) -> tuple[str | None, str]:
 
 
 def check_addresses(populations: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
-    """Refuse options for a population that there is not, and two values of one option for the same.
-
-    Raises
-    ------
-    InputError
-        With the names that there are.
-    """
+    """Refuse options for a population that there is not, and two values of one option for the same."""
     names = [name for name, _ in map(split_name, populations) if name is not None]
     for option, values in options.items():
         flag, seen = f"--{option.replace('_', '-')}", set()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 
 from rfcompare.sources import formats
-from rfcompare.sources.candidates import MAX_VISITED, SHOWN
+from rfcompare.sources.candidates import SHOWN
 from rfcompare.sources.checkpoints import entries_of
-from rfcompare.sources.hdf5 import Reader, read_attributes, text_name
+from rfcompare.sources.hdf5 import Reader, read_attributes
 from rfcompare.sources.matlab_structure import list_variables
 
 ANSWERS = {"response", "responses", "resp", "spikes", "spike", "spk", "counts", "psth", "dff", "traces", "rates"}
@@ -24,18 +23,8 @@ FEWEST_FRAMES = 100
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Where a file keeps what was shown and what answered; None where it is not found.
-
-    Attributes
-    ----------
-    frames, frame_dims : str
-        Path of the stimulus, and a guess at its axes.
-    responses, response_dims : str or None
-        Path and axes of what there is per frame.
-    spike_times, frame_times : str or None
-        Paths of times, the frames' on the same clock.
-    """
+class _Recording:
+    """Paths of what was shown and what answered, with guesses at their axes; None where nothing is found."""
 
     frames: str
     frame_dims: str
@@ -67,7 +56,7 @@ class Recording:
         ]
 
 
-def find_recording(path: Path, found: formats.Format) -> Recording | None:
+def find_recording(path: Path, found: formats.Format) -> _Recording | None:
     """Look for a stimulus by its name, and for responses by theirs and by the length that they share with it."""
     arrays = _arrays(path, found)
     shown = [(name, shape) for name, shape in arrays.items() if _words(name) & SHOWN and _is_stimulus(name, shape)]
@@ -83,10 +72,10 @@ def find_recording(path: Path, found: formats.Format) -> Recording | None:
             if response not in (frames, clock, spikes) and _words(response) & ANSWERS and common and len(size) < 3:
                 n = max(common)
                 words = " ".join("frame" if each == n else "unit" for each in size)
-                return Recording(frames, _dims(shape, n), response, words, spikes, clock, _trials(n, beats))
+                return _Recording(frames, _dims(shape, n), response, words, spikes, clock, _trials(n, beats))
         if spikes is not None:
             n = next((each for each in shape if beats > 1 and each % beats == 0), max(shape))
-            return Recording(frames, _dims(shape, n), None, "", spikes, clock, _trials(n, beats))
+            return _Recording(frames, _dims(shape, n), None, "", spikes, clock, _trials(n, beats))
     return None
 
 
@@ -100,19 +89,13 @@ def _arrays(path: Path, found: formats.Format) -> dict[str, tuple[int, ...]]:
         return {name: () if kind == "cell" else shape for name, (shape, kind) in kinds.items() if " " not in kind}
     arrays: dict[str, tuple[int, ...]] = {}
     with Reader(path) as reader:
-
-        def visit(raw: str | bytes, item: Any) -> bool | None:
-            name = f"/{text_name(raw)}"
-            if isinstance(item, h5py.Dataset) and item.shape is not None and not name.startswith("/#refs#"):
-                shape = tuple(int(size) for size in item.shape)
-                if h5py.check_ref_dtype(item.dtype) is h5py.Reference:
-                    arrays[name] = ()
-                elif item.dtype.kind in "fiu":
-                    one = "rate" in read_attributes(item) and shape == ()
-                    arrays[name] = (1,) if one else shape[::-1] if found is formats.MATLAB_73 else shape
-            return True if len(arrays) >= MAX_VISITED else None
-
-        reader.file.visititems(visit)
+        for name, item in reader.datasets():
+            shape = tuple(int(size) for size in item.shape)
+            if h5py.check_ref_dtype(item.dtype) is h5py.Reference:
+                arrays[name] = ()
+            elif item.dtype.kind in "fiu":
+                one = "rate" in read_attributes(item) and shape == ()
+                arrays[name] = (1,) if one else shape[::-1] if found is formats.MATLAB_73 else shape
     for name in [name for name in arrays if name.endswith("_index")]:
         del arrays[name]
         arrays[name.removesuffix("_index")] = ()

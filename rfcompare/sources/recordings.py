@@ -27,7 +27,6 @@ key                  meaning
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from numpy.typing import NDArray
 from rfcompare.bank import existing_file
 from rfcompare.errors import InputError, meant
 from rfcompare.quantities import NOT_STATED
-from rfcompare.sources import formats, hdf5, matlab, nwb
+from rfcompare.sources import formats, hdf5
 from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.layout import given_keys
 
@@ -50,24 +49,16 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Answered:
-    """What was shown and what answered.
-
-    Attributes
-    ----------
-    frames : array (frame, y, x)
-        Row 0 on top unless `options` says ``rows="up"``.
-    responses : array (frame, unit)
-        Spike counts, or what the file has per frame.
-    options : dict
-        Keywords of `rfcompare.estimate` beside the lag and the method.
-    outside : int
-        Spikes that fell into no frame.
-    """
+    """What was shown and what answered."""
 
     frames: NDArray[Any]
+    """Along frame, y, x; row 0 on top unless `options` says ``rows="up"``."""
     responses: NDArray[np.float64]
+    """Along frame, unit: spike counts, or what the file has per frame."""
     options: dict[str, Any]
+    """Keywords of `rfcompare.estimate` beside the lag and the method."""
     outside: int = 0
+    """Spikes that fell into no frame."""
 
 
 def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -> Answered:
@@ -100,8 +91,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
         )
     path = existing_file(source)
     facts: dict[str, Any] = {}
-    with ExitStack() as stack, hdf5_damage(path):
-        store = _store(path, stack)
+    with hdf5_damage(path), formats.identify(path).open(path) as store:
         frames = _in_order(_array(store, given["frames"]), str(given.get("dims", "frame y x")), ("frame", "y", "x"))
         if "responses" in given:
             responses, outside, frame_s = _array(store, given["responses"]), 0, given.get("frame_s")
@@ -126,14 +116,6 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
     return Answered(
         frames, responses, {**options, "rows": rows, "kind": given.get("kind", NOT_STATED), "attrs": said}, outside
     )
-
-
-def _store(path: Path, stack: ExitStack) -> Any:
-    found = formats.identify(path)
-    if found is formats.MATLAB_5:
-        return matlab.V5Store(path)
-    reader = stack.enter_context(hdf5.Reader(path))
-    return {formats.NWB: nwb.NWBStore, formats.MATLAB_73: matlab.V73Store}.get(found, hdf5.HDF5Store)(reader)
 
 
 def _array(store: Any, path: Any) -> NDArray[Any]:

@@ -133,13 +133,7 @@ def path_of(name: str, where: Path | None = None) -> Path:
 
 
 def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
-    """The bank called `name`.
-
-    Raises
-    ------
-    InputError
-        There is no such entry, its file was changed, or it is a table and not a population.
-    """
+    """The bank called `name`."""
     name = name.removeprefix(PREFIX)
     entry = entry_of(name, where)
     reader = FORMATS.get(str(entry.get("format")))

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import h5py
 
-from rfcompare.bank import folder_to_write, sound_hdf5, write_text
+from rfcompare.bank import existing_file, folder_to_write, sound_hdf5, write_text
 from rfcompare.errors import InputError, first_line
 from rfcompare.sources.kernels import sha256_of
 
@@ -20,6 +20,12 @@ MAX_NAME = 100
 def is_address(text: str) -> bool:
     """Whether `text` is an address rather than a path."""
     return text.startswith(("https://", "http://"))
+
+
+def local_file(source: str | Path) -> Path:
+    """The file at an address, brought here where it is not, or at a path."""
+    text = str(source)
+    return fetch_address(text) if is_address(text) else existing_file(source)
 
 
 def cache_folder() -> Path:
@@ -35,22 +41,10 @@ def kept_in(name: str) -> Path:
 
 
 def fetch_address(address: str, sha256: str | None = None) -> Path:
-    """The local copy of the file at `address`, downloaded when there is none.
+    """The local copy of the file at an https address, downloaded when there is none.
 
-    The first download's SHA-256 is recorded beside the file; every later use is checked against it, and a copy that was
-    damaged is downloaded again.
-
-    Parameters
-    ----------
-    address : str
-        Beginning with ``https://``.
-    sha256 : str, optional
-        The hash that the file must have; default: the recorded one.
-
-    Raises
-    ------
-    InputError
-        The file cannot be downloaded, or is not the one that was downloaded first.
+    The first download's SHA-256 is recorded beside the file; every later use is checked against it, or against
+    `sha256`, and a copy that was damaged is downloaded again.
     """
     import pooch
 

@@ -28,32 +28,14 @@ def model_names() -> list[str]:
 def read_model(
     name: str, weights: str | None, seed: int | None, key: str | None = None, layer: str | None = None
 ) -> Weights:
-    """The first convolution of a torchvision model.
+    """The first convolution of a torchvision model, or the weight of another `key` or `layer`, in PyTorch's order.
 
-    Parameters
-    ----------
-    name : str
-        One of `model_names`.
-    weights : str or None
-        "DEFAULT", the name of a published set such as "IMAGENET1K_V1", or None for the network as initialized.
-    seed : int or None
-        Seed of the initialization when `weights` is None.
-    key, layer : str or None
-        Another weight, such as "features.3.weight", or the layer that has it, "features.3".
-
-    Returns
-    -------
-    Weights
-        In PyTorch's order: unit, channel, row, column.
-
-    Raises
-    ------
-    InputError
-        Unknown name or set of weights, or no network and no cached file.
+    `weights` is "DEFAULT", the name of a published set such as "IMAGENET1K_V1", or None for the network as `seed`
+    initializes it.
     """
     known = model_names()
     if name.lower() not in known:
-        raise InputError(unknown_name(name, known))
+        raise InputError(_unknown_name(name, known))
     name = name.lower()
     if weights is None:
         return _read_untrained(name, seed, key, layer)
@@ -62,7 +44,7 @@ def read_model(
     return _read_published(name, weights, key, layer)
 
 
-def unknown_name(name: str, known: list[str], wanted: str = "a file, a reference: name or a torchvision model") -> str:
+def _unknown_name(name: str, known: list[str], wanted: str = "a file, a reference: name or a torchvision model") -> str:
     """One sentence for a name that is nothing of what is wanted."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     suggestion = f"did you mean {' or '.join(near)}?" if near else f"models are named like {', '.join(known[:3])}"
@@ -112,7 +94,7 @@ def fetch_weights(name: str) -> Path:
 
     known = model_names()
     if name.lower() not in known:
-        raise InputError(unknown_name(name, known))
+        raise InputError(_unknown_name(name, known))
     chosen = _published(name.lower(), "DEFAULT")
     _state(name, chosen)
     return Path(hub.get_dir()) / "checkpoints" / Path(str(chosen.url)).name
@@ -135,7 +117,7 @@ def read_network(name: str, weights: str | None = "DEFAULT", seed: int | None = 
     """A whole torchvision model, as a module that runs; arguments and errors as of `read_model`."""
     known = model_names()
     if name.lower() not in known:
-        raise InputError(unknown_name(name, known, "one of torchvision's models, or in Python a module"))
+        raise InputError(_unknown_name(name, known, "one of torchvision's models, or in Python a module"))
     name = name.lower()
     if weights is None:
         return _initialized(name, seed)[0]
@@ -173,13 +155,7 @@ def _read_untrained(name: str, seed: int | None, key: str | None, layer: str | N
 
 
 def read_module(module: nn.Module, key: str | None = None, layer: str | None = None) -> Weights:
-    """The weights of a module's first convolution, of the parameter named `key`, or of a layer.
-
-    Raises
-    ------
-    InputError
-        The module has no convolution, or no such parameter or layer.
-    """
+    """The weights of a module's first convolution, of the parameter named `key`, or of a layer."""
     from torch import nn
 
     name = type(module).__name__
@@ -225,8 +201,3 @@ def is_module(value: object) -> bool:
 
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.nn.Module)
-
-
-def looks_like_path(text: str) -> bool:
-    """Whether a string can only be a file name: it has a separator or a suffix."""
-    return "/" in text or "\\" in text or Path(text).suffix != ""
