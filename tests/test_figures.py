@@ -525,6 +525,8 @@ def test_an_interval_without_an_end_runs_to_the_edge(result: xr.Dataset) -> None
     line = next(line for line in rungs.lines if line.get_linewidth() == 1.4)
     assert list(line.get_xdata()) == [-0.5, rungs.get_xlim()[1]]
     assert any(other.get_marker() == ">" and other.get_xdata()[0] == rungs.get_xlim()[1] for other in rungs.lines)
+    layers = figures.depth({"conv1": open_end}).axes[0]
+    assert any(other.get_marker() == "^" and other.get_ydata()[0] == layers.get_ylim()[1] for other in layers.lines)
 
 
 def test_maps_in_the_plane_stand_beside_all_units(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
@@ -538,6 +540,7 @@ def test_maps_in_the_plane_stand_beside_all_units(fitted: tuple[xr.Dataset, xr.D
     assert not any(one.overlaps(other) for one, other in itertools.combinations(tiles, 2))
     ends = [line.get_xydata() for line in plane.lines[-len(tiles) :]]
     assert all(np.isclose(end[0], table.loc[table["map_shown"], ["nx", "ny"]]).all(axis=1).any() for end in ends)
+    assert all(tile.contains(*end[1]) for tile, end in zip(tiles, ends, strict=True))  # the lines reach their maps
     images = [tile.images[0].get_array() for tile in plane.child_axes]
     shown = table.index[table["map_shown"]].to_numpy()
     first = maps.shown_map(fitted[0], int(shown[0]))

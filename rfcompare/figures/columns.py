@@ -14,34 +14,25 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from rfcompare.bank import to_signed
-from rfcompare.figures.drawing import (
-    OFF,
-    ON,
-    bar_below,
-    draw_map,
-    letter,
-    map_extent,
-    mark_kind,
-    nice_length,
-    record,
-)
+from rfcompare.figures.artists import draw_map, letter, map_extent, mark_kind, scale_bar
+from rfcompare.figures.drawing import OFF, ON, evenly_spaced, record
 from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure
 from rfcompare.models import MODELS
 from rfcompare.quantities import kind_words
 
 Array = NDArray[np.float64]
 
-N_SHOWN = 6
+_N_SHOWN = 6
 """Columns shown with their fits and kernels: evenly spaced over the ranked r², so that bad ones are seen as well."""
 
-WIDE_ROWS = (("abc", (1, 1, 1.25), 46.0), ("defg", (0.7, 1.15, 1, 1), 42.0))
-NARROW_ROWS = (("ab", (1, 1), 46.0), ("c", (1,), 42.0), ("de", (0.7, 1.3), 42.0), ("fg", (1, 1), 40.0))
+_WIDE_ROWS = (("abc", (1, 1, 1.25), 46.0), ("defg", (0.7, 1.15, 1, 1), 42.0))
+_NARROW_ROWS = (("ab", (1, 1), 46.0), ("c", (1,), 42.0), ("de", (0.7, 1.3), 42.0), ("fg", (1, 1), 40.0))
 """Panels of every row, their widths, and the row's height in mm."""
 
-UM_PER_DEGREE = 18.0
+_UM_PER_DEGREE = 18.0
 """How large fields are drawn at their cells' positions: a legible size, unrelated to the magnification."""
 
-CONDITION_COLORS = {
+_CONDITION_COLORS = {
     "column": "#000000",
     "positions shuffled": "#e69f00",
     "recentered": "#009e73",
@@ -85,8 +76,8 @@ def cortical_columns(
     if "columns" not in tree.children:
         return _subfields_only(tree, look)
     narrow = is_narrow(look)
-    layout = NARROW_ROWS if narrow else WIDE_ROWS
-    n_shown = N_SHOWN // 2 if narrow else N_SHOWN
+    layout = _NARROW_ROWS if narrow else _WIDE_ROWS
+    n_shown = _N_SHOWN // 2 if narrow else _N_SHOWN
     heights = [height for _, _, height in layout] + ([76.0] if beside is None else [76.0, 50.0])
     figure = new_figure(look, height=sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights)
@@ -105,20 +96,18 @@ def cortical_columns(
         panels = part.subplots(1, len(texts), width_ratios=ratios, squeeze=False)[0]
         for panel, text in zip(panels, texts, strict=True):
             tables += draw[text](panel)
-            letter(panel, text)
+            letter(panel, first=text)
             if text in "afg" and kind == "simulated":  # the mark stands below what fills them
                 low, high = panel.get_ylim()
                 panel.set_ylim(low - 0.16 * (high - low), high)
             mark_kind(panel, kind, corner="lower right" if text in "abfg" else "upper right")
     shown = _shown_columns(tree, n_shown)
     tables += _aggregates(parts[len(layout)], tree, shown)
-    letter(parts[len(layout)], "h")
+    letter(*parts[len(layout) :], first="h")
     if beside is not None:
         tables += _kernels(parts[-1], beside, kind, n_shown)
-        letter(parts[-1], "i")
-    return record(
-        figure, look, numbers=pd.concat(tables, ignore_index=True), caption=_caption(tree, beside, name, len(shown))
-    )
+    numbers = pd.concat(tables, ignore_index=True)
+    return record(figure, look, numbers=numbers, caption=_caption(tree, beside, name, len(shown)))
 
 
 def _rows(panel: str, **columns: Any) -> list[pd.DataFrame]:
@@ -151,7 +140,7 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
     found = _of_field(tree["subfields"].to_dataset(), name)
     signed = to_signed(bank).sel(unit=found.unit)
     x, y = np.asarray(signed.x.values), np.asarray(signed.y.values)
-    scale = UM_PER_DEGREE if tree.attrs["units"] == "degree" else UM_PER_DEGREE * 8 / (x[-1] - x[0])
+    scale = _UM_PER_DEGREE if tree.attrs["units"] == "degree" else _UM_PER_DEGREE * 8 / (x[-1] - x[0])
     for unit in range(found.sizes["unit"]):
         one = np.nan_to_num(signed.rf.values[unit, 0])
         here = float(found.cortex_x[unit]), float(found.cortex_y[unit])
@@ -168,14 +157,13 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
             part = np.where(far, 0.0, sign * one)
             panel.contour(grid_x, grid_y, part, levels=[0.5 * part.max()], colors=color, linewidths=0.6)
     panel.plot(found.cortex_x, found.cortex_y, "k.", markersize=1.5)
-    panel.set_aspect("equal")
     # Contours reach beyond their cells: the limits follow the fields' extent.
     reach = 2.2 * scale if tree.attrs["units"] == "degree" else 40.0
-    for axis, values in (("x", found.cortex_x.values), ("y", found.cortex_y.values)):
-        getattr(panel, f"set_{axis}lim")(np.nanmin(values) - reach, np.nanmax(values) + reach)
-    panel.set_xlabel("Cortex (µm)")
-    panel.set_ylabel("Cortex (µm)")
-    panel.set_title("Fields at their cells")
+    across, along = (
+        (float(values.min()) - reach, float(values.max()) + reach) for values in (found.cortex_x, found.cortex_y)
+    )
+    panel.set(xlim=across, ylim=along, aspect="equal", title="Fields at their cells")
+    panel.set(xlabel="Cortex (µm)", ylabel="Cortex (µm)")
     return _rows("a", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values)
 
 
@@ -191,16 +179,13 @@ def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
     ends = (np.stack([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy")
     panel.plot(*ends, color="#bdbdbd", linewidth=0.4, zorder=1)
     _dots(panel, found, 2.5)
-    panel.set_aspect("equal")
-    panel.set_xlabel(f"Azimuth ({unit})")
-    panel.set_ylabel(f"Elevation ({unit})")
-    panel.set_title("Visual space")
+    panel.set(aspect="equal", xlabel=f"Azimuth ({unit})", ylabel=f"Elevation ({unit})", title="Visual space")
     panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
     # A square with room above for the legend and below for the mark.
     spans = [_span([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy"]
     half = 0.5 * max(1.1 * np.ptp(spans[0]), 1.5 * np.ptp(spans[1]))
-    panel.set_xlim(spans[0].mean() - half, spans[0].mean() + half)
-    panel.set_ylim(spans[1].mean() - half, spans[1].mean() + half)
+    across, along = ((span.mean() - half, span.mean() + half) for span in spans)
+    panel.set(xlim=across, ylim=along)
     return [
         part
         for sign in ("on", "off")
@@ -264,10 +249,9 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     scatter = fits.scatter.sel(target=["OFF", "ON"]).to_pandas().groupby(fits.animal.values).mean()
     panel.plot(scatter.to_numpy().T, color="#bdbdbd", linewidth=0.6, zorder=1)
     sns.stripplot(scatter, palette={"OFF": OFF, "ON": ON}, jitter=False, size=2.5, ax=panel)
-    panel.set_ylim(0, 1.25 * float(scatter.to_numpy().max()))
+    panel.set(ylim=(0, 1.25 * float(scatter.to_numpy().max())), title="Per animal")
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
     panel.set_xlabel(f"{kind_words(tree.attrs['kind'])}, n = {len(scatter)}")
-    panel.set_title("Per animal")
     return [
         part
         for target in scatter
@@ -279,7 +263,7 @@ def _growth(panel: Axes, tree: xr.DataTree, look: Look) -> list[pd.DataFrame]:
     growth = tree["growth"].to_dataset()
     count = growth.n_averaged.values.astype(float)
     names = growth.condition.values.astype(str).tolist()
-    picked = colors([[name] for name in names], [CONDITION_COLORS[name] for name in names], look.get("palette"))
+    picked = colors([[name] for name in names], [_CONDITION_COLORS[name] for name in names], look.get("palette"))
     for step, (name, color) in enumerate(zip(names, picked, strict=True)):
         one = growth.sel(condition=name)
         shift = count * 2 ** (0.08 * (step - 1.5))
@@ -344,9 +328,7 @@ def _shown_columns(tree: xr.DataTree, n_shown: int) -> NDArray[np.intp]:
     rows = np.flatnonzero(columns.disjoint.values)
     rows = rows if rows.size else np.arange(min(1, columns.sizes["unit"]))
     ranked = rows[np.argsort(-np.nan_to_num(columns.r2.values[rows]), kind="stable")]
-    picked: NDArray[np.intp] = ranked[
-        np.unique(np.linspace(0, ranked.size - 1, min(n_shown, ranked.size)).round().astype(int))
-    ]
+    picked: NDArray[np.intp] = ranked[evenly_spaced(ranked.size, n_shown)]
     return picked
 
 
@@ -362,18 +344,11 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
         limit = float(np.nanmax(np.abs(one.rf.values)))
         draw_map(panels[0, place], one.rf.values[0], extent=extent, limit=limit)
         draw_map(panels[1, place], one.rf_fit.values, extent=extent, limit=limit)
-        x0, y0, angle = float(one.origin_x), float(one.origin_y), np.deg2rad(float(one.orientation) + 90)
-        reach = 1.25 / float(one.frequency)
-        panels[0, place].plot(
-            [x0 - reach * np.cos(angle), x0 + reach * np.cos(angle)],
-            [y0 - reach * np.sin(angle), y0 + reach * np.sin(angle)],
-            color="black",
-            linewidth=0.5,
-            linestyle=(0, (3, 2)),
-        )
-        for panel in panels[:2, place]:
-            panel.set_xlim(extent[0], extent[1])
-            panel.set_ylim(extent[2], extent[3])
+        angle = np.deg2rad(float(one.orientation) + 90)
+        reach = 1.25 / float(one.frequency) * np.array([-1, 1])
+        ends = float(one.origin_x) + reach * np.cos(angle), float(one.origin_y) + reach * np.sin(angle)
+        panels[0, place].plot(*ends, color="black", linewidth=0.5, linestyle=(0, (3, 2)))
+        panels[0, place].set(xlim=extent[:2], ylim=extent[2:])
         panels[0, place].set_title(f"{one.subject.item()}, {int(one.n_cells)} cells", fontsize=SMALL)
         chosen = MODELS[str(one.model.item())].title.split(" of a ")[0].split(" (")[0]
         panels[1, place].set_title(f"$r^2$ {float(one.r2):.2f}, {chosen}", fontsize=SMALL, parse_math=True)
@@ -385,25 +360,20 @@ def _aggregates(part: SubFigure, tree: xr.DataTree, shown: NDArray[np.intp]) -> 
             with np.errstate(invalid="ignore"):
                 clear = sign * one.profile_z.values > threshold
             line.fill_between(cycle, 0, profile, where=clear, color=color, linewidth=0, alpha=0.6)
-        line.set_ylim(-1.7 * top, 1.1 * top)  # room for the mark of a simulation
-        line.set_xticks([-1, 0, 1])
-        if place:
-            line.set_yticklabels([])
-        else:
-            line.set_ylabel("Profile\n(a.u.)")
-        line.set_xlabel("Cycles")
+        line.set(ylim=(-1.7 * top, 1.1 * top), xticks=[-1, 0, 1], xlabel="Cycles")  # room for the mark of a simulation
+        line.tick_params(labelleft=place == 0)
         tables += _rows("h", unit=str(one.unit.item()), x=cycle, y=profile, value=one.profile_z.values)
-    for row, text in enumerate(("Average", "Gabor fit")):
-        panels[row, 0].set_ylabel(text)
+    for panel, text in zip(panels[:, 0], ("Average", "Gabor fit", "Profile\n(a.u.)"), strict=True):
+        panel.set_ylabel(text)
     mark_kind(panels[2, 0], str(tree.attrs["kind"]), corner="lower right")
-    bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(tree.attrs["units"]))
+    scale_bar(panels[1, 0], str(tree.attrs["units"]))
     return tables
 
 
 def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> list[pd.DataFrame]:
     """The separate columns of highest, middle and lowest similarity above the kernels laid on them."""
     ranked = np.argsort(-np.nan_to_num(beside.similarity.values), kind="stable")
-    rows = ranked[np.unique(np.linspace(0, ranked.size - 1, min(n_shown, ranked.size)).round().astype(int))]
+    rows = ranked[evenly_spaced(ranked.size, n_shown)]
     panels = part.subplots(2, len(rows), squeeze=False)
     extent = map_extent(beside)
     for place, row in enumerate(rows):
@@ -418,14 +388,14 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
     panels[0, 0].set_ylabel("Column")
     panels[1, 0].set_ylabel("Best kernel")
     mark_kind(panels[1, -1], kind, corner="below")
-    bar_below(panels[1, 0], nice_length(extent[1] - extent[0]), str(beside.attrs["units"]))
-    names = beside.unit.values[rows]
+    scale_bar(panels[1, 0], str(beside.attrs["units"]))
+    shown = beside.isel(unit=rows)
     return _rows(
         "i",
-        unit=names,
-        series=beside.kernel_name.values[rows],
-        y=beside.similarity.values[rows],
-        value=beside.chance.values[rows],
+        unit=shown.unit.values,
+        series=shown.kernel_name.values,
+        y=shown.similarity.values,
+        value=shown.chance.values,
     )
 
 
@@ -438,9 +408,8 @@ def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
     panels = figure.subplots(1, 3)
     _dots(panels[0], found, 2)
     panels[0].set_aspect("equal", adjustable="datalim")
-    panels[0].set_xlabel(f"x ({unit})")
-    panels[0].set_ylabel(f"y ({unit})")
-    panels[0].set_title(f"Centers of subfields ({kind_words(tree.attrs['kind'])})")
+    kind = kind_words(tree.attrs["kind"])
+    panels[0].set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=f"Centers of subfields ({kind})")
     panels[0].legend(loc="upper left", handletextpad=0.1)
     tables = []
     for panel, name, text in (
@@ -449,18 +418,17 @@ def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
     ):
         values = found[name].values[np.isfinite(found[name].values)]
         sns.histplot(x=values, bins=np.linspace(-1, 1, 21).tolist(), color="#8c8c8c", alpha=1, linewidth=0, ax=panel)
-        panel.set_xlabel(text)
-        panel.set_ylabel("Cells")
-        panel.set_title(f"{kind_words(tree.attrs['kind'])}, n = {values.size}")
+        panel.set(xlabel=text, ylabel="Cells", title=f"{kind}, n = {values.size}")
         tables += _rows(name, unit=found.unit.values, value=found[name].values)
-    for panel, text in zip(panels, "abc", strict=True):
-        letter(panel, text)
+    letter(*panels)
+    for panel in panels:
         mark_kind(panel, str(tree.attrs["kind"]))
-    missing = json.loads(str(tree.attrs["missing"]))
-    caption = f"Subfields of {tree.attrs['n_units']} cells ({kind_words(tree.attrs['kind'])}). " + " ".join(
-        f"Missing: {text}." for text in missing
-    )
+    caption = f"Subfields of {tree.attrs['n_units']} cells ({kind}).{_missing(tree)}"
     return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
+
+
+def _missing(tree: xr.DataTree) -> str:
+    return "".join(f" Missing: {text}." for text in json.loads(str(tree.attrs["missing"])))
 
 
 def _ceiling_text(beside: xr.Dataset) -> str:
@@ -502,6 +470,4 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
             "spectra "
             f"reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
         )
-    text += " ".join(json.loads(str(about["conclusion"])))
-    missing = json.loads(str(about["missing"]))
-    return text + "".join(f" Missing: {sentence}." for sentence in missing) + f" Source: {about['citation']}"
+    return f"{text}{' '.join(json.loads(str(about['conclusion'])))}{_missing(tree)} Source: {about['citation']}"

@@ -22,16 +22,10 @@ from numpy.typing import NDArray
 from rfcompare.comparison.histograms import Distribution
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    Population,
-    letter,
-    mark_kind,
-    populations,
-    record,
-)
+from rfcompare.figures.artists import letter, mark_kind
+from rfcompare.figures.drawing import Population, populations, record, unit_values
 from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
-from rfcompare.figures.maps import source_text
-from rfcompare.figures.populations import described, unit_values
+from rfcompare.figures.populations import described
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES
 
 Array = NDArray[np.floating[Any]]
@@ -118,6 +112,7 @@ def tuning(
     figure = new_figure(look, height=sum(heights) + 4 * (len(datasets) + bool(published)))
     grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
     drawn: list[tuple[str, Distribution]] = []
+    upper: list[Axes] = []
     for index, name in enumerate((*_PANELS, "size")):
         dimensionless = name in QUANTITIES and QUANTITIES[name].dimensionless
         own = ["px"] if dimensionless else scales
@@ -142,9 +137,10 @@ def tuning(
                 behind = [each for each in published if _belongs(each, name, scale)]
                 drawn += [("abcdef"[index], each) for each in behind]
                 tables.append(_draw_distribution(panel, name, chosen, looks, behind))
-        letter(figure.axes[first], "abcdef"[index])
+        upper.append(figure.axes[first])
         if index % across == 0:
             panel.set_ylabel("share of units")
+    letter(*upper)
     handles: list[Any] = [
         Line2D([], [], color=population.color, marker=population.marker, label=population.label)
         for population in styles
@@ -154,12 +150,8 @@ def tuning(
         words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(look)))
         handles.append(Patch(facecolor="0.85", edgecolor="none", label=words))
     figure.legend(handles=handles, loc="outside upper left", ncols=1)
-    return record(
-        figure,
-        look,
-        numbers=pd.concat(tables, ignore_index=True),
-        caption=_caption(datasets, styles, tables, drawn, seen),
-    )
+    numbers = pd.concat(tables, ignore_index=True)
+    return record(figure, look, numbers=numbers, caption=_caption(datasets, styles, numbers, drawn, seen))
 
 
 def _paper(distribution: Distribution) -> str:
@@ -270,10 +262,9 @@ def _draw_distribution(
         values = unit_values(dataset, name)
         untuned = _untuned(dataset, name)
         finite = values[np.isfinite(values) & ~untuned]
-        inside = np.clip(finite, edges[0], edges[-1])
+        inside = np.clip(finite, *span)
         counts, _ = np.histogram(inside, edges)
         n_shown = max(finite.size + int(untuned.sum()), 1)
-        share = counts / n_shown
         if finite.size:  # a line at 0 would look like a result
             sns.histplot(
                 x=inside, bins=np.log10(edges).tolist() if quantity.log else edges.tolist(), log_scale=quantity.log,
@@ -281,32 +272,26 @@ def _draw_distribution(
                 linewidth=1.1, gid=population.name, ax=axes,
             )  # fmt: skip
         median = float(np.median(finite)) if finite.size and quantity.period is None else np.nan
+        # In points above the axes, so that it keeps off the mark of a simulation in a low panel too.
+        above = offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points")
         axes.plot(
-            np.clip(median, edges[0], edges[-1]),
+            np.clip(median, *span),
             1.0,
             marker="v",
             color=population.color,
             markersize=3.5,
             clip_on=False,
-            # In points above the axes, so that it keeps off the mark of a simulation in a low panel too.
-            transform=offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points"),
+            transform=above,
         )
+        bins = {"from": edges[:-1], "to": edges[1:], "n": counts, "share": counts / n_shown, "median": median}
         rows.append(
-            pd.DataFrame(
-                {
-                    "population": population.name,
-                    "kind": population.kind,
-                    "panel": name,
-                    "units": quantity.units(population.units),
-                    "from": edges[:-1],
-                    "to": edges[1:],
-                    "n": counts,
-                    "share": share,
-                    "median": median,
-                    "n_undefined": int((~np.isfinite(values)).sum()),
-                    "share_untuned": untuned.sum() / n_shown,
-                    "n_beyond": int(((finite < edges[0]) | (finite > edges[-1])).sum()),
-                }
+            population.table(
+                panel=name,
+                units=quantity.units(population.units),
+                **bins,
+                n_undefined=int((~np.isfinite(values)).sum()),
+                share_untuned=untuned.sum() / n_shown,
+                n_beyond=int((finite != inside).sum()),
             )
         )
     axes.set(xlabel="", ylabel="")
@@ -326,7 +311,7 @@ def _draw_distribution(
     # Room above the tallest bin for the mark of a simulation.
     behind = [np.max(patch.get_data()[0]) for patch in axes.patches if isinstance(patch, StepPatch)]
     axes.set_ylim(0, max(*(row["share"].max() for row in rows), *beyond, *behind) * 1.45 or 1)
-    mark_kind(axes, [population.kind for population in styles], corner="upper left" if any(beyond) else "upper right")
+    mark_kind(axes, *styles, corner="upper left" if any(beyond) else "upper right")
     return pd.concat(rows, ignore_index=True)
 
 
@@ -347,67 +332,45 @@ def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Popu
         frequency, sigma = unit_values(dataset, "frequency"), unit_values(dataset, "sigma_x")
         shown = np.isfinite(frequency) & np.isfinite(sigma) & ~_untuned(dataset, "frequency")
         axes.scatter(
-            frequency[shown],
-            sigma[shown],
-            s=5,
-            marker=population.marker,
-            facecolor=to_rgba(population.color, 0.4),
-            edgecolor=population.color,
-            linewidth=0.3,
-            gid=population.name,
-        )
+            frequency[shown], sigma[shown], s=5, marker=population.marker, facecolor=to_rgba(population.color, 0.4),
+            edgecolor=population.color, linewidth=0.3, gid=population.name,
+        )  # fmt: skip
+        units = dataset["unit"].values.astype(str)
         rows.append(
-            pd.DataFrame(
-                {
-                    "population": population.name,
-                    "kind": population.kind,
-                    "panel": "size",
-                    "unit": dataset["unit"].values.astype(str),
-                    "frequency": frequency,
-                    "sigma_x": sigma,
-                    "units": population.units,
-                }
-            )
+            population.table(panel="size", unit=units, frequency=frequency, sigma_x=sigma, units=population.units)
         )
-    units = styles[0].units
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     for nx in (KAPPA, 1.0):  # up to the data only: above them stands the mark of a simulation
         ends = np.clip([nx / top, high], low, high)
         axes.plot(ends, nx / ends, color="0.75", linewidth=0.5, zorder=0)
-    axes.set_xlim(low, high)
-    axes.set_ylim(bottom, top * 1.6)
+    axes.set(xlim=(low, high), ylim=(bottom, top * 1.6))
     _plain_log(axes.xaxis)
     _plain_log(axes.yaxis)
-    axes.set_xlabel(QUANTITIES["frequency"].label(units), parse_math=True)
-    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(units)})", parse_math=True)
-    mark_kind(axes, [population.kind for population in styles])
+    axes.set_xlabel(QUANTITIES["frequency"].label(styles[0].units), parse_math=True)
+    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(styles[0].units)})", parse_math=True)
+    mark_kind(axes, *styles)
     return pd.concat(rows, ignore_index=True)
 
 
 def _caption(
     datasets: Sequence[xr.Dataset],
     styles: Sequence[Population],
-    tables: Sequence[pd.DataFrame],
+    numbers: pd.DataFrame,
     published: Sequence[tuple[str, Distribution]],
     sensitivity: pd.DataFrame | None,
 ) -> str:
     parts = []
     for dataset, population in zip(datasets, styles, strict=True):
-        undefined = {
-            str(table["panel"].iloc[0]): int(table.loc[table["population"] == population.name, "n_undefined"].max())
-            for table in tables
-            if "n_undefined" in table and (table["population"] == population.name).any()
-        }
+        undefined = numbers[numbers["population"] == population.name].groupby("panel")["n_undefined"].max()
         words = [
-            f"{undefined['bandwidth_octaves']} with {LESS_THAN_ONE_CYCLE}, so without an octave bandwidth",
-            f"{undefined['polarity_phase']} without a phase (nx < 0.1 or polarity unknown)",
+            f"{undefined['bandwidth_octaves']:.0f} with {LESS_THAN_ONE_CYCLE}, so without an octave bandwidth",
+            f"{undefined['polarity_phase']:.0f} without a phase (nx < 0.1 or polarity unknown)",
         ]
         if "status" in dataset:
             words.append(f"{on_bound(dataset).sum()} on a bound")
-        parts.append(f"{population.label}{source_text(dataset)}: {', '.join(words)}")
+        parts.append(f"{population.cited}: {', '.join(words)}")
     text = (
         "Tuning of the fitted Gabors: (a) orientation of the stripes, (b) spatial frequency, (c) octave bandwidth at "
         "half amplitude, (d) orientation half-width, (e) polarity phase (0° ON-center even, 90° odd, 180° "

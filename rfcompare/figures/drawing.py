@@ -7,7 +7,6 @@ Figure; `save` then writes PDF, PNG, the numbers as CSV and the caption as text.
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +18,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from numpy.typing import NDArray
 
 from rfcompare.bank import count_alive, ending_in, folder_to_write, write_bytes, write_csv, write_text
 from rfcompare.errors import InputError
-from rfcompare.figures.look import DIVERGING, LARGE, SMALL, Look, colors, style, write_units, written
+from rfcompare.figures.look import Look, colors, style, write_units, written
 from rfcompare.quantities import kind_words
 
 ON, OFF = "#b2182b", "#2166ac"
@@ -241,28 +238,12 @@ def laid_out(figure: Figure) -> Iterator[None]:
     'PlaceHolderLayoutEngine'
     """
     engine = figure.get_layout_engine()
-    if isinstance(engine, PlaceHolderLayoutEngine):  # frozen before
-        yield
-        return
-    freeze(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     try:
         yield
     finally:
         figure.set_layout_engine(engine)
-
-
-def freeze(figure: Figure) -> None:
-    """Lay a figure out for good: what is added to it later moves nothing.
-
-    Examples
-    --------
-    >>> figure = Figure(layout="constrained")
-    >>> freeze(figure)
-    >>> type(figure.get_layout_engine()).__name__
-    'PlaceHolderLayoutEngine'
-    """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
 
 
 @dataclass(frozen=True)
@@ -273,6 +254,8 @@ class Population:
     ----------
     label, count : str
         Its name with kind and n, for legends and panel titles; n alone, with its subjects.
+    cited : str
+        Its label with its source, for captions.
     name : str
         Its name alone.
     kind : str
@@ -289,6 +272,7 @@ class Population:
 
     label: str
     count: str
+    cited: str
     name: str
     kind: str
     side: Side
@@ -297,6 +281,10 @@ class Population:
     n_units: int
     n_subjects: int
     units: str
+
+    def table(self, **columns: Any) -> pd.DataFrame:
+        """Numbers of this population, as `record` wants them."""
+        return pd.DataFrame({"population": self.name, "kind": self.kind, **columns})
 
 
 def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> list[Population]:
@@ -333,10 +321,12 @@ def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> lis
         # The populations of a null ensemble are told apart by subject, but are draws and no animals.
         groups = f" in {n_subjects} draws" if "null" in dataset.attrs else f" from {n_subjects} subjects"
         count = f"n = {count_alive(dataset)}" + (groups if n_subjects > 1 else "")
+        named = label(name, kind, count)
         result.append(
             Population(
-                label=label(name, kind, count),
+                label=named,
                 count=count,
+                cited=named + source_text(dataset),
                 name=name,
                 kind=kind,
                 side=chosen[index],
@@ -431,56 +421,49 @@ def subject_count(dataset: xr.Dataset) -> int:
     return len({str(subject) for subject in dataset["subject"].values} - {"", "unknown"})
 
 
-def mark_kind(
-    axes: Axes,
-    kinds: Sequence[str] | str,
-    *,
-    corner: str = "upper right",
-    at: tuple[float, float] | None = None,
-    align: str = "left",
-) -> None:
-    """Write SIMULATED inside the axes where anything in them is simulated.
-
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        Where the simulated maps or points are drawn.
-    kinds : str or sequence of str
-        The kinds of everything in these axes.
-    corner : str
-        "upper right", "upper left", "lower right" or "lower left", where the axes have room; "below" where a map fills
-        them.
-    at : (x, y), optional
-        Instead of a corner, a place in data coordinates.
-    align : {"left", "right"}
-        Which end of the word stands there.
+def source_text(dataset: xr.Dataset) -> str:
+    """Write where a population comes from, for a caption: " [citation, doi:…]", or "".
 
     Examples
     --------
-    >>> axes = Figure().add_subplot()
-    >>> mark_kind(axes, ["learned", "simulated"])
-    >>> [text.get_text() for text in axes.texts]
-    ['SIMULATED']
+    >>> source_text(xr.Dataset(attrs={"citation": "A 2001", "doi": "10.1/2"}))
+    ' [A 2001, doi:10.1/2]'
     """
-    if "simulated" not in ([kinds] if isinstance(kinds, str) else kinds):
-        return
-    look: dict[str, Any] = {
-        "fontsize": SMALL,
-        "fontweight": "bold",
-        "color": "#0f6a9e",
-        "bbox": {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
-        "zorder": 10,
-    }
-    if at is not None:
-        axes.text(*at, "SIMULATED", ha=align, va="center", **look)
-        return
-    right = "right" in corner
-    left = 0.02 if axes.axison and corner != "below" else 0.0
-    height, side = {"u": (0.98, "top"), "l": (0.02, "bottom"), "b": (-0.04, "top")}[corner[0]]
-    axes.text(
-        0.98 if right else left, height, "SIMULATED", transform=axes.transAxes, ha="right" if right else "left",
-        va=side, **look,
-    )  # fmt: skip
+    citation, doi = str(dataset.attrs.get("citation", "")), str(dataset.attrs.get("doi", ""))
+    if doi and doi not in citation:
+        citation = f"{citation}, doi:{doi}" if citation else f"doi:{doi}"
+    return f" [{citation}]" if citation else ""
+
+
+def unit_values(dataset: xr.Dataset, name: str) -> NDArray[Any]:
+    """Return one value per unit (the only channel's, where it is given per channel).
+
+    Raises
+    ------
+    InputError
+        If the Dataset does not have the quantity.
+
+    Examples
+    --------
+    >>> unit_values(xr.Dataset({"r2": (("unit", "channel"), [[0.5], [0.9]])}), "r2").tolist()
+    [0.5, 0.9]
+    """
+    if name not in dataset:
+        raise InputError(f"expected descriptors with {name!r}, got none; describe the fits of a Gabor")
+    values = dataset[name]
+    found = np.asarray((values.isel(channel=0) if "channel" in values.dims else values).values)
+    return found.astype(float if found.dtype.kind in "fiu" else str)
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Choose at most so many of `count`, the first and the last among them.
+
+    Examples
+    --------
+    >>> evenly_spaced(9, 3), evenly_spaced(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(most, count)).round())]
 
 
 def sign_words(dataset: xr.Dataset) -> str:
@@ -499,184 +482,3 @@ def sign_words(dataset: xr.Dataset) -> str:
     if not known.any():
         return "positive red, negative blue, polarity unknown"
     return f"ON red, OFF blue, but for {(~known).sum()} of {known.size} units of unknown polarity"
-
-
-def letter(axes: Axes | SubFigure, text: str) -> None:
-    """Write a panel letter in bold above the upper left corner.
-
-    Examples
-    --------
-    >>> axes = Figure().add_subplot()
-    >>> letter(axes, "a")
-    >>> axes.get_title(loc="left")
-    'a'
-    """
-    if isinstance(axes, SubFigure):
-        axes.suptitle(text, x=0.01, ha="left", fontsize=LARGE, fontweight="bold")
-    else:
-        axes.set_title(text, loc="left", fontsize=LARGE, fontweight="bold")
-
-
-def nice_length(extent: float) -> float:
-    """Choose a round length of about a third of `extent`: 1, 2 or 5 times a power of ten.
-
-    Examples
-    --------
-    >>> nice_length(11.0), nice_length(0.9)
-    (2.0, 0.2)
-    """
-    if not extent > 0:
-        raise InputError(f"expected a positive extent for a scale bar, got {extent:g}")
-    power = 10.0 ** math.floor(math.log10(extent / 3))
-    return max(step for step in (1.0, 2.0, 5.0) if step * power <= extent / 3 * 1.0000001) * power
-
-
-def length_text(length: float, units: str) -> str:
-    """Write a length with its units.
-
-    Examples
-    --------
-    >>> length_text(2.0, "degree"), length_text(5.0, "px")
-    ('2°', '5 px')
-    """
-    return f"{length:g}°" if units == "degree" else f"{length:g} px"
-
-
-def bar_below(axes: Axes, length: float, units: str) -> None:
-    """Draw a scale bar under a map, from its left edge, with its length written beside it.
-
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        That a map was drawn in, in the map's units.
-    length : float
-        In the map's units.
-    units : {"px", "degree"}
-        Of the length.
-
-    Examples
-    --------
-    >>> axes = Figure().add_subplot()
-    >>> image = draw_map(axes, np.eye(3), extent=(-3, 3, -3, 3))
-    >>> bar_below(axes, 2, "degree")
-    >>> axes.texts[0].get_text(), axes.lines[0].get_xdata().tolist()
-    ('2°', [-3.0, -1.0])
-    """
-    left, right = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    height = bottom - 0.13 * (top - bottom)
-    axes.plot([left, left + length], [height] * 2, color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
-    axes.text(
-        left + length + 0.06 * (right - left), height, length_text(length, units),
-        ha="left", va="center", fontsize=SMALL,
-    )  # fmt: skip
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-
-
-def map_extent(dataset: xr.Dataset) -> tuple[float, float, float, float]:
-    """Return the outer edges (left, right, bottom, top) of a Dataset's maps, for ``imshow(origin="lower")``.
-
-    Examples
-    --------
-    >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.eye(3, 5)[None, None], channel=("signed",), kind="analytic")
-    >>> map_extent(bank)
-    (-2.5, 2.5, -1.5, 1.5)
-    """
-    x, y = (np.asarray(dataset[name].values, dtype=float) for name in "xy")
-    half_x = (x[1] - x[0]) / 2 if x.size > 1 else 0.5
-    half_y = (y[1] - y[0]) / 2 if y.size > 1 else 0.5
-    return float(x[0] - half_x), float(x[-1] + half_x), float(y[0] - half_y), float(y[-1] + half_y)
-
-
-def draw_map(
-    axes: Axes,
-    values: NDArray[np.floating[Any]],
-    *,
-    extent: tuple[float, float, float, float],
-    limit: float | None = None,
-) -> Any:
-    """Do `draw_tile` alone in axes, which lose their ticks and keep a thin frame; unmeasured pixels are gray.
-
-    Examples
-    --------
-    >>> axes = Figure().add_subplot()
-    >>> image = draw_map(axes, np.array([[0.0, -2.0], [1.0, 0.0]]), extent=(-1, 1, -1, 1))
-    >>> image.get_clim()
-    (-2.0, 2.0)
-    """
-    axes.set_facecolor("#d9d9d9")
-    image = draw_tile(axes, values, extent=extent, limit=limit)
-    axes.set_aspect("equal")
-    bare(axes)
-    return image
-
-
-def draw_tile(
-    axes: Axes,
-    values: NDArray[np.floating[Any]],
-    *,
-    extent: tuple[float, float, float, float],
-    limit: float | None = None,
-) -> Any:
-    """Draw one map among others, y up: in color with zero gray, or red and blue with limits symmetric about zero.
-
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        To draw in.
-    values : array
-        (y, x) or, with red, green and blue, (y, x, 3), row 0 at the lowest y; NaN is not measured.
-    extent : tuple of float
-        From `map_extent`.
-    limit : float, optional
-        The value drawn in full color; the largest magnitude by default.
-
-    Returns
-    -------
-    matplotlib AxesImage
-        The image.
-
-    Examples
-    --------
-    >>> image = draw_tile(Figure().add_subplot(), np.array([[[1.0, 0.0, -1.0]]]), extent=(0, 1, 0, 1))
-    >>> image.get_array().tolist()
-    [[[1.0, 0.5, 0.0]]]
-    """
-    full = (largest(values) if limit is None else limit) or 1.0
-    if values.ndim == 3:
-        shown = np.clip(np.nan_to_num(values) / (2 * full) + 0.5, 0, 1)
-        return axes.imshow(shown, origin="lower", extent=extent, interpolation="nearest")
-    return axes.imshow(
-        np.ma.masked_invalid(values), origin="lower", extent=extent, interpolation="nearest", cmap=DIVERGING,
-        vmin=-full, vmax=full,
-    )  # fmt: skip
-
-
-def largest(values: NDArray[np.floating[Any]]) -> float:
-    """Return the largest magnitude that was measured; 0 where nothing was.
-
-    Examples
-    --------
-    >>> largest(np.array([np.nan, -2.0])), largest(np.array([np.nan]))
-    (2.0, 0.0)
-    """
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-
-
-def bare(axes: Axes) -> None:
-    """Take the ticks off an axes that shows a map and keep a thin frame.
-
-    Examples
-    --------
-    >>> axes = Figure().add_subplot()
-    >>> bare(axes)
-    >>> len(axes.get_xticks())
-    0
-    """
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_linewidth(0.3)

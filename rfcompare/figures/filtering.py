@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -14,26 +14,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    bar_below,
-    bare,
-    draw_map,
-    letter,
-    map_extent,
-    mark_kind,
-    nice_length,
-    record,
-)
+from rfcompare.figures.artists import bare, draw_map, letter, map_extent, mark_kind, scale_bar
+from rfcompare.figures.drawing import record
 from rfcompare.figures.look import LARGE, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import kind_words
 
-RESPONSE_PERCENTILE = 99.5
+_RESPONSE_PERCENTILE = 99.5
 """A few extreme pixels would make the rest of the response gray."""
 
-KERNEL_SHARE = 0.6
+_KERNEL_SHARE = 0.6
 """Width of the kernel's panel over the height of the image's."""
 
-POWER_DECADES = 6.0
+_POWER_DECADES = 6.0
 """Depth of the gray scale of the spectrum."""
 
 
@@ -80,7 +72,7 @@ def filter_response(
     kind = str(seen.attrs["kind"])
     height, breadth = seen.sizes["y"], seen.sizes["x"]
     narrow = is_narrow(look)
-    ratios = [breadth / height, 1] if narrow else [breadth / height, KERNEL_SHARE, breadth / height, 1]
+    ratios = [breadth / height, 1] if narrow else [breadth / height, _KERNEL_SHARE, breadth / height, 1]
     rows = 2 if narrow else 1
     # Panels share one height, which the width leaves room for; the rest is for titles, bars and the sentence.
     figure = new_figure(look, height=24 * rows + rows * 0.82 * width_mm(look) / sum(ratios))
@@ -91,15 +83,15 @@ def filter_response(
     bare(panels[0])
     _draw_kernel(panels[1], seen, units)
     response = seen["response"].values.astype(float)
-    limit = float(np.nanpercentile(np.abs(response), RESPONSE_PERCENTILE)) or 1.0
+    limit = float(np.nanpercentile(np.abs(response), _RESPONSE_PERCENTILE)) or 1.0
     draw_map(panels[2], response, extent=extent, limit=limit)
     _draw_spectrum(panels[3], seen, units)
     mark_kind(panels[2], kind, corner="below")
     titles = ("image", "kernel", "response", "spectrum")
-    for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+    for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title)
-        letter(panel, "abcd"[index])
-    bar_below(panels[0], nice_length(extent[1] - extent[0]), units)
+    letter(*panels)
+    scale_bar(panels[0], units)
     named = f"{seen.attrs['unit']}{_source(seen)} ({kind_words(kind)}): {seen.attrs['sentence']}"
     if "title" not in look:
         letters = 120 if not narrow else 58
@@ -109,20 +101,18 @@ def filter_response(
 
 def _draw_kernel(panel: Axes, seen: xr.Dataset, units: str) -> None:
     kernel = seen["kernel"].values.astype(float)
-    x, y = seen["kernel_x"].values, seen["kernel_y"].values
-    half = (x[1] - x[0]) / 2 if x.size > 1 else 0.5
-    extent = (float(x[0] - half), float(x[-1] + half), float(y[0] - half), float(y[-1] + half))
+    extent = map_extent(seen[["kernel_x", "kernel_y"]].rename(kernel_x="x", kernel_y="y"))
     draw_map(panel, np.moveaxis(kernel, 0, -1) if len(kernel) == 3 else kernel[0], extent=extent)
-    bar_below(panel, nice_length(extent[1] - extent[0]), units)
+    scale_bar(panel, units)
 
 
 def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
     fx, fy = seen["frequency_x"].values, seen["frequency_y"].values
     power = seen["response_power"].values.astype(float)
     top = float(power.max())
-    level = np.log10(np.maximum(power, top * 10**-POWER_DECADES) / top) if top > 0 else np.zeros_like(power)
+    level = np.log10(np.maximum(power, top * 10**-_POWER_DECADES) / top) if top > 0 else np.zeros_like(power)
     extent = (float(fx[0]), float(fx[-1]), float(fy[0]), float(fy[-1]))
-    panel.imshow(level, origin="lower", extent=extent, cmap="gray", vmin=-POWER_DECADES, vmax=0, aspect="equal")
+    panel.imshow(level, origin="lower", extent=extent, cmap="gray", vmin=-_POWER_DECADES, vmax=0, aspect="equal")
     panel.contour(fx, fy, seen["gain"].values, levels=[0.5], colors=["#e69f00"], linewidths=0.9)
     unit = "px" if units == "px" else "°"
     panel.set_xlabel(f"horizontal (cycles/{unit})")
@@ -131,12 +121,10 @@ def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
 
 def _numbers(seen: xr.Dataset, response: NDArray[np.float64]) -> pd.DataFrame:
     inside = response[np.isfinite(response)]
+    names = ("p0.5", "p25", "median", "p75", "p99.5")
     quantiles = np.quantile(inside, [0.005, 0.25, 0.5, 0.75, 0.995])
-    rows: list[dict[str, Any]] = [
-        {"unit": seen.attrs["unit"], "kind": seen.attrs["kind"], "quantity": name, "value": float(number)}
-        for name, number in zip(("p0.5", "p25", "median", "p75", "p99.5"), quantiles, strict=True)
-    ]
-    return pd.DataFrame(rows)
+    about = {"unit": seen.attrs["unit"], "kind": seen.attrs["kind"]}
+    return pd.DataFrame({**about, "quantity": names, "value": quantiles})
 
 
 def _source(seen: xr.Dataset) -> str:
@@ -151,7 +139,7 @@ def _caption(seen: xr.Dataset, limit: float) -> str:
         f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen "
         f"{sight}. (a) Image, "
         f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), positive "
-        f"red, negative blue, full color at ±{limit:.3g} ({RESPONSE_PERCENTILE:g}th percentile); gray: the kernel "
-        f"would reach beyond the image. (d) Power spectrum of the response over {POWER_DECADES:g} decades; orange, "
+        f"red, negative blue, full color at ±{limit:.3g} ({_RESPONSE_PERCENTILE:g}th percentile); gray: the kernel "
+        f"would reach beyond the image. (d) Power spectrum of the response over {_POWER_DECADES:g} decades; orange, "
         f"where the kernel's gain is half its largest. {seen.attrs['sentence']}"
     )

@@ -15,27 +15,30 @@ from numpy.typing import NDArray
 
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    Population,
-    bar_below,
+from rfcompare.figures.artists import (
+    TILE_PITCH,
     draw_map,
-    draw_tile,
-    label,
+    draw_tiles,
     largest,
-    length_text,
     letter,
+    lettered,
     map_extent,
     mark_kind,
-    nice_length,
+    scale_bar,
+    write_beside,
+)  # fmt: skip
+from rfcompare.figures.drawing import (
+    Population,
+    evenly_spaced,
+    label,
     populations,
     record,
     sign_words,
+    source_text,
+    unit_values,
 )
-from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
+from rfcompare.figures.look import MEDIUM, SMALL, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import QUANTITIES
-
-_GAP = 0.12
-"""Between tiles, as a share of a tile."""
 
 _HEADING = 0.55
 """Height of a class's heading, in tiles."""
@@ -43,7 +46,7 @@ _HEADING = 0.55
 _LETTER_MM = 1.15
 """Width of a letter of a heading, generously."""
 
-R2_FIXED = "r², fixed by construction"
+_R2_FIXED = "r² fixed by construction"
 """What r² is called where maps were rendered from parameters and none is stored of the originals."""
 
 _PERCENTILES = (95, 75, 50, 25, 5)
@@ -97,7 +100,6 @@ def kernels(
     if len(sorts) != len(banks):
         raise InputError(f"expected classes for {len(banks)} banks, got {len(sorts)}; pass None where there are none")
     styles = populations(banks, look)
-    tables = []
     plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
     same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
     columns = _column_counts(banks, same_scale=same_scale)
@@ -111,16 +113,16 @@ def kernels(
     figure = new_figure(look, height=sum(tall) if across == 1 else max(tall))
     shape = {"height_ratios": tall} if across == 1 else {}
     panels = np.atleast_1d(figure.subplots(len(banks) // across, across, **shape))
-    for index, (bank, panel) in enumerate(zip(banks, panels, strict=True)):
-        tables.append(_draw_tiles(panel, bank, styles[index], plans[index], layouts[index], columns[index]))
-        if len(banks) > 1:
-            letter(panel, "abcdefgh"[index])
-    return record(
-        figure,
-        look,
-        numbers=pd.concat(tables, ignore_index=True),
-        caption=_kernels_caption(banks, styles, tables, sorts, same_scale=same_scale),
+    tables = [_draw_tiles(*each) for each in zip(panels, banks, styles, plans, layouts, columns, strict=True)]
+    if len(banks) > 1:
+        letter(*panels)
+    parts = [_kernels_text(*each) for each in zip(banks, styles, tables, sorts, strict=True)]
+    scale = "All tiles have one scale in degrees." if same_scale else "Bars give each population's own scale."
+    caption = (
+        f"Maps of {'; '.join(lettered(parts))}. Every tile is scaled to its own largest magnitude, symmetric about "
+        f"zero. {scale}"
     )
+    return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
 def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> list[tuple[str, list[int]]]:
@@ -128,7 +130,7 @@ def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> l
     n_units = bank.sizes["unit"]
     if classes is not None and len(classes) != n_units:
         raise InputError(f"expected one class per unit ({n_units}), got {len(classes)}; classify the same bank")
-    shown = np.unique(np.linspace(0, n_units - 1, min(n_max, n_units)).round().astype(int)).tolist()
+    shown = evenly_spaced(n_units, n_max)
     if classes is None:
         return [("", shown)]
     groups: dict[str, list[int]] = {}
@@ -139,7 +141,7 @@ def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> l
 
 def _tile_size(bank: xr.Dataset) -> tuple[float, float]:
     left, right, bottom, top = map_extent(bank)
-    return (right - left) * (1 + _GAP), (top - bottom) * (1 + _GAP)
+    return right - left, top - bottom
 
 
 def _column_counts(banks: Sequence[xr.Dataset], *, same_scale: bool) -> list[int]:
@@ -184,44 +186,31 @@ def _draw_tiles(
     columns: int,
 ) -> pd.DataFrame:
     tiles, headings, height = layout
-    pitch_x, pitch_y = _tile_size(bank)
-    size_x, size_y = pitch_x / (1 + _GAP), pitch_y / (1 + _GAP)
-    rows: list[dict[str, Any]] = []
-    units = bank["unit"].values
-    for unit, row, column in tiles:
-        values = shown_map(bank, unit)
-        left, top = column * pitch_x, -row * pitch_y
-        draw_tile(axes, values, extent=(left, left + size_x, top - size_y, top))
-        rows.append(
-            {
-                "population": population.name,
-                "kind": population.kind,
-                "unit": str(units[unit]),
-                "class": "",
-                "row": row,
-                "column": column,
-                "limit": largest(values),
-            }
-        )
-    table = pd.DataFrame(rows)
+    size = _tile_size(bank)
+    pitch_x, pitch_y = (TILE_PITCH * side for side in size)
+    maps = [shown_map(bank, unit) for unit, _, _ in tiles]
+    draw_tiles(axes, [(values, row, column) for values, (_, row, column) in zip(maps, tiles, strict=True)], size)
     for name, count, row, column in headings:
         axes.text(
-            column * pitch_x, -(row + _HEADING - 0.08) * pitch_y, f"{name} ({count})",
-            fontsize=SMALL, va="bottom", ha="left",
-        )  # fmt: skip
-    table["class"] = [next((name for name, units in plan if unit in units), "") for unit, _, _ in tiles]
-    bar = nice_length(3 * size_x)
-    bottom = -height * pitch_y - 0.35 * pitch_y
-    axes.plot([0, bar], [bottom, bottom], color="black", linewidth=1.2, solid_capstyle="butt", clip_on=False)
-    axes.text(bar + 0.2 * pitch_x, bottom, length_text(bar, population.units), va="center", ha="left", fontsize=SMALL)
-    axes.set_xlim(-0.02 * pitch_x, columns * pitch_x)
-    axes.set_ylim(bottom - 0.35 * pitch_y, 0.1 * pitch_y)
-    axes.set_aspect("equal", anchor="N")
-    axes.set_axis_off()
-    shown = f"{len(table)} shown of {population.count}" if len(table) < population.n_units else population.count
+            column * pitch_x, -(row + _HEADING - 0.08) * pitch_y, f"{name} ({count})", fontsize=SMALL, va="bottom"
+        )
+    bottom = -(height + 0.35) * pitch_y
+    axes.set(xlim=(-0.02 * pitch_x, columns * pitch_x), ylim=(bottom - 0.35 * pitch_y, 0.1 * pitch_y))
+    axes.set_anchor("N")
+    scale_bar(axes, population.units, extent=3 * size[0], height=bottom)
+    shown = f"{len(tiles)} shown of {population.count}" if len(tiles) < population.n_units else population.count
     axes.set_title(label(population.name, population.kind, shown))
-    mark_kind(axes, population.kind, at=(columns * pitch_x, bottom), align="right")
-    return table
+    mark_kind(axes, population, at=(columns * pitch_x, bottom), align="right")
+    names = {unit: name for name, units in plan for unit in units}
+    return population.table(
+        **{
+            "unit": [str(bank["unit"].values[unit]) for unit, _, _ in tiles],
+            "class": [names[unit] for unit, _, _ in tiles],
+            "row": [row for _, row, _ in tiles],
+            "column": [column for _, _, column in tiles],
+            "limit": [largest(values) for values in maps],
+        }
+    )
 
 
 def shown_map(bank: xr.Dataset, unit: int) -> NDArray[np.floating[Any]]:
@@ -243,51 +232,16 @@ def shown_map(bank: xr.Dataset, unit: int) -> NDArray[np.floating[Any]]:
     return np.asarray(values[0])
 
 
-def _kernels_caption(
-    banks: Sequence[xr.Dataset],
-    styles: Sequence[Population],
-    tables: Sequence[pd.DataFrame],
-    classes: Sequence[Sequence[str] | None],
-    *,
-    same_scale: bool,
-) -> str:
-    parts = []
-    for bank, population, table, kinds in zip(banks, styles, tables, classes, strict=True):
-        channel = [str(name) for name in bank["channel"].values]
-        text = f"{population.label}"
-        if len(table) < population.n_units:
-            text += f", {len(table)} evenly spaced units shown"
-        if channel == ["r", "g", "b"]:
-            text += "; R, G and B as color, zero gray"
-        else:
-            text += f"; {'ON − OFF, ' if channel == ['on', 'off'] else ''}{sign_words(bank)}, zero white"
-        if kinds is not None:
-            text += "; sorted by class, units shown in parentheses"
-        parts.append(text + source_text(bank))
-    scale = "All tiles have one scale in degrees." if same_scale else "Bars give each population's own scale."
-    return (
-        "Maps of "
-        + "; ".join(f"({'abcdefgh'[i]}) {text}" if len(parts) > 1 else text for i, text in enumerate(parts))
-        + ". "
-        + "Every tile is scaled to its own largest magnitude, symmetric about zero. "
-        + scale
-    )
-
-
-def source_text(dataset: xr.Dataset) -> str:
-    """Write where a population comes from, for a caption: " [citation, doi:…]", or "".
-
-    Examples
-    --------
-    >>> import rfcompare as rfc
-    >>> about = {"citation": "A 2001"}
-    >>> source_text(rfc.make_bank(np.eye(3)[None, None], channel=("signed",), kind="analytic", attrs=about))
-    ' [A 2001]'
-    """
-    citation, doi = str(dataset.attrs.get("citation", "")), str(dataset.attrs.get("doi", ""))
-    if doi and doi not in citation:
-        citation = f"{citation}, doi:{doi}" if citation else f"doi:{doi}"
-    return f" [{citation}]" if citation else ""
+def _kernels_text(bank: xr.Dataset, population: Population, table: pd.DataFrame, classes: Sequence[str] | None) -> str:
+    channel = [str(name) for name in bank["channel"].values]
+    text = population.label
+    if len(table) < population.n_units:
+        text += f", {len(table)} evenly spaced units shown"
+    if channel == ["r", "g", "b"]:
+        text += "; R, G and B as color, zero gray"
+    else:
+        text += f"; {'ON − OFF, ' if channel == ['on', 'off'] else ''}{sign_words(bank)}, zero white"
+    return text + ("" if classes is None else "; sorted by class, units shown in parentheses") + source_text(bank)
 
 
 @drawn("double")
@@ -335,44 +289,16 @@ def fits(
                 "expected fits that carry their maps 'rf' and 'rf_fit', got none; use fits of rfcompare.fit"
             )
     styles = populations(fitted, look)
-    tables: list[pd.DataFrame] = []
-    captions: list[str] = []
     across = 1 if is_narrow(look) else len(fitted)
     figure = new_figure(look, height=122 * len(fitted) / across)
     halves = np.atleast_1d(figure.subfigures(len(fitted) // across, across, wspace=0.03))
-    for index, population in enumerate(fitted):
-        table, caption = _draw_examples(halves[index], population, styles[index])
-        tables.append(table)
-        captions.append((f"({'abcdefgh'[index]}) " if len(fitted) > 1 else "") + caption)
+    tables = [_draw_examples(*each) for each in zip(halves, fitted, styles, strict=True)]
+    captions = [_fits_text(*each) for each in zip(fitted, styles, strict=True)]
     text = (
         "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "
-        "one color scale per row; below, the distribution of r². " + " ".join(captions)
+        f"one color scale per row; below, the distribution of r². {' '.join(lettered(captions))}"
     )
     return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=text)
-
-
-def unit_r2(fitted: xr.Dataset, name: str = "r2") -> NDArray[np.floating[Any]]:
-    """Return r² per unit (the only channel's, where it is given per channel).
-
-    Examples
-    --------
-    >>> unit_r2(xr.Dataset({"r2": (("unit", "channel"), [[0.5], [0.9]])})).tolist()
-    [0.5, 0.9]
-    """
-    values = fitted[name]
-    return np.asarray((values.isel(channel=0) if "channel" in values.dims else values).values, dtype=float)
-
-
-def unit_status(fitted: xr.Dataset) -> list[str]:
-    """Return the status in words per unit (the only channel's, where it is given per channel).
-
-    Examples
-    --------
-    >>> unit_status(xr.Dataset({"status": (("unit", "channel"), [["converged"]])}))
-    ['converged']
-    """
-    values = fitted["status"]
-    return [str(word) for word in (values.isel(channel=0) if "channel" in values.dims else values).values]
 
 
 def example_units(fitted: xr.Dataset) -> list[int]:
@@ -404,10 +330,10 @@ def shown_r2(fitted: xr.Dataset) -> tuple[NDArray[np.floating[Any]], str]:
     (array([0.9]), 'r² of the original map')
     """
     if fitted.attrs.get("kind") != "parametric":
-        return unit_r2(fitted), "r²"
+        return unit_values(fitted, "r2"), "r²"
     if "r2_original" in fitted:
-        return unit_r2(fitted, "r2_original"), "r² of the original map"
-    return unit_r2(fitted), R2_FIXED
+        return unit_values(fitted, "r2_original"), "r² of the original map"
+    return unit_values(fitted, "r2"), _R2_FIXED
 
 
 def r2_words(fitted: xr.Dataset) -> str:
@@ -422,94 +348,78 @@ def r2_words(fitted: xr.Dataset) -> str:
     'median r² 0.800, 1 of 2 above 0.7'
     """
     r2, name = shown_r2(fitted)
-    if name == R2_FIXED:
-        return "r² fixed by construction"
+    if name == _R2_FIXED:
+        return name
     middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
     return f"median {name} {middle}, {int((r2 > 0.7).sum())} of {r2.size} above 0.7"
 
 
-def parameter_text(fitted: xr.Dataset, unit: int) -> str:
+def _parameter_text(fitted: xr.Dataset, unit: int) -> str:
     """Write the main parameters of one unit's fit with their units, one per line.
 
     Examples
     --------
     >>> values = xr.Dataset({"r2": ("unit", [0.93]), "orientation": ("unit", [45.0]), "frequency": ("unit", [0.2])})
-    >>> print(parameter_text(values.assign_attrs(units="px", kind="learned"), 0))
+    >>> print(_parameter_text(values.assign_attrs(units="px", kind="learned"), 0))
     r² 0.930
     orientation 45°
     f 0.200 cycles/px
     """
-    units = str(fitted.attrs.get("units", "px"))
     r2, name = shown_r2(fitted)
     # What rendering fixes is not given as a number that was measured.
-    own = "r² fixed by construction" if name == R2_FIXED else f"{name} {r2[unit]:.3f}"
-    first = own.replace("of the original map", "of original")
+    lines = [name if name == _R2_FIXED else f"{name.replace(' the original map', ' original')} {r2[unit]:.3f}"]
+    known = ("r2_corrected", "r2_noise_corrected", "orientation", "frequency", "sigma_x", "sigma_y")
+    found = {each: unit_values(fitted, each)[unit] for each in known if each in fitted}
     for corrected in ("r2_corrected", "r2_noise_corrected"):
-        if corrected in fitted and np.isfinite(unit_r2(fitted, corrected)[unit]):
-            first += f", corrected {unit_r2(fitted, corrected)[unit]:.3f}"
-    lines = [first]
-    for variable, form in (
-        ("orientation", "orientation {:.0f}°"),
-        ("frequency", "f {:.3f} " + QUANTITIES["frequency"].units(units)),
-    ):
-        if variable in fitted:
-            lines.append(form.format(float(unit_r2(fitted, variable)[unit])))
-    if {"sigma_x", "sigma_y", "frequency"} <= set(fitted.data_vars):
-        f, sx, sy = (float(unit_r2(fitted, variable)[unit]) for variable in ("frequency", "sigma_x", "sigma_y"))
-        lines.append(f"nx {sx * f:.2f}, ny {sy * f:.2f}")
+        if np.isfinite(found.get(corrected, np.nan)):
+            lines[0] += f", corrected {found[corrected]:.3f}"
+    if "orientation" in found:
+        lines.append(f"orientation {found['orientation']:.0f}°")
+    if "frequency" in found:
+        cycles = QUANTITIES["frequency"].units(str(fitted.attrs.get("units", "px")))
+        lines.append(f"f {found['frequency']:.3f} {cycles}")
+    if {"sigma_x", "sigma_y", "frequency"} <= set(found):
+        nx, ny = (found[name] * found["frequency"] for name in ("sigma_x", "sigma_y"))
+        lines.append(f"nx {nx:.2f}, ny {ny:.2f}")
     return "\n".join(lines)
 
 
-def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> tuple[pd.DataFrame, str]:
+def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> pd.DataFrame:
     chosen = example_units(fitted)
     if not chosen:
         raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
     rendered = population.kind == "parametric"  # its residual would be zero by construction
     titles = ("rendered", "fit") if rendered else ("data", "fit", "residual")
-    below = [] if shown_r2(fitted)[1] == R2_FIXED else [1.25]
+    r2, name = shown_r2(fitted)
+    below = [] if name == _R2_FIXED else [1.25]
     grid = place.add_gridspec(
         len(chosen) + len(below), len(titles) + 1, width_ratios=[*[1] * len(titles), 1.9],
         height_ratios=[*[1] * len(chosen), *below],
     )  # fmt: skip
-    place.suptitle(population.label, fontsize=7)
-    rows: list[dict[str, Any]] = []
-    extent = map_extent(fitted)
+    place.suptitle(population.label, fontsize=MEDIUM)
+    units = fitted["unit"].values[chosen].astype(str)
+    limits: list[float] = []
+    residuals: list[float] = []
     for row, unit in enumerate(chosen):
         data = shown_map(fitted, unit)
         model = np.asarray(fitted["rf_fit"].isel(unit=unit, channel=0).transpose("y", "x").values, dtype=float)
-        limit = float(np.nanmax(np.abs(data)))
-        for column, (title, values) in enumerate(zip(titles, (data, model, data - model), strict=False)):
-            panel = place.add_subplot(grid[row, column])
-            draw_map(panel, values, extent=extent, limit=limit)
-            if row == 0:
-                panel.set_title(title)
-            if row == len(chosen) - 1 and column == 0:
-                bar = nice_length((extent[1] - extent[0]) * 1.2)
-                bar_below(panel, bar, population.units)
-        words = place.add_subplot(grid[row, len(titles)])
-        words.set_axis_off()
-        text = f"{str(fitted['unit'].values[unit])[:26]}\n{parameter_text(fitted, unit)}"
-        mark_kind(words, population.kind, corner="upper left")
-        words.text(
-            0, 0.42 if population.kind == "simulated" else 0.5, text,
-            fontsize=SMALL, va="center", ha="left", linespacing=1.1,
-        )  # fmt: skip
-        rows.append(
-            {
-                "population": population.name,
-                "kind": population.kind,
-                "panel": "example",
-                "unit": str(fitted["unit"].values[unit]),
-                "r2": shown_r2(fitted)[0][unit],
-                "status": unit_status(fitted)[unit],
-                "residual_rms": float(np.sqrt(np.nanmean((data - model) ** 2))),
-                "limit": limit,
-            }
+        limits.append(float(np.nanmax(np.abs(data))))
+        residuals.append(float(np.sqrt(np.nanmean((data - model) ** 2))))
+        panels = [place.add_subplot(grid[row, column]) for column in range(len(titles))]
+        for panel, title, values in zip(panels, titles, (data, model, data - model), strict=False):
+            draw_map(panel, values, extent=map_extent(fitted), limit=limits[-1])
+            panel.set_title(title if row == 0 else "")
+        write_beside(
+            place.add_subplot(grid[row, -1]), f"{units[row][:26]}\n{_parameter_text(fitted, unit)}", population
         )
-    tables = [pd.DataFrame(rows)]
-    if below:
-        tables.append(_draw_r2(place.add_subplot(grid[len(chosen), :]), fitted, population))
-    return pd.concat(tables, ignore_index=True), _fits_caption(fitted, population)
+    scale_bar(panels[0], population.units)
+    status = unit_values(fitted, "status")[chosen]
+    examples = population.table(
+        panel="example", unit=units, r2=r2[chosen], status=status, residual_rms=residuals, limit=limits
+    )
+    if not below:
+        return examples
+    return pd.concat([examples, _draw_r2(place.add_subplot(grid[-1, :]), fitted, population)], ignore_index=True)
 
 
 def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> pd.DataFrame:
@@ -527,27 +437,18 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> pd.DataF
     axes.set_xlabel(name.replace("r²", "$r^2$") + (" of the fit" if name == "r²" else ""), parse_math=True)
     axes.set_ylabel("units")
     axes.set_title(f"median {median:.3f}, dashed; {int((finite > 0.7).sum())} of {r2.size} above 0.7", fontsize=SMALL)
-    mark_kind(axes, population.kind, corner="upper left")
-    return pd.DataFrame(
-        {
-            "population": population.name,
-            "kind": population.kind,
-            "panel": "histogram",
-            "r2_from": edges[:-1],
-            "r2_to": edges[1:],
-            "n": np.histogram(inside, edges)[0],
-        }
-    )
+    mark_kind(axes, population, corner="upper left")
+    counts = np.histogram(inside, edges)[0]
+    return population.table(panel="histogram", r2_from=edges[:-1], r2_to=edges[1:], n=counts)
 
 
-def _fits_caption(fitted: xr.Dataset, population: Population) -> str:
+def _fits_text(fitted: xr.Dataset, population: Population) -> str:
     r2, _ = shown_r2(fitted)
-    clean = sum(words == "converged" for words in unit_status(fitted))
-    caption = (
-        f"{population.label}{source_text(fitted)}, {sign_words(fitted)}: {r2_words(fitted)}, "
-        f"{(~np.isfinite(r2)).sum()} without a fit, {on_bound(fitted).sum()} on a bound, {clean} converged without "
-        "remark."
+    clean = (unit_values(fitted, "status") == "converged").sum()
+    text = (
+        f"{population.cited}, {sign_words(fitted)}: {r2_words(fitted)}, {(~np.isfinite(r2)).sum()} without a fit, "
+        f"{on_bound(fitted).sum()} on a bound, {clean} converged without remark."
     )
     if population.kind == "parametric":
-        caption += " The maps are rendered from parameters, so their fit is fixed by construction, without residual."
-    return caption
+        text += " The maps are rendered from parameters, so their fit is fixed by construction, without residual."
+    return text

@@ -17,24 +17,22 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    CEILING_COLOR,
-    NULL_COLOR,
-    Population,
-    draw_tile,
-    label,
+from rfcompare.figures.artists import (
+    TILE_PITCH,
+    draw_null_and_ceiling,
+    draw_tiles,
     largest,
     letter,
+    lettered,
     mark_kind,
-    populations,
-    record,
 )
+from rfcompare.figures.drawing import Population, evenly_spaced, label, populations, record
 from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure, width_mm
-from rfcompare.figures.maps import shown_map, source_text
+from rfcompare.figures.maps import shown_map
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
 from rfcompare.taxonomy.thresholds import value
 
-N_SHOWN = 12
+_N_SHOWN = 12
 """Kernels followed over training: evenly spaced ones."""
 
 
@@ -88,16 +86,12 @@ def color(
     population = populations([bank], look)[0]
     direction = signed["color_direction"].transpose("unit", "color").values.astype(float)
     share, fixed = _one_direction_share(signed, measured)
-    table = pd.DataFrame(
-        {
-            "population": population.name,
-            "kind": population.kind,
-            "unit": bank["unit"].values.astype(str),
-            **{f"direction_{name}": direction[:, index] for index, name in enumerate("rgb")},
-            "hue": measured["hue"],
-            "chroma_share": measured["chroma_share"],
-            "rank_one_share": share,
-        }
+    table = population.table(
+        unit=bank["unit"].values.astype(str),
+        **{f"direction_{name}": direction[:, index] for index, name in enumerate("rgb")},
+        hue=measured["hue"],
+        chroma_share=measured["chroma_share"],
+        rank_one_share=share,
     )
     if is_narrow(look):
         figure = new_figure(look, height=148)
@@ -109,9 +103,8 @@ def color(
     _draw_opponent_plane(plane, table, direction, population)
     _draw_tiles_by_hue(tiles, bank, table, population)
     _draw_shares(shares, share, population, fixed=fixed)
-    for index, panel in enumerate((plane, tiles, shares)):
-        letter(panel, "abc"[index])
-    return record(figure, look, numbers=table, caption=_color_caption(bank, population, table, fixed=fixed))
+    letter(plane, tiles, shares)
+    return record(figure, look, numbers=table, caption=_color_caption(population, table, fixed=fixed))
 
 
 def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tuple[NDArray[np.floating[Any]], bool]:
@@ -127,21 +120,17 @@ def _draw_opponent_plane(
     axes: Axes, table: pd.DataFrame, direction: NDArray[np.floating[Any]], population: Population
 ) -> None:
     angle, radius = np.radians(table["hue"].to_numpy()), table["chroma_share"].to_numpy()
-    for edge in (0.5, 1.0):
-        turn = np.linspace(0, 2 * np.pi, 181)
-        axes.plot(edge * np.cos(turn), edge * np.sin(turn), color="0.8", linewidth=0.5, zorder=0)
-    for spoke in np.radians(np.arange(0, 180, 30)):
-        axes.plot(
-            [-np.cos(spoke), np.cos(spoke)], [-np.sin(spoke), np.sin(spoke)], color="0.88", linewidth=0.4, zorder=0
-        )
-    for degrees, name in zip(range(0, 360, 30), POLES, strict=True):
-        if degrees % 90 == 0:
-            x, y = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
-            axes.text(
-                1.06 * x, 1.06 * y, name, fontsize=SMALL, rotation=0,
-                ha={1: "left", -1: "right"}.get(round(x), "center"),
-                va={1: "bottom", -1: "top"}.get(round(y), "center"),
-            )  # fmt: skip
+    turn = np.linspace(0, 2 * np.pi, 181)
+    axes.plot(np.outer(np.cos(turn), [0.5, 1]), np.outer(np.sin(turn), [0.5, 1]), color="0.8", linewidth=0.5, zorder=0)
+    spokes = np.radians(np.arange(0, 180, 30))
+    axes.plot(
+        np.outer([-1, 1], np.cos(spokes)), np.outer([-1, 1], np.sin(spokes)), color="0.88", linewidth=0.4, zorder=0
+    )
+    for name, x, y, across, along in (
+        (POLES[0], 1.06, 0, "left", "center"), (POLES[3], 0, 1.06, "center", "bottom"),
+        (POLES[6], -1.06, 0, "right", "center"), (POLES[9], 0, -1.06, "center", "top"),
+    ):  # fmt: skip
+        axes.text(x, y, name, fontsize=SMALL, ha=across, va=along)
     axes.text(-0.35, 0.35, "0.5", fontsize=SMALL, color="0.35", ha="right", va="bottom", zorder=4)
     # A direction's own color: its positive end on mid-gray, as the kernels are drawn.
     face = np.clip(0.5 + direction / (2 * np.abs(direction).max(1, keepdims=True)), 0, 1)
@@ -151,11 +140,9 @@ def _draw_opponent_plane(
         np.append(x, -x), np.append(y, -y), s=12, c=np.concatenate([face, 1 - face]), edgecolor="black",
         linewidth=0.35, gid=population.name, zorder=3,
     )  # fmt: skip
-    axes.set_xlim(-1.3, 1.3)
-    axes.set_ylim(-1.22, 1.22)
-    axes.set_aspect("equal")
+    axes.set(xlim=(-1.3, 1.3), ylim=(-1.22, 1.22), aspect="equal")
     axes.set_axis_off()
-    mark_kind(axes, population.kind, corner="lower right")
+    mark_kind(axes, population, corner="lower right")
 
 
 def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, population: Population) -> None:
@@ -165,17 +152,10 @@ def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, popula
         *np.flatnonzero(~achromatic)[np.argsort(table["hue"].to_numpy()[~achromatic], kind="stable")],
     ][:120]
     columns = 12
-    for position, unit in enumerate(order):
-        values = shown_map(bank, int(unit))
-        left, top = (position % columns) * 1.12, -(position // columns) * 1.12
-        draw_tile(axes, values, extent=(left, left + 1, top - 1, top))
+    draw_tiles(axes, [(shown_map(bank, int(unit)), *divmod(at, columns)) for at, unit in enumerate(order)])
     rows = -(-len(order) // columns)
-    axes.set_xlim(-0.05, columns * 1.12)
-    axes.set_ylim(-rows * 1.12 - 0.05, 0.1)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    axes.set_title(population.label)
-    mark_kind(axes, population.kind, corner="below")
+    axes.set(xlim=(-0.05, columns * TILE_PITCH), ylim=(-rows * TILE_PITCH - 0.05, 0.1), title=population.label)
+    mark_kind(axes, population, corner="below")
 
 
 def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Population, *, fixed: bool) -> None:
@@ -189,10 +169,10 @@ def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Popul
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     if not finite.size:
         axes.text(0.5, 0.5, "fixed by construction", transform=axes.transAxes, ha="center", fontsize=SMALL)
-    mark_kind(axes, population.kind, corner="upper left")
+    mark_kind(axes, population, corner="upper left")
 
 
-def _color_caption(bank: xr.Dataset, population: Population, table: pd.DataFrame, *, fixed: bool) -> str:
+def _color_caption(population: Population, table: pd.DataFrame, *, fixed: bool) -> str:
     chroma = table["chroma_share"].to_numpy()
     hue = table["hue"].to_numpy()
     colored = chroma > value("achromatic")
@@ -201,7 +181,7 @@ def _color_caption(bank: xr.Dataset, population: Population, table: pd.DataFrame
     share = table["rank_one_share"].to_numpy()
     median = f"median {np.nanmedian(share):.2f}" if np.isfinite(share).any() else "fixed by construction"
     return (
-        f"Color of the kernels of {population.label}{source_text(bank)}. (a) Opponent space of van de Sande 2010 "
+        f"Color of the kernels of {population.cited}. (a) Opponent space of van de Sande 2010 "
         "(doi:10.1109/TPAMI.2009.154) over the weights: angle, hue of the first color direction, (R − G)/√2 at 0° and "
         "(R + G − 2B)/√6 at 90°; distance from the center, share of the kernel's energy off the gray axis, 1 at the "
         "rim. A direction is an axis, since a kernel prefers one end and its opposite: both ends are drawn, in their "
@@ -282,7 +262,7 @@ def training(
     if any(list(followed[step]["unit"].values) != units for step in steps):
         raise InputError("expected the same units at every step, got different ones; pass snapshots of one training")
     last = populations([followed[steps[-1]]], look)[0]
-    shown = np.unique(np.linspace(0, len(units) - 1, min(N_SHOWN, len(units))).round().astype(int))
+    shown = evenly_spaced(len(units), _N_SHOWN)
     quantities = _quantities(history)
     across = min(len(quantities), 3 if is_narrow(look) else 5)
     below = -(-len(quantities) // across) if quantities else 0
@@ -293,15 +273,13 @@ def training(
     panel = figure.add_subplot(grid[0, :])
     tables = [_draw_snapshots(panel, followed, steps, shown)]
     panel.set_title(last.label)
-    if quantities:
-        assert history is not None
-        letter(panel, "a")
-        for index, name in enumerate(quantities):
-            under = figure.add_subplot(grid[1 + index // across, index % across])
-            _draw_quantity(under, history[history["quantity"] == name], name, last.color)
-            letter(under, "bcdefgh"[index])
+    if history is not None and quantities:
+        under = [figure.add_subplot(grid[1 + index // across, index % across]) for index in range(len(quantities))]
+        for axes, name in zip(under, quantities, strict=True):
+            _draw_quantity(axes, history[history["quantity"] == name], name, last.color)
+        letter(panel, *under)
         tables.append(history.assign(panel="history"))
-    caption = _training_caption(followed[steps[-1]], steps, last, len(shown), quantities, history)
+    caption = _training_caption(steps, last, seed, len(shown), quantities, history)
     return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
@@ -318,30 +296,29 @@ def _quantities(history: pd.DataFrame | None) -> list[str]:
 
 
 def _draw_snapshots(
-    axes: Axes, snapshots: Mapping[int, xr.Dataset], steps: Sequence[int], shown: NDArray[np.intp]
+    axes: Axes, snapshots: Mapping[int, xr.Dataset], steps: Sequence[int], shown: Sequence[int]
 ) -> pd.DataFrame:
-    rows = []
+    maps = {
+        (row, column): shown_map(snapshots[step], unit)
+        for row, step in enumerate(steps)
+        for column, unit in enumerate(shown)
+    }
+    draw_tiles(axes, [(values, *place) for place, values in maps.items()])
     for row, step in enumerate(steps):
-        bank = snapshots[step]
-        for column, unit in enumerate(shown):
-            values = shown_map(bank, int(unit))
-            draw_tile(axes, values, extent=(column * 1.12, column * 1.12 + 1, -row * 1.12 - 1, -row * 1.12))
-            rows.append(
-                {
-                    "panel": "kernels",
-                    "step": step,
-                    "kind": str(bank.attrs["kind"]),
-                    "unit": str(bank["unit"].values[unit]),
-                    "limit": largest(values) or 1.0,
-                }
-            )
-        untrained = " (untrained)" if str(bank.attrs["kind"]) == "untrained" else ""
-        axes.text(-0.25, -row * 1.12 - 0.5, f"{step:,}{untrained}", fontsize=SMALL, ha="right", va="center")
+        untrained = " (untrained)" if str(snapshots[step].attrs["kind"]) == "untrained" else ""
+        axes.text(-0.25, -row * TILE_PITCH - 0.5, f"{step:,}{untrained}", fontsize=SMALL, ha="right", va="center")
     axes.text(-0.25, 0.25, "step", fontsize=SMALL, ha="right", va="bottom")
-    axes.set_xlim(-2.6, len(shown) * 1.12)
-    axes.set_ylim(-len(steps) * 1.12, 0.9)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
+    axes.set(xlim=(-2.6, len(shown) * TILE_PITCH), ylim=(-len(steps) * TILE_PITCH, 0.9))
+    rows = [
+        {
+            "panel": "kernels",
+            "step": steps[row],
+            "kind": str(snapshots[steps[row]].attrs["kind"]),
+            "unit": str(snapshots[steps[row]]["unit"].values[shown[column]]),
+            "limit": largest(values) or 1.0,
+        }
+        for (row, column), values in maps.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -352,8 +329,7 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> Non
         if {"q25", "q75"} <= set(rows.columns) and ordered["q25"].notna().any():
             axes.fill_between(ordered["step"], ordered["q25"], ordered["q75"], color=color, alpha=0.25, linewidth=0)
     if name == "likeness":
-        axes.axhline(0, color=NULL_COLOR, linewidth=0.9)
-        axes.axhline(1, color=CEILING_COLOR, linewidth=0.9)
+        draw_null_and_ceiling(axes, "y")
     first = max(float(rows.loc[rows["step"] > 0, "step"].min()), 1.0)
     axes.set_xscale("symlog", linthresh=first)
     axes.set_xlim(-0.15 * first, rows["step"].max() * 1.5)  # whole markers at both ends
@@ -365,21 +341,21 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> Non
 
 
 def _training_caption(
-    bank: xr.Dataset,
     steps: Sequence[int],
     last: Population,
+    seed: object,
     n_shown: int,
     quantities: Sequence[str],
     history: pd.DataFrame | None,
 ) -> str:
-    seed = f", seed {bank.attrs['seed']}" if "seed" in bank.attrs else ""
+    seeded = "" if seed is None else f", seed {seed}"
     text = (
-        f"Kernels of {last.label}{source_text(bank)} over training{seed}: (a) {n_shown} evenly spaced kernels of "
+        f"Kernels of {last.cited} over training{seeded}: (a) {n_shown} evenly spaced kernels of "
         f"{last.n_units} at steps {', '.join(f'{step:,}' for step in steps)}, each scaled to its own largest magnitude"
     )
     text += "; step 0 is untrained." if steps[0] == 0 else "."
     if quantities and history is not None:
-        names = ", ".join(f"({'bcdefgh'[i]}) {name.replace('_', ' ')}" for i, name in enumerate(quantities))
+        names = ", ".join(lettered([name.replace("_", " ") for name in quantities], first="b"))
         seeds = history["seed"].nunique() if "seed" in history else 1
         text += f" Against training steps, {seeds} seed{'s' if seeds > 1 else ''}: {names}; bands, quartiles over units"
         units = sorted({int(n) for n in history.get("n_units", pd.Series(dtype=float)).dropna()})
@@ -460,16 +436,13 @@ def survey(
         raise InputError(f"expected a survey with answers for the group {group!r}, got none; use rfcompare.survey")
     asked = [name for name in questions if (chosen["question"] == name).any()]
     bars = chosen.reindex(columns=["population", "kind", "n_units", "n_alive"]).drop_duplicates().reset_index(drop=True)
-    bars["n"] = [
-        f"{row.n_units}"
-        if pd.isna(row.n_alive) or row.n_alive == row.n_units
-        else f"{row.n_alive} alive of {row.n_units}"
-        for row in bars.itertuples()
-    ]
+    alive = bars["n_alive"].fillna(bars["n_units"]).astype(int)
+    counts = [f"n = {n}" if n == k else f"n = {k} alive of {n}" for n, k in zip(bars["n_units"], alive, strict=True)]
+    bars["label"] = [label(*each) for each in zip(bars["population"], bars["kind"], counts, strict=True)]
     keys = {name: _answers(chosen[chosen["question"] == name]) for name in asked}
-    # A simulated population's bar has a line below it for the mark.
+    # A simulated population's bar has a row below it for the mark.
     bars["place"] = np.arange(len(bars)) + np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
-    place = bars["place"]
+    place, marked = bars["place"], bars.loc[bars["kind"] == "simulated", "place"]
     every = list(dict.fromkeys(answer for answers in keys.values() for answer in answers))
     picked = colors([[answer] for answer in every], [answer_color(answer) for answer in every], look.get("palette"))
     shades = dict(zip(every, picked, strict=True))
@@ -480,14 +453,14 @@ def survey(
     heights = [(16 + 4.6 * (place.iloc[-1] + 1.6)) * tall, 3.2 * key_rows]
     figure = new_figure(look, height=sum(heights))
     above, below = figure.subfigures(2, 1, height_ratios=heights)  # the key has the whole width
-    panels = above.subplots(tall, across, squeeze=False).flat
+    panels = above.subplots(tall, across, squeeze=False).ravel()
+    letter(*panels)
     for index, (question, panel) in enumerate(zip(asked, panels, strict=True)):
         _draw_question(panel, chosen[chosen["question"] == question], bars, shades, keys[question])
         panel.set_title("visible lobes of stripes" if question == "lobes" else question)
-        letter(panel, "abcdefgh"[index])
-        for position in place[bars["kind"] == "simulated"]:
-            mark_kind(panel, "simulated", at=(0.02, float(position) + 0.72))
-        panel.set_yticks(place, [label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples()])
+        for position in marked:
+            mark_kind(panel, "simulated", at=(0.02, position + 0.72))
+        panel.set_yticks(place, bars["label"])
         panel.tick_params(labelleft=index % across == 0)
     _draw_keys(below.subplots(), keys, shades, entries, key_rows)
     caption = _survey_caption(table, bars, asked, group)
@@ -553,14 +526,13 @@ def _draw_question(
 
 def _survey_caption(table: pd.DataFrame, bars: pd.DataFrame, asked: Sequence[str], group: str) -> str:
     kinds = bars["kind"].astype(str)
-    panels = ", ".join(f"({'abcdefgh'[i]}) {question}" for i, question in enumerate(asked))
+    panels = ", ".join(lettered(asked))
     counts = ", ".join(f"{int((kinds == kind).sum())} {kind}" for kind in dict.fromkeys(kinds))
-    listed = "; ".join(label(row.population, row.kind, f"n = {row.n}") for row in bars.itertuples())
     absent = sorted(set(table["population"].astype(str)) - set(bars["population"].astype(str)))
     text = (
         f"What first layers consist of, by {panels}: {len(bars)} populations ({counts}), shares of "
         f"{'all their' if group == 'all' else group} units; hatched, untrained kernels; lobes are counted where the "
-        f"profile has stripes. {listed}."
+        f"profile has stripes. {'; '.join(bars['label'])}."
     )
     if "status" in table:
         small = table[table["status"].astype(str).str.contains("pixels")]["population"].unique()

@@ -15,26 +15,22 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
 from rfcompare.errors import InputError
+from rfcompare.figures.artists import any_simulated, draw_map, letter, map_extent, mark_kind, scale_bar, write_beside
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     NULL_COLOR,
     Population,
-    bar_below,
-    draw_map,
-    letter,
-    map_extent,
-    mark_kind,
-    nice_length,
+    evenly_spaced,
     populations,
     record,
     sign_words,
-)
+)  # fmt: skip
 from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure
-from rfcompare.figures.maps import shown_map, source_text
+from rfcompare.figures.maps import shown_map
 from rfcompare.matching import apply_transform
 from rfcompare.quantities import kind_words
 
-N_PAIRS = 6
+_N_PAIRS = 6
 """Pairs drawn: evenly spaced ranks of the one-to-one assignment, from the most to the least similar."""
 
 _NAME_MOST = 22
@@ -97,8 +93,7 @@ def matches(
     above, below = right.subplots(2, 1, height_ratios=[1, 1.45])
     _draw_best(above, found, styles)
     _draw_matrix(below, similarity, styles)
-    letter(above, "b")
-    letter(below, "c")
+    letter(left.axes[0], above, below)
     return record(figure, look, numbers=_numbers(found, styles), caption=_caption(found, a, b, styles, len(pairs)))
 
 
@@ -108,7 +103,7 @@ def _ranked_pairs(found: xr.Dataset) -> list[tuple[int, int]]:
     placed = assigned & np.isfinite(found["scale"].transpose("unit_a", "unit_b").values.astype(float))
     rows, columns = np.nonzero(placed)
     order = np.argsort(-similarity[rows, columns], kind="stable")
-    chosen = order[np.unique(np.linspace(0, order.size - 1, min(N_PAIRS, order.size)).round().astype(int))]
+    chosen = order[evenly_spaced(order.size, _N_PAIRS)]
     return [(int(rows[i]), int(columns[i])) for i in chosen]
 
 
@@ -124,33 +119,24 @@ def _draw_pairs(
     for row, (i, j) in enumerate(pairs):
         one = found.isel(unit_a=i, unit_b=j)
         laid = apply_transform(a, found, str(a["unit"].values[i]), str(b["unit"].values[j]), to=b)
-        field = shown_map(b, j)
-        shown = (
-            ("kernel", shown_map(a, i), map_extent(a), styles[0]),
-            ("laid on the field", np.asarray(laid.transpose("y", "x").values, dtype=float), map_extent(b), styles[0]),
-            ("field", field, map_extent(b), styles[1]),
-        )
-        for column, (title, values, extent, _) in enumerate(shown):
-            panel = place.add_subplot(grid[row, column])
-            draw_map(panel, values, extent=extent)
+        shown = {
+            "kernel": (shown_map(a, i), a),
+            "laid on the field": (np.asarray(laid.transpose("y", "x").values, dtype=float), b),
+            "field": (shown_map(b, j), b),
+        }
+        panels = [place.add_subplot(grid[row, column]) for column in range(3)]
+        for panel, (title, (values, bank)) in zip(panels, shown.items(), strict=True):
+            draw_map(panel, values, extent=map_extent(bank))
             if row == 0:
                 panel.set_title(title, fontsize=SMALL)
-                if column == 0:
-                    letter(panel, "a")
-            if row == len(pairs) - 1 and column in (0, 2):
-                population = styles[0 if column == 0 else 1]
-                bar = nice_length((extent[1] - extent[0]) * 1.2)
-                bar_below(panel, bar, population.units)
-        words = place.add_subplot(grid[row, 3])
-        words.set_axis_off()
-        text = f"{_short(a, i)} on\n{_short(b, j)}\nsimilarity {float(one['similarity']):.2f}\n" + beside_text(found, j)
-        text += (
-            f"\n{float(one['rotation']):+.0f}°, × {float(one['scale']):.2f}"
-            f"{', sign turned' if float(one['sign']) < 0 else ''}"
+        turned = ", sign turned" if float(one["sign"]) < 0 else ""
+        text = (
+            f"{_short(a, i)} on\n{_short(b, j)}\nsimilarity {float(one['similarity']):.2f}\n{_beside_text(found, j)}\n"
+            f"{float(one['rotation']):+.0f}°, × {float(one['scale']):.2f}{turned}"
         )
-        simulated = "simulated" in (styles[0].kind, styles[1].kind)
-        words.text(0, 0.38 if simulated else 0.5, text, fontsize=SMALL, va="center", ha="left", linespacing=1.1)
-        mark_kind(words, [population.kind for population in styles], corner="upper left")
+        write_beside(place.add_subplot(grid[row, 3]), text, *styles)
+    for panel, population in zip(panels[::2], styles, strict=True):
+        scale_bar(panel, population.units)
 
 
 def _short(bank: xr.Dataset, index: int) -> str:
@@ -159,18 +145,17 @@ def _short(bank: xr.Dataset, index: int) -> str:
     return name if len(name) <= _NAME_MOST else f"…{name[1 - _NAME_MOST :]}"
 
 
-def beside_text(found: xr.Dataset, unit_b: int) -> str:
+def _beside_text(found: xr.Dataset, unit_b: int) -> str:
     """Write what must stand beside the similarity of one field: its chance level and its ceiling.
 
     Examples
     --------
-    >>> beside_text(xr.Dataset({"chance": ("unit_b", [0.4]), "ceiling": ("unit_b", [np.nan])}), 0)
+    >>> _beside_text(xr.Dataset({"chance": ("unit_b", [0.4]), "ceiling": ("unit_b", [np.nan])}), 0)
     'chance 0.40, ceiling unknown'
     """
     chance, ceiling = (float(found[name].values[unit_b]) for name in ("chance", "ceiling"))
-    return (
-        f"chance {chance:.2f}" if np.isfinite(chance) else "chance not tested"
-    ) + (f", ceiling {ceiling:.2f}" if np.isfinite(ceiling) else ", ceiling unknown")  # fmt: skip
+    tested = f"chance {chance:.2f}" if np.isfinite(chance) else "chance not tested"
+    return tested + (f", ceiling {ceiling:.2f}" if np.isfinite(ceiling) else ", ceiling unknown")
 
 
 def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
@@ -178,24 +163,18 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
     best, chance, ceiling = (found[name].values.astype(float) for name in ("best", "chance", "ceiling"))
     order = np.argsort(-np.nan_to_num(best, nan=-1), kind="stable")
     rank = np.arange(1, order.size + 1)
-    for values, color, marker, label in (
-        (ceiling, CEILING_COLOR, "_", "ceiling"),
-        (best, "black", "o", "best kernel"),
-        (chance, NULL_COLOR, "_", "chance"),
+    for values, color, marker, size, label in (
+        (ceiling, CEILING_COLOR, "_", 3, "ceiling"),
+        (best, "black", "o", 1.7, "best kernel"),
+        (chance, NULL_COLOR, "_", 3, "chance"),
     ):
         if np.isfinite(values).any():
-            axes.plot(
-                rank, values[order], linestyle="none", marker=marker, markersize=1.7 if marker == "o" else 3,
-                markeredgewidth=0.8, color=color, label=label,
-            )  # fmt: skip
-    axes.set_ylim(0, 1.02)
-    axes.set_xlim(0, order.size + 1)
-    axes.set_xlabel("fields, most similar first")
-    axes.set_ylabel("similarity")
+            axes.plot(rank, values[order], marker, markersize=size, markeredgewidth=0.8, color=color, label=label)
+    axes.set(xlim=(0, order.size + 1), ylim=(0, 1.02), xlabel="fields, most similar first", ylabel="similarity")
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower left", bbox_to_anchor=(0.1, 1.0), ncols=3, columnspacing=1.0, handletextpad=0.3)
-    mark_kind(axes, [population.kind for population in styles], corner="lower right")
+    mark_kind(axes, *styles, corner="lower right")
 
 
 def _draw_matrix(axes: Axes, similarity: NDArray[np.floating[Any]], styles: list[Population]) -> None:
@@ -207,18 +186,17 @@ def _draw_matrix(axes: Axes, similarity: NDArray[np.floating[Any]], styles: list
         xticklabels=max(1, shown.shape[1] // 8), yticklabels=max(1, shown.shape[0] // 8),
         cbar_kws={"label": "similarity", "fraction": 0.05, "pad": 0.02},
     )  # fmt: skip
-    simulated = "simulated" in [population.kind for population in styles]
-    room = 0.09 * len(shown) if simulated else 0.0  # below the matrix, for the mark of a simulation
+    room = 0.09 * len(shown) if any_simulated(*styles) else 0.0  # below the matrix, for the mark of a simulation
     axes.set_ylim(len(shown) + room, 0)
     _draw_trees(axes, similarity, below=room / (len(shown) + room))
     rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
     axes.set(xlabel=f"fields ({columns}), ordered by a tree", ylabel=f"kernels ({rows}), ordered by a tree")
     axes.tick_params(rotation=0)
     axes.spines[:].set_visible(True)
-    mark_kind(axes, [population.kind for population in styles], corner="lower right")
+    mark_kind(axes, *styles, corner="lower right")
 
 
-def tree(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _tree(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Average-linkage tree of the rows by their Euclidean distances, as SciPy's linkage matrix."""
     found = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
     return np.asarray(found, dtype=float)
@@ -235,7 +213,7 @@ def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """
     if len(similarity) < 3:
         return np.arange(len(similarity))
-    return np.asarray(leaves_list(tree(similarity)), dtype=np.intp)
+    return np.asarray(leaves_list(_tree(similarity)), dtype=np.intp)
 
 
 def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]], *, below: float) -> None:
@@ -247,7 +225,7 @@ def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]], *, below: flo
             continue
         beside = axes.inset_axes(box)
         dendrogram(
-            rows, axis=0, linkage=tree(rows), ax=beside, rotate=turned, label=False, tree_kws={"linewidths": 0.3}
+            rows, axis=0, linkage=_tree(rows), ax=beside, rotate=turned, label=False, tree_kws={"linewidths": 0.3}
         )
         if turned:  # the root stands away from the matrix, the first row is at its top
             beside.invert_xaxis()
@@ -255,10 +233,8 @@ def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]], *, below: flo
 
 
 def _numbers(found: xr.Dataset, styles: list[Population]) -> pd.DataFrame:
-    frame = found[["similarity", "rotation", "scale", "shift_x", "shift_y", "sign", "assigned"]].to_dataframe()
-    frame = frame.reset_index()[
-        ["unit_a", "unit_b", "similarity", "rotation", "scale", "shift_x", "shift_y", "sign", "assigned"]
-    ]
+    names = ["similarity", "rotation", "scale", "shift_x", "shift_y", "sign", "assigned"]
+    frame = found[names].to_dataframe().reset_index()[["unit_a", "unit_b", *names]]
     beside = found[["chance", "ceiling"]].to_dataframe().reset_index()[["unit_b", "chance", "ceiling"]]
     frame = frame.merge(beside, on="unit_b", how="left", sort=False)
     return frame.assign(kind_a=styles[0].kind, kind_b=styles[1].kind)
@@ -272,7 +248,7 @@ def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Popul
 
     above = np.isfinite(chance) & (best > chance)
     return (
-        f"Which map of {styles[0].label}{source_text(a)} looks like which of {styles[1].label}{source_text(b)}. "
+        f"Which map of {styles[0].cited} looks like which of {styles[1].cited}. "
         "Similarity: normalized correlation at the best shift, rotation, scale and sign "
         f"({found.attrs.get('direction', '')}). (a) {n_pairs} pairs at evenly spaced ranks of the one-to-one "
         "assignment: kernel, kernel laid on the field, field, with the names of both; every map on its own symmetric "

@@ -19,16 +19,10 @@ from numpy.typing import NDArray
 
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    Population,
-    draw_map,
-    map_extent,
-    mark_kind,
-    populations,
-    record,
-)
+from rfcompare.figures.artists import any_simulated, draw_map, map_extent, mark_kind
+from rfcompare.figures.drawing import Population, populations, record, source_text, unit_values
 from rfcompare.figures.look import Look, drawn, new_figure
-from rfcompare.figures.maps import shown_map, source_text, unit_status
+from rfcompare.figures.maps import shown_map
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
 
 Array = NDArray[np.floating[Any]]
@@ -72,24 +66,6 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
     'rfcompare-descriptors/1'
     """
     return describe(dataset) if dataset.attrs.get("schema") == SCHEMAS["fits"].name else dataset
-
-
-def unit_values(dataset: xr.Dataset, name: str) -> Array:
-    """Return one number per unit of descriptors.
-
-    Raises
-    ------
-    InputError
-        If the descriptors do not have the quantity.
-
-    Examples
-    --------
-    >>> unit_values(xr.Dataset({"nx": ("unit", [0.5])}), "nx").tolist()
-    [0.5]
-    """
-    if name not in dataset:
-        raise InputError(f"expected descriptors with {name!r}, got none; describe the fits of a Gabor")
-    return np.asarray(dataset[name].values, dtype=float)
 
 
 @drawn("single")
@@ -151,8 +127,7 @@ def gabor_space(
         handles.append(_handle(population))
     plane.plot([KAPPA, KAPPA], PLANE, color="black", linestyle=":", linewidth=0.7)
     plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
-    simulated = any(population.kind == "simulated" for population in styles)
-    plane.set(xlim=PLANE, ylim=(PLANE[0], PLANE[1] + _MARK_ROOM * simulated))
+    plane.set(xlim=PLANE, ylim=(PLANE[0], PLANE[1] + _MARK_ROOM * any_simulated(*styles)))
     _draw_examples(plane, mapped, tables, styles, published)
     for axis in (plane.xaxis, plane.yaxis):
         axis.set_major_locator(MultipleLocator(0.25))
@@ -164,7 +139,7 @@ def gabor_space(
     strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)))
     strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
     strip.set_xlabel("no visible\ncycle")
-    mark_kind(plane, [population.kind for population in styles])
+    mark_kind(plane, *styles)
     for marginal in (top, right):
         marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
         marginal.yaxis.set_major_locator(MaxNLocator(2))
@@ -210,18 +185,14 @@ def _draw_cloud(plane: Axes, top: Axes, right: Axes, dataset: xr.Dataset, popula
                 **{name: values[fitted]}, bins=_BINS, stat="proportion", element="step", fill=False, ax=axes,
                 color=population.color, linewidth=1.0,
             )  # fmt: skip
-    return pd.DataFrame(
-        {
-            "population": population.name,
-            "kind": population.kind,
-            "unit": dataset["unit"].values.astype(str),
-            "subject": dataset["subject"].values.astype(str),
-            "nx": nx,
-            "ny": ny,
-            "on_bound": limit,
-            "map_shown": False,
-            "status": unit_status(dataset) if "status" in dataset else "",
-        }
+    return population.table(
+        unit=dataset["unit"].values.astype(str),
+        subject=dataset["subject"].values.astype(str),
+        nx=nx,
+        ny=ny,
+        on_bound=limit,
+        map_shown=False,
+        status=unit_values(dataset, "status") if "status" in dataset else "",
     )
 
 
@@ -284,11 +255,11 @@ def _draw_examples(
 def _draw_example(
     plane: Axes, values: Array, extent: tuple[float, float, float, float], here: Array, place: Array, color: str
 ) -> None:
-    """Draw one map with a line to its unit."""
+    """Draw one map over a line from its middle to its unit: a map need not fill its tile."""
     tile = plane.inset_axes((*place, _TILE, _TILE), transform=plane.transData, zorder=5)
     draw_map(tile, values, extent=extent)
     tile.spines[:].set(color=color, linewidth=0.8)
-    plane.plot(*np.stack([here, np.clip(here, place, place + _TILE)]).T, color=color, linewidth=0.5, zorder=4)
+    plane.plot(*np.stack([here, place + _TILE / 2]).T, color=color, linewidth=0.5, zorder=4)
 
 
 def _examples(dataset: xr.Dataset, table: pd.DataFrame, count: int) -> list[int]:
@@ -367,9 +338,7 @@ def _plane_caption(
         nx, ny = unit_values(dataset, "nx"), unit_values(dataset, "ny")
         finite = np.isfinite(nx) & np.isfinite(ny)
         outside = int((((nx > PLANE[1]) | (ny > PLANE[1])) & finite).sum())
-        text = (
-            f"{population.label}{source_text(dataset)}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
-        )
+        text = f"{population.cited}: {int((nx[finite] <= KAPPA).sum())} with {LESS_THAN_ONE_CYCLE}"
         if "status" in dataset:
             text += f", {on_bound(dataset).sum()} on a bound"
         if outside:

@@ -12,29 +12,22 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from rfcompare.comparison.sentences import signed
 from rfcompare.errors import InputError
-from rfcompare.figures.drawing import (
-    CEILING_COLOR,
-    KIND_MARKERS,
-    NULL_COLOR,
-    SIDE_COLORS,
-    Side,
-    letter,
-    mark_kind,
-    record,
-)
+from rfcompare.figures.artists import any_simulated, draw_null_and_ceiling, letter, mark_kind
+from rfcompare.figures.drawing import KIND_MARKERS, NULL_COLOR, SIDE_COLORS, Side, record
 from rfcompare.figures.look import SMALL, Look, Palette, colors, drawn, is_narrow, new_figure
 from rfcompare.quantities import kind_words
 
-RUNG, SCALES = 3.6, 34.0
+_RUNG, _SCALES = 3.6, 34.0
 """Heights in mm of a rung and of the panels over scales and choices."""
 
-OF_THE_CORTEX = ("another_animal", "truth")
+_OF_THE_CORTEX = ("another_animal", "truth")
 """Rungs that are of the cortex itself."""
 
-LINEAR_DOWN_TO = 1.0
+_LINEAR_DOWN_TO = 1.0
 """The axis of the likeness is linear from −1 to 1 and logarithmic below."""
 
 
@@ -78,18 +71,17 @@ def ladder(
     first = next(iter(kept.values()))
     rows = _rungs(kept)
     labels = [_label(row, 28 if is_narrow(look) else 80) for _, row in rows.iterrows()]
-    heights = [RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, SCALES + 20]
+    heights = [_RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, _SCALES + 20]
     figure = new_figure(look, height=sum(heights))
     above, below = figure.subfigures(2, 1, height_ratios=heights)  # whose left edges need not agree
     scaled = _scaled(kept)
     top, lower = above.subplots(), below.subplots(1, 1 + bool(scaled), squeeze=False)[0]
     shades = _shades(rows, look.get("palette"))
-    _draw_rungs(top, rows, labels, shades, simulated="simulated" in (first.attrs["kind_a"], first.attrs["kind_b"]))
+    _draw_rungs(top, rows, labels, shades, kinds=(first.attrs["kind_a"], first.attrs["kind_b"]))
     if scaled:
         _draw_scales(lower[0], scaled, shades)
     _draw_choices(lower[-1], first)
-    for axis, name in zip((top, *lower), "abc", strict=False):
-        letter(axis, name)
+    letter(top, *lower)
     numbers = pd.concat([rows.assign(panel="ladder"), *_numbers(kept)], ignore_index=True)
     return record(figure, look, numbers=numbers, caption=_caption(kept))
 
@@ -135,7 +127,6 @@ def depth(
         raise InputError("expected at least one layer's result, got none; make them with rfcompare.likeness")
     if untrained is not None and list(untrained) != list(results):
         raise InputError(f"expected the layers {', '.join(results)} of the untrained network too, got others; add them")
-    kinds = {name: str(result.attrs["kind_b"]) for name, result in results.items()}
     trained, fresh = "network", "untrained network"
     sides = {trained: results} | ({} if untrained is None else {fresh: untrained})
     rows = pd.DataFrame(
@@ -151,31 +142,25 @@ def depth(
     figure = new_figure(look, height=68)
     axis = figure.subplots()
     first = next(iter(results.values()))
-    axis.axhline(0, color=NULL_COLOR, linewidth=0.8)
-    axis.axhline(1, color=CEILING_COLOR, linewidth=0.8)
     shades = colors(
         [[trained, "network"], [fresh, "reference"]], [SIDE_COLORS["network"][0], NULL_COLOR], look.get("palette")
     )
+    _likeness_axis(axis, "y", rows[["likeness", "ci_low", "ci_high"]])
     for shift, (side, table) in enumerate(rows.groupby("network", sort=False)):
         at = np.arange(len(table)) + 0.12 * (2 * shift - len(sides) + 1)
         shade = shades[[trained, fresh].index(str(side))]
-        axis.vlines(at, table["ci_low"], table["ci_high"], color=shade, linewidth=1.4)
-        axis.plot(at, table["likeness"], color=shade, linewidth=0.7, marker=KIND_MARKERS[table["kind"].iloc[0]],
-                  markersize=4, label=f"{side} ({kind_words(table['kind'].iloc[0])})", gid=f"depth {side}")  # fmt: skip
+        for place, ends in zip(at, table[["ci_low", "ci_high"]].to_numpy(), strict=True):
+            _draw_interval(axis, "y", place, ends, shade)
+        kind = table["kind"].iloc[0]
+        axis.plot(
+            at, table["likeness"], color=shade, linewidth=0.7, marker=KIND_MARKERS[kind], markersize=4,
+            label=f"{side} ({kind_words(kind)})", gid=f"depth {side}",
+        )  # fmt: skip
     labels = [name if len(name) < 12 else name.replace(".", ".\n") for name in results]
     axis.set_xticks(range(len(labels)), labels)
-    axis.set_xlim(-0.5, len(labels) - 0.5)
-    _likeness_axis(
-        axis,
-        "y",
-        float(rows[["likeness", "ci_low"]].min(axis=None)),
-        float(rows[["likeness", "ci_high"]].max(axis=None)),
-    )
-    axis.set_ylabel("likeness")
+    axis.set(xlim=(-0.5, len(labels) - 0.5), ylabel="likeness")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(sides))
-    simulated = "simulated" in (first.attrs["kind_a"], *kinds.values())
-    if simulated:
-        mark_kind(axis, "simulated", corner="lower right")
+    mark_kind(axis, str(first.attrs["kind_a"]), *rows["kind"], corner="lower right")
     row = first.sel(quantity="likeness")
     caption = (
         f"Likeness of a network's layers to {first.attrs['label_a']} ({kind_words(first.attrs['kind_a'])}, "
@@ -237,7 +222,7 @@ def _shades(rows: pd.DataFrame, palette: Palette | None) -> dict[str, str]:
     shades = [SIDE_COLORS["network"][place % 3] for place in range(len(networks))]
     found = dict(zip(networks, colors([[name, "network"] for name in networks], shades, palette), strict=True))
     for name, reference in zip(rows["name"], rows["reference"], strict=True):
-        side: Side = "cortex" if reference in OF_THE_CORTEX else "reference"
+        side: Side = "cortex" if reference in _OF_THE_CORTEX else "reference"
         own = palette if isinstance(palette, Mapping) else None
         found.setdefault(name, colors([[name, side]], SIDE_COLORS[side][:1], own)[0])
     return found
@@ -250,52 +235,49 @@ def _label(row: pd.Series, letters: int) -> str:
 
 
 def _draw_rungs(
-    axis: Axes, rows: pd.DataFrame, labels: Sequence[str], shades: Mapping[str, str], *, simulated: bool
+    axis: Axes, rows: pd.DataFrame, labels: Sequence[str], shades: Mapping[str, str], *, kinds: Sequence[str]
 ) -> None:
-    axis.axvline(0, color=NULL_COLOR, linewidth=0.8)
-    axis.axvline(1, color=CEILING_COLOR, linewidth=0.8)
+    _likeness_axis(axis, "x", rows[["likeness", "ci_high"]])
     for place, row in rows.iterrows():
-        network = row["reference"] == "network"
-        color = shades[row["name"]]
-        axis.plot(
-            row["likeness"],
-            place,
-            marker=KIND_MARKERS[row["kind"]] if network else "|",
-            markersize=5 if network else 7,
-            color=color,
-            linestyle="none",
-            gid=f"rung {row['reference']}",
-        )
+        network, color = row["reference"] == "network", shades[row["name"]]
+        marker, size = (KIND_MARKERS[row["kind"]], 5) if network else ("|", 7)
+        axis.plot(row["likeness"], place, marker, color=color, markersize=size, gid=f"rung {row['reference']}")
+        _draw_interval(axis, "x", float(place), row[["ci_low", "ci_high"]].to_numpy(dtype=float), color)
     axis.set_yticks(range(len(rows)), labels)
     for text, network in zip(axis.get_yticklabels(), rows["reference"] == "network", strict=True):
         text.set_fontweight("bold" if network else "normal")
-    axis.set_ylim(len(rows) + (0.7 if simulated else -0.4), -0.6)  # room for the mark of a simulation
-    bounded = rows[["likeness", "ci_high"]].replace([-np.inf, np.inf], np.nan)
-    _likeness_axis(axis, "x", float(bounded["likeness"].min()), float(bounded.max(axis=None)))
-    for place, row in rows.iterrows():
-        ends = np.array([row["ci_low"], row["ci_high"]], dtype=float)
-        if not np.isnan(ends).any():  # an interval without an end runs to the edge, with an arrow
-            within = np.clip(ends, *axis.get_xlim())
-            axis.plot(within, [place, place], color=shades[row["name"]], linewidth=1.4)
-            for end, arrow in zip(within[np.isinf(ends)], np.array(["<", ">"])[np.isinf(ends)], strict=True):
-                axis.plot(end, place, marker=str(arrow), markersize=4, color=shades[row["name"]], clip_on=False)
-    axis.set_xlabel("likeness")
-    if simulated:
-        mark_kind(axis, "simulated", corner="lower left")
+    axis.set(ylim=(len(rows) + (0.7 if any_simulated(*kinds) else -0.4), -0.6), xlabel="likeness")
+    mark_kind(axis, *kinds, corner="lower left")
 
 
-def _likeness_axis(axis: Axes, name: Literal["x", "y"], low: float, high: float) -> None:
-    """Linear from −1 to 1, logarithmic below where anything lies there."""
+def _draw_interval(axis: Axes, name: Literal["x", "y"], place: float, ends: NDArray[np.float64], color: str) -> None:
+    """Draw an interval along an axis whose limits are set; one without an end runs to the edge, with an arrow."""
+    if np.isnan(ends).any():
+        return
+    within = np.clip(ends, *(axis.get_xlim() if name == "x" else axis.get_ylim()))
+    turn = slice(None, None, 1 if name == "x" else -1)
+    axis.plot(*(within, [place, place])[turn], color=color, linewidth=1.4)
+    for end, edge, arrow in zip(ends, within, "<>" if name == "x" else "v^", strict=True):
+        if np.isinf(end):
+            axis.plot(*([edge], [place])[turn], marker=arrow, markersize=4, color=color, clip_on=False)
+
+
+def _likeness_axis(axis: Axes, name: Literal["x", "y"], drawn: Any) -> None:
+    """Linear from −1 to 1, logarithmic below where anything lies there, with the null at 0 and the ceiling at 1."""
+    values = np.asarray(drawn, dtype=float)
+    values = values[np.isfinite(values)]
+    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     low, high = min(-1.0 if name == "x" else 0.0, low), max(1.2, high * 1.1)
-    if low < -LINEAR_DOWN_TO:
+    if low < -_LINEAR_DOWN_TO:
         low *= 1.25
-        (axis.set_xscale if name == "x" else axis.set_yscale)("symlog", linthresh=LINEAR_DOWN_TO, linscale=1.6)
+        (axis.set_xscale if name == "x" else axis.set_yscale)("symlog", linthresh=_LINEAR_DOWN_TO, linscale=1.6)
     ticks = [tick for tick in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1) if tick >= low]
     lines = axis.xaxis if name == "x" else axis.yaxis
     lines.set_major_locator(FixedLocator(ticks))
     lines.set_minor_locator(FixedLocator([]))
     lines.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     (axis.set_xlim if name == "x" else axis.set_ylim)(low, high)
+    draw_null_and_ceiling(axis, name)
 
 
 def _scaled(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
@@ -305,56 +287,37 @@ def _scaled(results: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 def _draw_scales(axis: Axes, results: Mapping[str, xr.Dataset], shades: Mapping[str, str]) -> None:
     for name, result in results.items():
-        line = axis.plot(result["scale"], result["likeness_at_scale"], marker=".", markersize=4, linewidth=0.9)[0]
-        line.set_color(shades[name.partition(" – ")[0]])
-        line.set_label(name)
-    axis.axhline(0, color=NULL_COLOR, linewidth=0.6)
-    axis.axhline(1, color=CEILING_COLOR, linewidth=0.6)
+        color = shades[name.partition(" – ")[0]]
+        axis.plot(result["scale"], result["likeness_at_scale"], marker=".", markersize=4, linewidth=0.9, color=color)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    drawn = np.concatenate([result["likeness_at_scale"].values for result in results.values()])
-    drawn = drawn[np.isfinite(drawn)]
-    _likeness_axis(axis, "y", float(drawn.min(initial=0.0)), float(drawn.max(initial=0.0)))
-    axis.set_xlabel("scale of the kernels (1 = equal field radii)")
-    axis.set_ylabel("likeness")
+    _likeness_axis(axis, "y", np.concatenate([result["likeness_at_scale"].values for result in results.values()]))
+    axis.set(xlabel="scale of the kernels (1 = equal field radii)", ylabel="likeness")
 
 
 def _draw_choices(axis: Axes, result: xr.Dataset) -> None:
     values = result["analysis_likeness"].values
     order = np.argsort(values)
-    primary = result["analysis_primary"].values[order]
     rank = np.arange(1, values.size + 1)
-    axis.plot(rank, values[order], linestyle="none", marker=".", markersize=3, color="0.45", gid="analyses")
-    at = rank[primary][0], values[order][primary][0]
-    axis.plot(*at, linestyle="none", marker="D", markersize=4, color="black", gid="primary")
+    axis.plot(rank, values[order], ".", markersize=3, color="0.45", gid="analyses")
+    primary = int(np.flatnonzero(result["analysis_primary"].values[order])[0])
+    at = rank[primary], values[order][primary]
+    axis.plot(*at, "D", markersize=4, color="black", gid="primary")
     axis.annotate("primary", at, (0, 5), textcoords="offset points", ha="center", fontsize=SMALL)
-    axis.axhline(0, color=NULL_COLOR, linewidth=0.6)
-    axis.axhline(1, color=CEILING_COLOR, linewidth=0.6)
-    finite = values[np.isfinite(values)]
-    _likeness_axis(axis, "y", float(finite.min(initial=0.0)), float(finite.max(initial=0.0)))
+    _likeness_axis(axis, "y", values)
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.set_xlabel(f"{values.size} distinct analyses, by rank")
-    axis.set_ylabel("likeness")
+    axis.set(xlabel=f"{values.size} distinct analyses, by rank", ylabel="likeness")
 
 
 def _numbers(results: Mapping[str, xr.Dataset]) -> list[pd.DataFrame]:
-    frames = []
-    for name, result in _scaled(results).items():
-        frames.append(
-            pd.DataFrame(
-                {"panel": "scale", "name": name, "scale": result["scale"], "likeness": result["likeness_at_scale"]}
-            )
-        )
+    curves = {name: (result["scale"], result["likeness_at_scale"]) for name, result in _scaled(results).items()}
+    frames = [
+        pd.DataFrame({"panel": "scale", "name": name, "scale": scale, "likeness": likeness})
+        for name, (scale, likeness) in curves.items()
+    ]
     first = next(iter(results.values()))
-    frames.append(
-        pd.DataFrame(
-            {
-                "panel": "analyses",
-                **{key: first[f"analysis_{key}"].values for key in ("axes", "scale", "zero", "likeness", "primary")},
-            }
-        )
-    )
-    return frames
+    choices = {key: first[f"analysis_{key}"].values for key in ("axes", "scale", "zero", "likeness", "primary")}
+    return [*frames, pd.DataFrame({"panel": "analyses", **choices})]
 
 
 def _caption(results: Mapping[str, xr.Dataset]) -> str:
