@@ -51,6 +51,15 @@ def test_spike_times_are_counted_in_the_frames_they_fall_into(tmp_path: Path) ->
     assert late.responses[:3, 0].tolist() == [1.0, 1.0, 0.0] and late.outside == 2
 
 
+def test_an_archive_of_numpy_is_a_recording_as_well(tmp_path: Path) -> None:
+    recording(tmp_path / "r.h5", n=200)
+    with h5py.File(tmp_path / "r.h5") as file:
+        np.savez(tmp_path / "r.npz", shown=file["shown"][()], counts=file["counts"][()].T)
+    assert "estimate r.npz" in rfc.sources.inspect(tmp_path / "r.npz")
+    read = read_recording(tmp_path / "r.npz", {"frames": "/shown", "responses": "/counts"})
+    assert read.frames.shape == (200, 5, 6) and read.responses.shape == (200, 2)
+
+
 def test_the_command_finds_map_lag_and_significance_again(tmp_path: Path) -> None:
     truth = recording(tmp_path / "r.h5")
     layout = tmp_path / "l.toml"

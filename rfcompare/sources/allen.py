@@ -144,7 +144,7 @@ def _summary(reader: Reader, path: str) -> tuple[dict[str, Any], str, tuple[int,
     n, note = shape[2], "masked to significant pixels; "
     if not np.isnan(np.asarray(reader.array(path, None))).any():
         # Unmasked summaries are mean responses, which carry the running speed behind the last cell.
-        where["select"] = (slice(None), slice(None), slice(-1))
+        where["select"] = ":,:,:-1"
         n, note = n - 1, "mean responses; the last column, the running speed, left out; "
     return {**where, "unit": [f"cell {index}" for index in range(n)]}, note, shape[:2]
 

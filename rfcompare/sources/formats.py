@@ -14,6 +14,7 @@ from rfcompare.errors import InputError
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, matlab, numpy_files, nwb
 from rfcompare.sources.hdf5 import HDF5Store, Reader
+from rfcompare.sources.store import Store
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Format:
     needs_layout: bool
     real: str
     """The real files that its reader was run on; "" for none yet."""
-    store: Callable[[Any], Any] = HDF5Store
-    """Makes a `rfcompare.sources.layout.Store` of an open `Reader`; of a path where the format is no HDF5."""
+    store: Callable[[Any], Store] = HDF5Store
+    """Makes a `rfcompare.sources.store.Store` of an open `Reader`; of a path where the format is no HDF5."""
 
     @contextmanager
     def open(self, path: Path) -> Iterator[Any]:

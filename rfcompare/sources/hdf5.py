@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from rfcompare.bank import bounded, open_hdf5
 from rfcompare.errors import InputError, first_line
+from rfcompare.sources.store import Cell, Store, array_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -290,35 +290,22 @@ class Reader:
             ) from None
 
 
-@dataclass
-class Cell:
-    """Arrays that belong together but lie apart: a MATLAB cell, a ragged column, one dataset per unit."""
-
-    items: NDArray[np.object_]
-    """Arrays (NumPy or dask), text, or deeper cells."""
-    labels: list[str] = field(default_factory=list)
-    """What each item is called, when it has a name."""
-
-
-class HDF5Store:
+class HDF5Store(Store):
     """An HDF5 file as a layout sees it: arrays and columns by path."""
-
-    drops_trailing_axes = False
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.name = reader.name
 
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
-        """The array (NumPy or dask) at `path`, or the `Cell` of arrays that it names, indexed by `select`."""
+    def at(self, path: str, chunks: Any) -> Any:
+        """The dataset at `path`, or the `Cell` of those that a pattern finds."""
         if "*" not in path:
-            return indexed(self.content(self.reader.dataset(path), chunks), select, f"{path} in {self.name}")
+            return self.content(self.reader.dataset(path), chunks)
         found = self.reader.expand(path)
         datasets = [self.reader.dataset(match) for _, match in found]
         if chunks is None and sum(item.size * item.dtype.itemsize for item in datasets) > LAZY_BYTES:
             chunks = "auto"
-        items = [self.content(item, chunks) for item in datasets]
-        return indexed(Cell(array_of(items), [label for label, _ in found]), select, f"{path} in {self.name}")
+        return Cell(array_of([self.content(item, chunks) for item in datasets]), [label for label, _ in found])
 
     def content(self, dataset: h5py.Dataset, chunks: Any, above: tuple[str, ...] = ()) -> Any:
         """A dataset's numbers, or the `Cell` of what its references lead to."""
@@ -351,37 +338,6 @@ class HDF5Store:
             if last in (records.dtype.names or ()):
                 return np.asarray(self.reader.read(records, ())[last]).ravel()
         return self.reader.values(path).ravel()
-
-    def facts(self, path: str) -> dict[str, Any]:
-        """Plain HDF5 says nothing about its maps in an agreed way."""
-        return {}
-
-
-def array_of(items: list[Any]) -> NDArray[np.object_]:
-    """A flat object array that keeps each item whole."""
-    array = np.empty(len(items), dtype=object)
-    array[:] = items if all(np.ndim(item) == 0 for item in items) else None
-    for index, item in enumerate(items):
-        array[index] = item
-    return array
-
-
-def indexed(located: Any, select: tuple[Any, ...], where: str) -> Any:
-    """An array, or a cell with its labels, indexed by a layout's select."""
-    if not select:
-        return located
-    is_cell = isinstance(located, Cell)
-    values = located.items if is_cell else located
-    try:
-        chosen = values[select]
-        if not is_cell:
-            return chosen
-        if not isinstance(chosen, np.ndarray):
-            return chosen
-        labels = list(np.asarray(located.labels, dtype=object)[select]) if located.labels else []
-        return Cell(chosen, labels)
-    except (IndexError, ValueError) as error:
-        raise InputError(f"select does not fit {where}, whose shape is {tuple(values.shape)} ({error})") from None
 
 
 def _lazy(stored: _StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -256,13 +257,7 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
     listed, answered = candidates(path, found), find_recording(path, found)
     if not listed:
         if answered is not None:
-            return [
-                f"# No maps here, but a stimulus, {answered.frames}, and responses to it, "
-                f"{answered.responses or answered.spike_times}: maps can be made from them.",
-                "# A layout to edit: save it as recording.toml, then",
-                f"#   rfcompare estimate {path.name} --layout recording.toml -o BANK.h5",
-                *answered.layout,
-            ]
+            return [_drafted("recording.toml.j2", file=path.name, **asdict(answered))]
         if found is formats.NUMPY:
             return [
                 'Without at least three axes it may be one map (a layout with dims = "y x"; a pattern such as "*.npy" '
@@ -273,42 +268,22 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
             "Gabor parameters can be rendered by a layout with `parameters`."
         ]
     best = listed[0]
-    lines = [
-        "# A layout to edit: save it as layout.toml and open the file with --layout layout.toml. Guessed from "
-        f"{best.path}."
-    ]
-    if answered is not None:
-        lines.append(f"# From {answered.frames} and its responses rfcompare estimate {path.name} makes maps as well.")
-    if best.description:
-        lines.append(f"# The file says: {best.description}")
-    if len(listed) > 1:
-        lines.append(f"# Others that could be maps: {', '.join(item.path for item in listed[1:6])}")
-    dims = best.dims or ["unit", "y", "x"]
-    pair = _on_and_off(best, listed) if "channel" not in dims else None
-    if pair:
-        lines += [f"maps = {json.dumps(list(pair), ensure_ascii=False)}", 'channel = ["on", "off"]        # check']
-    else:
-        lines.append(f'maps = "{best.path}"')
-    if best.select:
-        lines.append(f'select = "{best.select}"                  # which column of the cell')
-    lines.append(f'dims = "{" ".join(dims)}"   # of shape {best.shape}; guessed from the sizes: check')
-    if "channel" in dims:
-        channels = best.shape[dims.index("channel")]
-        names = '["on", "off"]' if channels == 2 else '["r", "g", "b"]'
-        lines.append(f"channel = {names}        # in the file's order: check")
-    if "lag" in dims:
-        lines.append('lag = "peak"                    # or an index from 0')
-    lines += [
-        'y = "down"                      # rows from the top of the visual field, or "up"',
-        "# deg_per_px = 2.0             # degrees of visual angle per pixel; without it the maps stay in pixels",
-        '# kind = "measured"             # or learned, simulated, …; without it "not stated"',
-        'polarity = "known"              # or "unknown" when the sign of the maps is arbitrary',
-        'stimulus = "unknown"            # or {class = "sparse noise", element_deg = 2.0}',
-        '# subject = "/path/to/subjects" # or one name for all',
-        '# title = "…"                  # what the maps are called in tables and figures',
-        '# citation = "…"',
-    ]
-    return lines
+    sizes = dict(zip(best.dims or ["unit", "y", "x"], best.shape, strict=False))
+    pair = _on_and_off(best, listed) if "channel" not in sizes else None
+    others = [item.path for item in listed[1:6]]
+    said = {"best": best, "others": others, "pair": pair, "sizes": sizes, "answered": answered}
+    return [_drafted("layout.toml.j2", file=path.name, **said)]
+
+
+def _drafted(template: str, **said: Any) -> str:
+    """A layout to edit, with what the file shows filled in."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # What is written is TOML for a person, no page.
+    folder = Environment(
+        loader=PackageLoader("rfcompare"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return folder.get_template(template).render(**said)
 
 
 def _on_and_off(best: Candidate, listed: list[Candidate]) -> tuple[str, str] | None:

@@ -50,6 +50,12 @@ def to_bank(
             "says; leave it out, or build the bank with make_bank"
         )
     layer = _in_order(weights, dims, channels)
+    if np.issubdtype(weights.array.dtype, np.unsignedinteger):
+        # Without negative weights gray would be taken for excitation, every kernel for a blob.
+        raise InputError(
+            f"expected weights of both signs of {weights.name}, got {weights.array.dtype}, as in a picture of kernels; "
+            "save them as float with the gray level that stands for zero subtracted"
+        )
     steps = [f"{weights.name}{f', {weights.key}' if weights.key else ''}: {weights.array.shape} {weights.array.dtype}"]
     if weights.rivals:
         more = "…" if len(weights.rivals) > 4 else ""
@@ -57,7 +63,7 @@ def to_bank(
     steps += [layer.said] if layer.said else []
     if weights.rivals or layer.said:
         print(f"read {'; '.join(steps)}{'; choose with key' if weights.rivals else ''}", file=sys.stderr)
-    array = _signed(layer.array, weights)
+    array = layer.array
     if layer.channel == ("r", "g", "b") and channel_order == "bgr":
         array = array[:, ::-1]
         steps.append("channels reversed from b, g, r")
@@ -175,16 +181,6 @@ def _deeper(array: NDArray[Any], total: int, inputs: int, channels: str) -> _Lay
     more = {"rank_one_share": ("unit", share), "polarity_known": ("unit", np.zeros(n, bool))}
     maps = maps.reshape(n, 1, *array.shape[2:]).astype(array.dtype)
     return _Layer(maps, ("signed",), said, more=more)
-
-
-def _signed(array: NDArray[Any], weights: Weights) -> NDArray[Any]:
-    """The array, unless it can hold no negative weight: gray would be taken for excitation, every kernel for a blob."""
-    if np.issubdtype(weights.array.dtype, np.unsignedinteger):
-        raise InputError(
-            f"expected weights of both signs of {weights.name}, got {weights.array.dtype}, as in a picture of kernels; "
-            "save them as float with the gray level that stands for zero subtracted"
-        )
-    return array
 
 
 def _ungrouped(array: NDArray[Any], groups: int) -> NDArray[Any]:

@@ -42,7 +42,7 @@ from inspect import signature
 from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,8 +50,9 @@ from rfcompare.bank import CHANNELS, add_history, at_lag, check, existing_file, 
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources.axes import axis_names, flat_names, spread
-from rfcompare.sources.hdf5 import LAZY_BYTES, Cell
+from rfcompare.sources.hdf5 import LAZY_BYTES
 from rfcompare.sources.rendering import evaluate, render_gabors
+from rfcompare.sources.store import Cell, Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,22 +76,6 @@ RESERVED = frozenset({*signature(make_bank).parameters, "dims", "schema"} - {"at
 _PROVENANCE = ("stimulus", "title", "citation", "doi", "license", "um_per_px", "um_per_deg")
 
 
-class Store(Protocol):
-    """What a format must offer so that a layout can be applied to its files."""
-
-    name: str
-    drops_trailing_axes: bool
-
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
-        """The array (NumPy or dask) or `Cell` at `path`, indexed by `select`."""
-
-    def column(self, path: str) -> Any:
-        """One value per unit at `path`, as a flat array of numbers or text."""
-
-    def facts(self, path: str) -> dict[str, Any]:
-        """What the file itself says about the maps at `path`: labels and provenance."""
-
-
 @dataclass(frozen=True)
 class Layout:
     """A checked layout; the module's table says what each field means."""
@@ -99,7 +84,7 @@ class Layout:
     dims: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     order: str = "C"
-    select: tuple[Any, ...] = ()
+    select: str = ""
     channel: tuple[str, ...] = ("signed",)
     y: str = "down"
     x: str = "right"
@@ -185,7 +170,8 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
             given[key] = tuple(int(item) for item in given[key])
     if isinstance(given.get("lag"), Integral):
         given["lag"] = int(given["lag"])
-    given["select"] = _parse_select(str(given.get("select", "")))
+    given["select"] = str(given.get("select", ""))
+    _parse_select(given["select"])  # a mistake in it is told before a file is read
     if "parameters" in given:
         given.setdefault("kind", "parametric")
     layout = Layout(**given)
@@ -300,18 +286,6 @@ def _parse_select(text: str) -> tuple[Any, ...]:
     return tuple(index)
 
 
-def _index_text(index: tuple[Any, ...]) -> str:
-    """An index as a layout writes it."""
-    words = []
-    for part in index:
-        if isinstance(part, slice):
-            ends = ["" if end is None else str(end) for end in (part.start, part.stop, part.step)]
-            words.append(":".join(ends if ends[2] else ends[:2]))
-        else:
-            words.append("..." if part is Ellipsis else str(part))
-    return ", ".join(words)
-
-
 def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] | None = None) -> xr.Dataset:
     """The maps that `layout` names in `store` as a bank; `more` goes to `rfcompare.make_bank` as it is."""
     if layout.parameters is not None:
@@ -327,7 +301,7 @@ def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] 
     if "half" in flat_names(layout.dims):
         halves, array = array, array.mean(axis=0)
     array, halves = _settled(array, chunks), _settled(halves, chunks)
-    chosen = f"[{_index_text(layout.select)}]" if layout.select else ""
+    chosen = f"[{layout.select}]" if layout.select else ""
     lag = "" if layout.lag is None else f", lag {layout.lag}"
     return _finish(
         store,
@@ -539,7 +513,7 @@ def _maps(
     arrays: list[Any] = []
     labels: list[list[str]] = []
     for path in paths:
-        located = store.locate(path, layout.select, chunks)
+        located = store.locate(path, _parse_select(layout.select), chunks)
         if isinstance(located, Cell):
             own = located.labels
             located, cell_axes = _stacked(located, f"{path} in {store.name}")

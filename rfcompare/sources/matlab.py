@@ -15,8 +15,9 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources.damage import read_as
-from rfcompare.sources.hdf5 import MAX_ELEMENTS, Cell, HDF5Store, array_of, indexed, read_attributes
+from rfcompare.sources.hdf5 import MAX_ELEMENTS, HDF5Store, read_attributes
 from rfcompare.sources.matlab_structure import CURE, check_variable, list_variables
+from rfcompare.sources.store import Cell, Store, array_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,11 +30,8 @@ class V73Store(HDF5Store):
 
     drops_trailing_axes = True
 
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
-        """The array or cell at ``/variable/field…``, in MATLAB's order of axes, indexed by `select`."""
-        return indexed(self._at(path, chunks), select, f"{path} in {self.name}")
-
-    def _at(self, path: str, chunks: Any) -> Any:
+    def at(self, path: str, chunks: Any) -> Any:
+        """The array or cell at ``/variable/field…``, in MATLAB's order of axes."""
         parts = [part for part in path.split("/") if part]
         node: Any = self.reader.find("/")
         for depth, part in enumerate(parts):
@@ -85,10 +83,10 @@ class V73Store(HDF5Store):
 
     def column(self, path: str) -> NDArray[Any]:
         """One value per unit: a vector, a char matrix, or a cell of scalars and texts."""
-        return _flat_values(self._at(path, None), f"{path} in {self.name}")
+        return _flat_values(self.at(path, None), f"{path} in {self.name}")
 
 
-class V5Store:
+class V5Store(Store):
     """A v5 (v6, v7) file as a layout sees it."""
 
     drops_trailing_axes = True
@@ -101,17 +99,19 @@ class V5Store:
         self.objects = {name: own for name, (kind, _, own) in kinds.items() if kind == "opaque"}
         self._read: dict[str, Any] = {}
 
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
-        """The array or cell at ``/variable/field…``, indexed by `select`."""
-        return indexed(_as_cell(self._at(path)), select, f"{path} in {self.name}")
+    def at(self, path: str, chunks: Any) -> Any:
+        """The array or cell at ``/variable/field…``."""
+        parts = [part for part in path.split("/") if part]
+        if not parts or parts[0] not in self.shapes:
+            raise InputError(f"there is no {path} in {self.name}; it holds {', '.join(self.shapes) or 'nothing'}")
+        node = self.variable(parts[0])
+        for depth, part in enumerate(parts[1:], start=2):
+            node = self._field(node, part, "/" + "/".join(parts[:depth]))
+        return _as_cell(node)
 
     def column(self, path: str) -> NDArray[Any]:
         """One value per unit: a vector, a char matrix, or a cell of scalars and texts."""
-        return _flat_values(_as_cell(self._at(path)), f"{path} in {self.name}")
-
-    def facts(self, path: str) -> dict[str, Any]:
-        """A MATLAB file says nothing about its maps in an agreed way."""
-        return {}
+        return _flat_values(self.at(path, None), f"{path} in {self.name}")
 
     def variable(self, name: str) -> Any:
         """One variable, read when first asked for."""
@@ -126,15 +126,6 @@ class V5Store:
                 )
             self._read[name] = _scipy_read(self.path, name)
         return self._read[name]
-
-    def _at(self, path: str) -> Any:
-        parts = [part for part in path.split("/") if part]
-        if not parts or parts[0] not in self.shapes:
-            raise InputError(f"there is no {path} in {self.name}; it holds {', '.join(self.shapes) or 'nothing'}")
-        node = self.variable(parts[0])
-        for depth, part in enumerate(parts[1:], start=2):
-            node = self._field(node, part, "/" + "/".join(parts[:depth]))
-        return node
 
     def _field(self, node: Any, field: str, trail: str) -> Any:
         if is_object(node):

@@ -9,7 +9,7 @@ import numpy as np
 
 from rfcompare.errors import InputError
 from rfcompare.sources.checkpoints import entries_of, some
-from rfcompare.sources.hdf5 import indexed
+from rfcompare.sources.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,18 +23,16 @@ def is_numpy(path: Path) -> bool:
     return begins is not None and start.startswith(begins)
 
 
-class NumPyStore:
+class NumPyStore(Store):
     """A NumPy file as a layout sees it: its one array at any path, or the arrays of an archive by name."""
-
-    drops_trailing_axes = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
 
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
-        """The array called `path`, indexed by `select`."""
-        return indexed(self.column(path), select, f"{path} in {self.name}")
+    def at(self, path: str, chunks: Any) -> Any:
+        """The array called `path`."""
+        return self.column(path)
 
     def column(self, path: str) -> NDArray[Any]:
         """The array called `path`; of a single array every path leads to it."""
@@ -43,7 +41,3 @@ class NumPyStore:
             if name not in entries:
                 raise InputError(f"there is no {name or '/'} in {self.name}; it holds {some(list(entries))}")
             return np.asarray(entries[name].read())
-
-    def facts(self, path: str) -> dict[str, Any]:
-        """NumPy's files say nothing about what they hold."""
-        return {}

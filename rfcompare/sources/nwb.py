@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from rfcompare.errors import InputError
-from rfcompare.sources.hdf5 import Cell, HDF5Store, Reader, array_of, indexed
+from rfcompare.sources.hdf5 import HDF5Store, Reader
+from rfcompare.sources.store import Cell, array_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +29,11 @@ _TABLES = ("Units", "DynamicTable", "PlaneSegmentation", "TimeIntervals")
 class NWBStore(HDF5Store):
     """An NWB file as a layout sees it: columns by path, ragged ones put back together."""
 
-    def locate(self, path: str, select: tuple[Any, ...], chunks: Any) -> Any:
+    def at(self, path: str, chunks: Any) -> Any:
         """The column at `path`; a ragged one, which has an index beside it, as a `Cell` with an item per row."""
-        index = f"{path}_index"
-        if "*" in path or not self.reader.is_dataset(index):
-            return super().locate(path, select, chunks)
-        return indexed(self._ragged(path, chunks), select, f"{path} in {self.name}")
+        if "*" in path or not self.reader.is_dataset(f"{path}_index"):
+            return super().at(path, chunks)
+        return self._ragged(path, chunks)
 
     def _ragged(self, path: str, chunks: Any) -> Any:
         """Rows of a ragged column: row i lies between the ends i − 1 and i of the index, which may be ragged itself."""

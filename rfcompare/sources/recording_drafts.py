@@ -34,27 +34,6 @@ class _Recording:
     frame_times: str | None
     trials: int
 
-    @property
-    def layout(self) -> list[str]:
-        """Lines of a layout to edit."""
-        lines = [f'frames = "{self.frames}"', f'dims = "{self.frame_dims}"   # guessed from the sizes: check']
-        if self.responses:
-            lines += [f'responses = "{self.responses}"', f'response_dims = "{self.response_dims}"']
-        if self.spike_times:
-            mark = "# " if self.responses else ""
-            lines.append(f'{mark}spike_times = "{self.spike_times}"' + ("   # instead of responses" if mark else ""))
-            if self.trials > 1:
-                lines.append(f'{mark}each = "trial"                 # {self.trials} trials of one cell: check')
-            clock = f'frame_times = "{self.frame_times}"' if self.frame_times else "frame_s = 0.0167   # of one frame"
-            lines += [f"{mark}{clock}", "# time_s = 0.001               # where times are in milliseconds"]
-        return [
-            *lines,
-            'y = "down"                     # rows from the top of the visual field, or "up"',
-            "# deg_per_px = 2.0             # degrees of visual angle per pixel",
-            '# kind = "measured"            # without it "not stated"',
-            'stimulus = "unknown"           # or {class = "white noise", element_deg = 2.0}',
-        ]
-
 
 def find_recording(path: Path, found: formats.Format) -> _Recording | None:
     """Look for a stimulus by its name, and for responses by theirs and by the length that they share with it."""

@@ -37,9 +37,10 @@ from numpy.typing import NDArray
 from rfcompare.bank import existing_file
 from rfcompare.errors import InputError, meant
 from rfcompare.quantities import NOT_STATED
-from rfcompare.sources import formats, hdf5
+from rfcompare.sources import formats
 from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.layout import given_keys
+from rfcompare.sources.store import Cell
 
 KEYS = (
     "frames", "dims", "responses", "response_dims", "spike_times", "each", "frame_times", "time_s", "frame_s", "y",
@@ -119,8 +120,8 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
 
 
 def _array(store: Any, path: Any) -> NDArray[Any]:
-    located = store.locate(str(path), (), None)
-    if isinstance(located, hdf5.Cell):
+    located = store.at(str(path), None)
+    if isinstance(located, Cell):
         raise InputError(f"expected one array at {path} in {store.name}, got a cell; name one of its arrays")
     return np.asarray(located)
 
@@ -141,8 +142,8 @@ def _in_order(array: NDArray[Any], words: str, wanted: tuple[str, ...]) -> NDArr
 def _binned(store: Any, given: Mapping[str, Any], n: int) -> tuple[NDArray[np.float64], int, float]:
     """Spikes per frame, how many fell into none, and a frame's duration in seconds."""
     scale = float(given.get("time_s", 1.0))
-    located = store.locate(str(given["spike_times"]), (), None)
-    items = located.items.ravel() if isinstance(located, hdf5.Cell) else [located]
+    located = store.at(str(given["spike_times"]), None)
+    items = located.items.ravel() if isinstance(located, Cell) else [located]
     times = [np.sort(np.asarray(item, float).ravel()) * scale for item in items]
     trials = len(times) if given.get("each", "unit") == "trial" else 1
     if n % trials:
