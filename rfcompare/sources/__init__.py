@@ -26,11 +26,30 @@ recognized. What a layout may say is in `rfcompare.sources.layout`.
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import glob
+import io
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
+from tqdm import tqdm
+
+from rfcompare.bank import at_lag, check, ending_in, existing_file, plain_attributes, write_beside
+from rfcompare.bank.making import pixel_size
 from rfcompare.errors import InputError, named_strictly
+from rfcompare.quantities import NOT_STATED, kind_words
+from rfcompare.sources import allen, checkpoints, formats, inspection, native, reference, remote, torchvision_models
+from rfcompare.sources.applying import apply
+from rfcompare.sources.candidates import candidates
+from rfcompare.sources.damage import hdf5_damage
+from rfcompare.sources.hdf5 import natural
+from rfcompare.sources.kernels import sha256_of, to_bank
+from rfcompare.sources.layout import given_keys, read_layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,8 +123,6 @@ def open_fields(
     >>> bank.rf.dims, bank.rf.shape, float(bank.x[1] - bank.x[0])
     (('unit', 'channel', 'y', 'x'), (5, 2, 8, 9), 2.0)
     """
-    from rfcompare.sources import reference, remote
-
     text = str(source)
     if text.startswith(reference.PREFIX):
         if layout is not None:
@@ -114,8 +131,6 @@ def open_fields(
     elif _is_pattern(text):
         bank = _open_several(text, layout, chunks)
     else:
-        from rfcompare.sources.kernels import sha256_of
-
         path = remote.local_file(source)
         bank = _open(path, layout, chunks).assign_attrs(file=path.name)
         if "sha256" not in bank.attrs and path.stat().st_size <= HASHED_BYTES:
@@ -136,15 +151,7 @@ def _is_pattern(text: str) -> bool:
 
 def _open_several(pattern: str, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     """One bank of all files that a pattern stands for, one cell each or several, in their natural order."""
-    import contextlib
-    import glob
-    import io
-    import sys
-
-    from tqdm import tqdm
-
-    from rfcompare.sources.combining import combine
-    from rfcompare.sources.hdf5 import natural
+    from rfcompare.sources.combining import combine  # loads SciPy, which a single file does not need
 
     found = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 - patterns may be absolute
     paths = [Path(name) for name in sorted(found, key=natural)]
@@ -164,41 +171,28 @@ def _open_several(pattern: str, layout: str | Path | Mapping[str, Any] | None, c
 
 def _open(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
     """A file's bank by its format; the one place where formats and readers meet."""
-    from rfcompare.sources.damage import hdf5_damage
-
     with hdf5_damage(path):
-        return _open_sound(path, layout, chunks)
-
-
-def _open_sound(path: Path, layout: str | Path | Mapping[str, Any] | None, chunks: Any) -> xr.Dataset:
-    from rfcompare.sources import allen, formats, native
-    from rfcompare.sources import layout as layouts
-
-    found = formats.identify(path)
-    given = {} if layout is None else layouts.given_keys(layout)
-    if found is formats.SAVED:
-        if layout is not None:
-            raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
-        return native.open_saved(path, chunks)
-    if found is formats.NUMPY and layout is not None and not {"maps", "parameters"} & set(given):
-        layout = {**given, "maps": "/"}  # one array needs no name
-    with found.open(path) as store:
-        if found is formats.BY_HAND and layout is None:
-            return native.open_by_hand(store.reader, chunks)
-        if found is formats.ALLEN and set(given) <= {"maps"}:
-            # The format says everything itself; maps alone only chooses among several stimuli.
-            return _said(allen.open_allen(store.reader, given.get("maps"), chunks))
-        if layout is None:
-            raise _layout_missing(path, found)
-        return _said(layouts.apply(store, layouts.read_layout(layout), chunks))
+        found = formats.identify(path)
+        given = {} if layout is None else given_keys(layout)
+        if found is formats.SAVED:
+            if layout is not None:
+                raise InputError(f"{path} was saved by rfcompare and says everything itself; leave the layout out")
+            return native.open_saved(path, chunks)
+        if found is formats.NUMPY and layout is not None and not {"maps", "parameters"} & set(given):
+            layout = {**given, "maps": "/"}  # one array needs no name
+        with found.open(path) as store:
+            if found is formats.BY_HAND and layout is None:
+                return native.open_by_hand(store.reader, chunks)
+            if found is formats.ALLEN and set(given) <= {"maps"}:
+                # The format says everything itself; maps alone only chooses among several stimuli.
+                return _said(allen.open_allen(store.reader, given.get("maps"), chunks))
+            if layout is None:
+                raise _layout_missing(path, found)
+            return _said(apply(store, read_layout(layout), chunks))
 
 
 def _said(bank: xr.Dataset) -> xr.Dataset:
     """A bank from a foreign file, after one line on stderr about what was read off it: nothing is taken silently."""
-    import sys
-
-    from rfcompare.quantities import kind_words
-
     subjects = sorted({str(name) for name in bank.subject.values})
     whose = f"subjects {', '.join(subjects[:5])}{'…' if len(subjects) > 5 else ''}"
     kind, stimulus = kind_words(bank.attrs["kind"]), bank.attrs.get("stimulus", "unknown")
@@ -211,8 +205,6 @@ def _said(bank: xr.Dataset) -> xr.Dataset:
 
 def _layout_missing(path: Path, found: Any) -> InputError:
     """One sentence that names the likeliest maps of a file that does not describe them."""
-    from rfcompare.sources.candidates import candidates
-
     listed = candidates(path, found)
     if not listed:
         return InputError(
@@ -246,8 +238,6 @@ def _chunked(bank: xr.Dataset, chunks: int | str | Mapping[str, int]) -> xr.Data
 
 def _with_provenance(bank: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
     """A bank with more of what is known about it."""
-    from rfcompare.bank import check, plain_attributes
-
     fixed = {"schema", "kind", "units", "history"} & set(attrs)
     if fixed:
         raise InputError(
@@ -261,9 +251,6 @@ def with_kind(bank: xr.Dataset, kind: str | None) -> xr.Dataset:
     """A bank, or fits, with the kind that its source did not say."""
     if kind is None:
         return bank
-    from rfcompare.bank import check
-    from rfcompare.quantities import NOT_STATED
-
     said = bank.attrs["kind"]
     if said not in (NOT_STATED, kind):
         raise InputError(f"the maps say that they are {said}, got kind={kind!r}; leave it out")
@@ -273,9 +260,6 @@ def with_kind(bank: xr.Dataset, kind: str | None) -> xr.Dataset:
 
 def _with_scale(bank: xr.Dataset, deg_per_px: float | tuple[float, float]) -> xr.Dataset:
     """A bank in pixels put into degrees."""
-    from rfcompare.bank import check
-    from rfcompare.bank.making import pixel_size
-
     if bank.attrs["units"] == "degree":
         raise InputError("the maps are in degrees already; leave deg_per_px out")
     scale = dict(zip(("x", "y"), pixel_size(deg_per_px), strict=True))
@@ -321,8 +305,6 @@ def inspect(source: str | Path) -> str:
     ...     "maps  (5, 8, 9) float64" in rfc.sources.inspect(path)
     True
     """
-    from rfcompare.sources import inspection
-
     return inspection.describe(source)
 
 
@@ -355,10 +337,6 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
     ...
     rfcompare.errors.InputError: expected a file, a reference: name or a torchvision model, got 'ftp://lab/cells.h5'...
     """
-    import difflib
-
-    from rfcompare.sources import reference, remote, torchvision_models
-
     if name.startswith(reference.PREFIX):
         return reference.path_of(name.removeprefix(reference.PREFIX))
     if remote.is_address(name):
@@ -376,10 +354,6 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
 
 def copy_out(path: Path, output: Path) -> Path:
     """A copy of a fetched file at `output`, or inside it when it is a folder; written beside and then renamed."""
-    import shutil
-
-    from rfcompare.bank import ending_in, write_beside
-
     target = output / path.name if output.is_dir() else ending_in(output, path.suffix.lower())
     with write_beside(target) as part:
         shutil.copyfile(path, part)
@@ -395,8 +369,6 @@ def available() -> dict[str, str]:
     >>> all(name.startswith("reference:") for name in rfc.sources.available())
     True
     """
-    from rfcompare.sources import reference
-
     shelf = reference.reference()
     columns = ("kind", "species", "n", "stimulus")
     listed = {
@@ -491,9 +463,6 @@ def load_kernels(
     >>> dict(bank.rf.sizes), bank.attrs["kind"]
     ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'not stated')
     """
-    from rfcompare.bank import at_lag
-    from rfcompare.sources.kernels import to_bank
-
     # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
     chosen = {"key": key, "layer": layer, "channels": channels, "dims": dims, "subject": subject}
     idle = [name for name, value in chosen.items() if value is not None]
@@ -520,10 +489,6 @@ def load_kernels(
 
 def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | None, layer: str | None) -> Any:
     """The weights that a name, a file, an array, a mapping or a module stands for; of a bank its name or path."""
-    from rfcompare.bank import existing_file
-    from rfcompare.sources import checkpoints, reference, remote, torchvision_models
-    from rfcompare.sources.kernels import sha256_of
-
     if isinstance(kernels, Mapping) and not hasattr(kernels, "dims"):
         entries = checkpoints.mapping_entries(kernels, "the mapping")
         return checkpoints.picked(entries, key, layer, name="state dict", where="the mapping")
@@ -546,10 +511,6 @@ def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | Non
             found = checkpoints.picked(entries, key, layer, name=path.name.split(".")[0] or path.stem, where=str(path))
         found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
         return found
-    import h5py
-
-    from rfcompare.sources import formats
-
     if not h5py.is_hdf5(path) or formats.identify(path) not in (formats.SAVED, formats.BY_HAND):
         raise InputError(
             f"expected kernels in a file of weights ({', '.join(checkpoints.SUFFIXES)}, Keras HDF5) or a bank saved by "

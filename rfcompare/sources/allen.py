@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import add_history
 from rfcompare.errors import InputError
+from rfcompare.sources.applying import apply
 from rfcompare.sources.hdf5 import HDF5Store, Reader, natural
-from rfcompare.sources.layout import Layout, apply
+from rfcompare.sources.layout import Layout
 
 _PIXEL = {(16, 28): 4.65, (8, 14): 9.3}
 """Degrees of visual angle per pixel by the grid's (rows, columns)."""

@@ -66,7 +66,8 @@ def identify(path: Path) -> Format:
     if not h5py.is_hdf5(path):
         if len(header) == 128 and header[126:128] in (b"IM", b"MI") and 1 in (header[124], header[125]):
             return MATLAB_5
-        if numpy_files.is_numpy(path):
+        begins = {".npy": b"\x93NUMPY", ".npz": b"PK"}.get(path.suffix.lower())
+        if begins is not None and header.startswith(begins):
             return NUMPY
         raise InputError(_not_recognized(path))
     of_matlab = header.startswith(b"MATLAB")

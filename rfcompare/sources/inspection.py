@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from rfcompare.quantities import SCHEMAS
-from rfcompare.sources import allen, checkpoints, formats, matlab, numpy_files, reference
+from rfcompare.sources import allen, checkpoints, formats, matlab, reference
 from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates
 from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.hdf5 import (
@@ -47,23 +47,16 @@ def describe(source: str | Path) -> str:
     if checkpoints.holds_weights(path):
         return _describe_weights(path)
     with hdf5_damage(path):
-        return _describe_maps(path)
-
-
-def _describe_maps(path: Path) -> str:
-    found = formats.identify(path)
-    lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", f"format: {found.name}"]
-    if found.real:
-        lines.append(f"reader: run on {found.real}")
-    else:
-        lines.append("reader: never run on a real file of this format, only on files made for its tests")
-    lines.append("")
-    if found is formats.MATLAB_5:
-        lines += _tree_v5(path)
-    else:
-        with Reader(path) as reader:
-            lines += list(_tree(reader))
-    lines += ["", *_how_to_open(path, found)]
+        found = formats.identify(path)
+        lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", f"format: {found.name}"]
+        untried = "never run on a real file of this format, only on files made for its tests"
+        lines += [f"reader: run on {found.real}" if found.real else f"reader: {untried}", ""]
+        if found is formats.MATLAB_5:
+            lines += _tree_v5(path)
+        else:
+            with Reader(path) as reader:
+                lines += list(_tree(reader))
+        lines += ["", *_how_to_open(path, found)]
     # A name that is not UTF-8 is shown with its bytes escaped, so that every terminal can print it.
     return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
@@ -75,7 +68,7 @@ def _describe_weights(path: Path) -> str:
         lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", "format: weights", ""]
         shown = [name for name in entries if len(entries[name].shape) > 1][:MAX_LINES]
         lines += [f"  {name}  {entries[name].shape}".replace("    (", "  (") for name in shown]
-    if numpy_files.is_numpy(path) and not any(3 in entries[name].shape for name in first):
+    if path.suffix.lower() in (".npy", ".npz") and not any(3 in entries[name].shape for name in first):
         return "\n".join([*lines, "", *_how_to_open(path, formats.NUMPY)])
     if not first:
         return "\n".join([*lines, "", "No convolution here sees three colors or one; name a layer: layer=NAME."])

@@ -52,7 +52,7 @@ def check_variable(path: Path, name: str) -> None:
         for kind, data, order in _elements_of(path):
             if kind not in (_MATRIX, _COMPRESSED):
                 raise _Damaged(f"an element of type {kind} where a variable should be")
-            if _name(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order) == name:
+            if _header(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order)[0] == name:
                 _check_matrix(_unpacked(data, order, MAX_BYTES) if kind == _COMPRESSED else data, order, 0)
                 return
 
@@ -130,17 +130,6 @@ def _elements(data: memoryview, order: str, *, cut: bool = False) -> Iterator[tu
             raise _Damaged("an element that reaches beyond its parent")
         yield kind, data[start : start + size]
         at = following
-
-
-def _name(matrix: memoryview, order: str) -> str:
-    """A variable's name: the third element of its matrix, behind flags and dims."""
-    at = 0
-    for index in range(3):
-        _, size, start, following = _tag(matrix, at, order)
-        if index == 2:
-            return bytes(matrix[start : start + size]).decode("latin-1")
-        at = following
-    return ""
 
 
 def _check_matrix(matrix: memoryview, order: str, depth: int) -> None:

@@ -17,8 +17,9 @@ from rfcompare.bank import CHANNELS, check, load, read_hdf5
 from rfcompare.bank.checking import GRID_TOLERANCE
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
+from rfcompare.sources.applying import apply
 from rfcompare.sources.hdf5 import LAZY_BYTES, HDF5Store
-from rfcompare.sources.layout import LABELS, NUMBERS, RESERVED, Layout, apply, channel_order
+from rfcompare.sources.layout import LABELS, NUMBERS, RESERVED, Layout, channel_order
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def is_numpy(path: Path) -> bool:
-    """Whether a file is NumPy's, by its beginning and its name."""
-    with path.open("rb") as file:
-        start = file.read(6)
-    begins = {".npy": b"\x93NUMPY", ".npz": b"PK"}.get(path.suffix.lower())
-    return begins is not None and start.startswith(begins)
-
-
 class NumPyStore(Store):
     """A NumPy file as a layout sees it: its one array at any path, or the arrays of an archive by name."""
 

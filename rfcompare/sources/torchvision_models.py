@@ -33,10 +33,7 @@ def read_model(
     `weights` is "DEFAULT", the name of a published set such as "IMAGENET1K_V1", or None for the network as `seed`
     initializes it.
     """
-    known = model_names()
-    if name.lower() not in known:
-        raise InputError(_unknown_name(name, known))
-    name = name.lower()
+    name = _known(name)
     if weights is None:
         return _read_untrained(name, seed, key, layer)
     if seed is not None:
@@ -44,11 +41,14 @@ def read_model(
     return _read_published(name, weights, key, layer)
 
 
-def _unknown_name(name: str, known: list[str], wanted: str = "a file, a reference: name or a torchvision model") -> str:
-    """One sentence for a name that is nothing of what is wanted."""
+def _known(name: str, wanted: str = "a file, a reference: name or a torchvision model") -> str:
+    """The name of a model as torchvision writes it."""
+    known = model_names()
+    if name.lower() in known:
+        return name.lower()
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     suggestion = f"did you mean {' or '.join(near)}?" if near else f"models are named like {', '.join(known[:3])}"
-    return f"expected {wanted}, got {name!r}, which is none of them; {suggestion}"
+    raise InputError(f"expected {wanted}, got {name!r}, which is none of them; {suggestion}")
 
 
 def _published(name: str, weights: str) -> Any:
@@ -92,10 +92,8 @@ def fetch_weights(name: str) -> Path:
     """The file of a model's published default weights in torchvision's cache, downloaded when absent."""
     from torch import hub
 
-    known = model_names()
-    if name.lower() not in known:
-        raise InputError(_unknown_name(name, known))
-    chosen = _published(name.lower(), "DEFAULT")
+    name = _known(name)
+    chosen = _published(name, "DEFAULT")
     _state(name, chosen)
     return Path(hub.get_dir()) / "checkpoints" / Path(str(chosen.url)).name
 
@@ -115,10 +113,7 @@ def _read_published(name: str, weights: str, key: str | None, layer: str | None)
 
 def read_network(name: str, weights: str | None = "DEFAULT", seed: int | None = 0) -> nn.Module:
     """A whole torchvision model, as a module that runs; arguments and errors as of `read_model`."""
-    known = model_names()
-    if name.lower() not in known:
-        raise InputError(_unknown_name(name, known, "one of torchvision's models, or in Python a module"))
-    name = name.lower()
+    name = _known(name, "one of torchvision's models, or in Python a module")
     if weights is None:
         return _initialized(name, seed)[0]
     state = _state(name, _published(name, weights))
