@@ -902,7 +902,7 @@ def test_figures_are_set_in_the_bundled_font() -> None:
 
 def test_tree_order_puts_like_rows_together() -> None:
     rows = np.array([[0.0, 0.0], [1.0, 1.0], [0.05, 0.0], [0.95, 1.0]])
-    order = pairs.tree_order(rows).tolist()
+    order = pairs.tree(rows)[1].tolist()
     assert abs(order.index(0) - order.index(2)) == 1
     assert abs(order.index(1) - order.index(3)) == 1
 

@@ -10,9 +10,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
-from numpy.typing import NDArray
 
-from rfcompare.figures.drawing import CEILING_COLOR, NULL_COLOR, Population
+from rfcompare.figures.drawing import CEILING_COLOR, NULL_COLOR, Array, Population
 from rfcompare.figures.look import DIVERGING, LARGE, SMALL
 
 TILE_PITCH = 1.12
@@ -29,21 +28,10 @@ def mark_kind(
     at: tuple[float, float] | None = None,
     align: str = "left",
 ) -> None:
-    """Write SIMULATED inside the axes where anything in them is simulated.
+    """Write SIMULATED in axes where anything shown, populations or kinds, is simulated.
 
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        Where the simulated maps or points are drawn.
-    *shown : str or Population
-        Everything in these axes, or its kinds.
-    corner : str
-        "upper right", "upper left", "lower right" or "lower left", where the axes have room; "below" where a map fills
-        them.
-    at : (x, y), optional
-        Instead of a corner, a place in data coordinates.
-    align : {"left", "right"}
-        Which end of the word stands there.
+    It stands in the corner that has room ("upper left", "lower right", …), "below" a map that fills the axes, or with
+    an end at a place in data coordinates.
 
     Examples
     --------
@@ -117,18 +105,9 @@ def _nice_length(extent: float) -> float:
 
 
 def scale_bar(axes: Axes, units: str, *, extent: float | None = None, height: float | None = None) -> None:
-    """Draw a scale bar of round length, with the length written beside it.
+    """Draw a bar of round length, about a third of what the axes show or of `extent`, with the length beside it.
 
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        That maps were drawn in, in the maps' units.
-    units : {"px", "degree"}
-        Of the axes.
-    extent : float, optional
-        The bar is about a third as long; by default what the axes show.
-    height : float, optional
-        Where it lies in the axes' units; by default under the axes, from their left edge.
+    It lies under the axes from their left edge, or from 0 at this height in the axes' units.
 
     Examples
     --------
@@ -183,28 +162,15 @@ def map_extent(dataset: xr.Dataset) -> tuple[float, float, float, float]:
 
 def draw_map(
     axes: Axes,
-    values: NDArray[np.floating[Any]],
+    values: Array,
     *,
     extent: tuple[float, float, float, float],
     limit: float | None = None,
 ) -> Any:
-    """Draw one map alone in axes, which lose their ticks and keep a thin frame; unmeasured pixels are gray.
+    """Draw one map (y, x) or (y, x, color), row 0 lowest, alone in axes with a thin frame; unmeasured pixels are gray.
 
-    Parameters
-    ----------
-    axes : matplotlib Axes
-        To draw in.
-    values : array
-        (y, x) or, with red, green and blue, (y, x, 3), row 0 at the lowest y; NaN is not measured.
-    extent : tuple of float
-        From `map_extent`.
-    limit : float, optional
-        The value drawn in full color; the largest magnitude by default.
-
-    Returns
-    -------
-    matplotlib AxesImage
-        In color with zero gray, or red and blue with limits symmetric about zero.
+    Zero is gray among colors, otherwise white between red and blue; `limit` is drawn in full color, by default the
+    largest magnitude.
 
     Examples
     --------
@@ -220,9 +186,7 @@ def draw_map(
     return image
 
 
-def draw_tiles(
-    axes: Axes, tiles: Iterable[tuple[NDArray[np.floating[Any]], float, int]], size: tuple[float, float] = (1.0, 1.0)
-) -> None:
+def draw_tiles(axes: Axes, tiles: Iterable[tuple[Array, float, int]], size: tuple[float, float] = (1.0, 1.0)) -> None:
     """Draw maps (values, row, column) of one size as tiles, each in its own limits, rows from the top down.
 
     Examples
@@ -240,9 +204,7 @@ def draw_tiles(
     axes.set_axis_off()
 
 
-def _draw_values(
-    axes: Axes, values: NDArray[np.floating[Any]], extent: tuple[float, float, float, float], limit: float | None
-) -> Any:
+def _draw_values(axes: Axes, values: Array, extent: tuple[float, float, float, float], limit: float | None) -> Any:
     full = (largest(values) if limit is None else limit) or 1.0
     if values.ndim == 3:
         shown = np.clip(np.nan_to_num(values) / (2 * full) + 0.5, 0, 1)
@@ -253,7 +215,7 @@ def _draw_values(
     )  # fmt: skip
 
 
-def largest(values: NDArray[np.floating[Any]]) -> float:
+def largest(values: Array) -> float:
     """Return the largest magnitude that was measured; 0 where nothing was.
 
     Examples

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from rfcompare.bank import to_signed
 from rfcompare.figures.artists import draw_map, letter, map_extent, mark_kind, scale_bar
-from rfcompare.figures.drawing import OFF, ON, evenly_spaced, record
+from rfcompare.figures.drawing import OFF, ON, Array, evenly_spaced, record
 from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure
 from rfcompare.models import MODELS
 from rfcompare.quantities import kind_words
-
-Array = NDArray[np.float64]
 
 _N_SHOWN = 6
 """Columns shown with their fits and kernels: evenly spaced over the ranked r², so that bad ones are seen as well."""
@@ -42,10 +40,7 @@ _CONDITION_COLORS = {
 
 @drawn("double")
 def cortical_columns(
-    bank: xr.Dataset,
-    tree: xr.DataTree,
-    beside: xr.Dataset | None = None,
-    **look: Unpack[Look],
+    bank: xr.Dataset, tree: xr.DataTree, beside: xr.Dataset | None = None, **look: Unpack[Look]
 ) -> Figure:
     """Show subfields over cortex and in visual space, their topology, and the average fields of columns.
 
@@ -81,15 +76,15 @@ def cortical_columns(
     heights = [height for _, _, height in layout] + ([76.0] if beside is None else [76.0, 50.0])
     figure = new_figure(look, height=sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights)
-    kind, name = str(tree.attrs["kind"]), _shown_field(tree)
+    kind, (name, found) = str(tree.attrs["kind"]), _shown_field(tree)
     draw: dict[str, Callable[[Axes], list[pd.DataFrame]]] = {
-        "a": lambda panel: _fields_at_cells(panel, bank, tree, name),
-        "b": lambda panel: _centers(panel, tree, name),
+        "a": lambda panel: _fields_at_cells(panel, bank, tree, found),
+        "b": lambda panel: _centers(panel, tree, found),
         "c": lambda panel: _distances(panel, tree),
         "d": lambda panel: _scatter(panel, tree),
         "e": lambda panel: _growth(panel, tree, look),
-        "f": lambda panel: _orientation(panel, tree, name),
-        "g": lambda panel: _phase(panel, tree, name),
+        "f": lambda panel: _orientation(panel, tree, found, name),
+        "g": lambda panel: _phase(panel, tree, found),
     }
     tables: list[pd.DataFrame] = []
     for part, (texts, ratios, _) in zip(parts, layout, strict=False):
@@ -114,46 +109,38 @@ def _rows(panel: str, **columns: Any) -> list[pd.DataFrame]:
     return [pd.DataFrame({"panel": panel, **columns})]
 
 
-def _label(found: xr.Dataset) -> NDArray[np.str_]:
-    field = found.field_of_view if "field_of_view" in found.variables else found.subject
-    return np.char.add(np.char.add(found.subject.values.astype(str), " "), field.values.astype(str))
-
-
-def _shown_field(tree: xr.DataTree) -> str:
-    """The field of view with the most cells that have both subfields."""
+def _shown_field(tree: xr.DataTree) -> tuple[str, xr.Dataset]:
+    """The field of view with the most cells that have both subfields, by name, and its cells' subfields."""
     found = tree["subfields"].to_dataset()
+    field = found.field_of_view if "field_of_view" in found.variables else found.subject
+    names = np.char.add(np.char.add(found.subject.values.astype(str), " "), field.values.astype(str))
     both = np.char.startswith(found.status.values.astype(str), "ON and OFF")
-    names, counts = np.unique(_label(found)[both] if both.any() else _label(found), return_counts=True)
-    return str(names[counts.argmax()])
-
-
-def _of_field(found: xr.Dataset, name: str) -> xr.Dataset:
-    return found.isel(unit=np.flatnonzero(_label(found) == name))
+    known, counts = np.unique(names[both] if both.any() else names, return_counts=True)
+    name = str(known[counts.argmax()])
+    return name, found.isel(unit=np.flatnonzero(names == name))
 
 
 def _unit_sign(tree: xr.DataTree) -> str:
     return "°" if tree.attrs["units"] == "degree" else "px"
 
 
-def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, found: xr.Dataset) -> list[pd.DataFrame]:
     """Contours of ON and OFF at half their peak, each field drawn around its cell."""
-    found = _of_field(tree["subfields"].to_dataset(), name)
     signed = to_signed(bank).sel(unit=found.unit)
     x, y = np.asarray(signed.x.values), np.asarray(signed.y.values)
     scale = _UM_PER_DEGREE if tree.attrs["units"] == "degree" else _UM_PER_DEGREE * 8 / (x[-1] - x[0])
     for unit in range(found.sizes["unit"]):
-        one = np.nan_to_num(signed.rf.values[unit, 0])
-        here = float(found.cortex_x[unit]), float(found.cortex_y[unit])
-        middle = float(found.field_x[unit]), float(found.field_y[unit])
-        if not np.isfinite(middle).all():
+        one, cell = np.nan_to_num(signed.rf.values[unit, 0]), found.isel(unit=unit)
+        if not np.isfinite([cell.field_x, cell.field_y]).all():
             continue
+        grid_x = float(cell.cortex_x) + scale * (x - float(cell.field_x))
+        grid_y = float(cell.cortex_y) + scale * (y - float(cell.field_y))
         for sign, word, color in ((1.0, "ON", ON), (-1.0, "OFF", OFF)):
-            if word not in str(found.status.values[unit]).split(";")[0]:
+            if word not in str(cell.status.values).split(";")[0]:
                 continue
-            grid_x, grid_y = here[0] + scale * (x - middle[0]), here[1] + scale * (y - middle[1])
             # Only the subfield itself: noise elsewhere in the map would draw contours of its own.
-            center = [float(found[f"{word.lower()}_{axis}"][unit]) for axis in "xy"]
-            far = np.hypot(*np.meshgrid(x - center[0], y - center[1])) > float(found[f"{word.lower()}_width"][unit])
+            center_x, center_y, width = (float(cell[f"{word.lower()}_{name}"]) for name in ("x", "y", "width"))
+            far = np.hypot(*np.meshgrid(x - center_x, y - center_y)) > width
             part = np.where(far, 0.0, sign * one)
             panel.contour(grid_x, grid_y, part, levels=[0.5 * part.max()], colors=color, linewidths=0.6)
     panel.plot(found.cortex_x, found.cortex_y, "k.", markersize=1.5)
@@ -162,8 +149,8 @@ def _fields_at_cells(panel: Axes, bank: xr.Dataset, tree: xr.DataTree, name: str
     across, along = (
         (float(values.min()) - reach, float(values.max()) + reach) for values in (found.cortex_x, found.cortex_y)
     )
-    panel.set(xlim=across, ylim=along, aspect="equal", title="Fields at their cells")
-    panel.set(xlabel="Cortex (µm)", ylabel="Cortex (µm)")
+    panel.set(xlim=across, ylim=along, aspect="equal", title="Fields at their cells", xlabel="Cortex (µm)")
+    panel.set_ylabel("Cortex (µm)")
     return _rows("a", unit=found.unit.values, x=found.cortex_x.values, y=found.cortex_y.values)
 
 
@@ -173,32 +160,26 @@ def _dots(panel: Axes, found: xr.Dataset, size: float) -> None:
         panel.plot(*place, "o", color=color, markersize=size, markeredgewidth=0, label=sign.upper())
 
 
-def _centers(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
-    found = _of_field(tree["subfields"].to_dataset(), name)
+def _centers(panel: Axes, tree: xr.DataTree, found: xr.Dataset) -> list[pd.DataFrame]:
     unit = _unit_sign(tree)
-    ends = (np.stack([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy")
+    ends = [np.stack([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy"]
     panel.plot(*ends, color="#bdbdbd", linewidth=0.4, zorder=1)
     _dots(panel, found, 2.5)
     panel.set(aspect="equal", xlabel=f"Azimuth ({unit})", ylabel=f"Elevation ({unit})", title="Visual space")
     panel.legend(loc="upper left", handletextpad=0.1, borderpad=0.1)
     # A square with room above for the legend and below for the mark.
-    spans = [_span([found[f"{sign}_{axis}"].values for sign in ("on", "off")]) for axis in "xy"]
-    half = 0.5 * max(1.1 * np.ptp(spans[0]), 1.5 * np.ptp(spans[1]))
-    across, along = ((span.mean() - half, span.mean() + half) for span in spans)
-    panel.set(xlim=across, ylim=along)
-    return [
-        part
-        for sign in ("on", "off")
-        for part in _rows(
-            "b", unit=found.unit.values, series=sign, x=found[f"{sign}_x"].values, y=found[f"{sign}_y"].values
-        )
-    ]
+    across, along = (_span(each) for each in ends)
+    half = 0.5 * max(1.1 * np.ptp(across), 1.5 * np.ptp(along))
+    panel.set(xlim=across.mean() + half * np.array([-1, 1]), ylim=along.mean() + half * np.array([-1, 1]))
+    units = np.tile(found.unit.values, 2)
+    return _rows(
+        "b", unit=units, series=np.repeat(["on", "off"], found.sizes["unit"]), x=ends[0].ravel(), y=ends[1].ravel()
+    )
 
 
-def _span(values: list[Array]) -> Array:
+def _span(values: Array) -> Array:
     """Smallest and largest finite value; −1 and 1 where there is none."""
-    finite = np.concatenate(values)
-    finite = finite[np.isfinite(finite)]
+    finite = values[np.isfinite(values)]
     return np.array([finite.min(), finite.max()]) if finite.size else np.array([-1.0, 1.0])
 
 
@@ -224,20 +205,13 @@ def _distances(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
                 )
     panel.axhline(0, color="#8c8c8c", linewidth=0.5)
     panel.set_xticks(range(len(categories)), [text.replace(" ", "\n").replace("-", "–") for text in categories])
-    panel.set_ylabel("Distance beyond chance (%)")
     low, high = panel.get_ylim()
-    panel.set_ylim(low, high + 0.45 * (high - low))
+    panel.set(ylim=(low, high + 0.45 * (high - low)), title="Pairwise distances against shuffles")
+    panel.set_ylabel("Distance beyond chance (%)")
     panel.legend(loc="upper left")
-    panel.set_title("Pairwise distances against shuffles")
-    return _rows(
-        "c",
-        series=table["shuffle"] + " " + table["category"],
-        x=table["category"],
-        y=table["effect"],
-        low=table["ci_low"],
-        high=table["ci_high"],
-        p=table["p"],
-    )
+    table["series"] = table["shuffle"] + " " + table["category"]
+    named = {"category": "x", "effect": "y", "ci_low": "low", "ci_high": "high"}
+    return [table.rename(columns=named).assign(panel="c")[["panel", "series", *named.values(), "p"]]]
 
 
 def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
@@ -252,11 +226,8 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     panel.set(ylim=(0, 1.25 * float(scatter.to_numpy().max())), title="Per animal")
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
     panel.set_xlabel(f"{kind_words(tree.attrs['kind'])}, n = {len(scatter)}")
-    return [
-        part
-        for target in scatter
-        for part in _rows("d", unit=scatter.index, series=str(target), y=scatter[target].to_numpy())
-    ]
+    units = np.tile(scatter.index, 2)
+    return _rows("d", unit=units, series=np.repeat(scatter.columns, len(scatter)), y=scatter.to_numpy().T.ravel())
 
 
 def _growth(panel: Axes, tree: xr.DataTree, look: Look) -> list[pd.DataFrame]:
@@ -277,24 +248,17 @@ def _growth(panel: Axes, tree: xr.DataTree, look: Look) -> list[pd.DataFrame]:
     panel.minorticks_off()
     low = float(np.nanmin(growth.r2_low.where(np.isfinite(growth.r2_low), growth.r2)))
     panel.set_ylim(max(-0.05, min(0.5, low) - 0.42), 1.08)
-    panel.legend(loc="lower left", fontsize=SMALL, labelspacing=0.15)
-    panel.set_xlabel("Cells averaged")
+    panel.legend(loc="lower left", labelspacing=0.15)
+    panel.set(xlabel="Cells averaged", title="Averages against chance")
     panel.set_ylabel("$r^2$ of a Gabor", parse_math=True)
-    panel.set_title("Averages against chance")
-    frame = growth[["r2", "r2_low", "r2_high"]].to_dataframe().reset_index()
-    return _rows(
-        "e", series=frame["condition"], x=frame["n_averaged"], y=frame["r2"], low=frame["r2_low"], high=frame["r2_high"]
-    )
+    named = {"condition": "series", "n_averaged": "x", "r2": "y", "r2_low": "low", "r2_high": "high"}
+    table = growth[["r2", "r2_low", "r2_high"]].to_dataframe().reset_index().rename(columns=named)
+    return [table.assign(panel="e")[["panel", *named.values()]]]
 
 
-def _field_row(part: xr.Dataset, name: str) -> int:
-    return [str(value) for value in part.field.values].index(name)
-
-
-def _orientation(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
+def _orientation(panel: Axes, tree: xr.DataTree, found: xr.Dataset, name: str) -> list[pd.DataFrame]:
     maps = tree["orientation"].to_dataset()
-    found = _of_field(tree["subfields"].to_dataset(), name)
-    row = _field_row(maps, name)
+    row = [str(field) for field in maps.field.values].index(name)
     x, y = maps.map_x_um.values[row], maps.map_y_um.values[row]
     hue: dict[str, Any] = {"cmap": "hsv", "vmin": 0, "vmax": 180}
     seen = np.ma.masked_invalid(maps.orientation_map.values[row])
@@ -315,8 +279,7 @@ def _cells_in_color(panel: Axes, found: xr.Dataset, values: Array, title: str, *
     bar.ax.set_yticklabels([f"{tick}°".replace("-", "−") for tick in ticks])
 
 
-def _phase(panel: Axes, tree: xr.DataTree, name: str) -> list[pd.DataFrame]:
-    found = _of_field(tree["subfields"].to_dataset(), name)
+def _phase(panel: Axes, tree: xr.DataTree, found: xr.Dataset) -> list[pd.DataFrame]:
     phase = tree["phase"].to_dataset().phase.sel(unit=found.unit)
     how: dict[str, Any] = {"cmap": "twilight", "vmin": -180, "vmax": 180, "s": 16}
     _cells_in_color(panel, found, phase.values, "Phase map", ticks=[-180, 0, 180], **how)
@@ -389,14 +352,8 @@ def _kernels(part: SubFigure, beside: xr.Dataset, kind: str, n_shown: int) -> li
     panels[1, 0].set_ylabel("Best kernel")
     mark_kind(panels[1, -1], kind, corner="below")
     scale_bar(panels[1, 0], str(beside.attrs["units"]))
-    shown = beside.isel(unit=rows)
-    return _rows(
-        "i",
-        unit=shown.unit.values,
-        series=shown.kernel_name.values,
-        y=shown.similarity.values,
-        value=shown.chance.values,
-    )
+    named = {"unit": "unit", "kernel_name": "series", "similarity": "y", "chance": "value"}
+    return _rows("i", **{new: beside[name].values[rows] for name, new in named.items()})
 
 
 def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
@@ -465,9 +422,7 @@ def _caption(tree: xr.DataTree, beside: xr.Dataset | None, name: str, n_shown: i
         chance = float(np.nanmedian(beside.chance))
         text += (
             f"i, Columns above the kernel of {beside.attrs['kernels']} ({kind_words(beside.attrs['kind_kernels'])}) "
-            "that matches "
-            "best after shift, rotation, scale and sign, with their correlation and what noise with the kernels' "
-            "spectra "
-            f"reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
+            "that matches best after shift, rotation, scale and sign, with their correlation and what noise with the "
+            f"kernels' spectra reaches (median {chance:.2f}); {_ceiling_text(beside)}. "
         )
     return f"{text}{' '.join(json.loads(str(about['conclusion'])))}{_missing(tree)} Source: {about['citation']}"

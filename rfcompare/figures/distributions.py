@@ -23,12 +23,10 @@ from rfcompare.comparison.histograms import Distribution
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.artists import letter, mark_kind
-from rfcompare.figures.drawing import Population, populations, record, unit_values
+from rfcompare.figures.drawing import Array, Population, populations, record, unit_values
 from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.figures.populations import described
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES
-
-Array = NDArray[np.floating[Any]]
 
 _RANGES = {"orientation": (180.0, 13), "polarity_phase": (180.0, 10), "orientation_half_width": (90.0, 13)}
 """End and number of bin edges of the angles, whose whole range is shown."""
@@ -180,9 +178,8 @@ def _draw_published(axes: Axes, distribution: Distribution, edges: Array, *, log
 
 def _draw_sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> pd.DataFrame:
     """Draw each animal's contrast sensitivity over spatial frequency."""
-    for animal in sensitivity:
-        seen = sensitivity[animal].where(sensitivity[animal] >= 1)  # 1 is as much as any contrast can give
-        axes.plot(sensitivity.index, seen, color="0.4", linewidth=0.8, gid=f"sensitivity {animal}")
+    seen = sensitivity.where(sensitivity >= 1)  # 1 is as much as any contrast can give
+    axes.plot(sensitivity.index, seen, color="0.4", linewidth=0.8, gid="sensitivity")
     axes.set(xscale="log", yscale="log", ylim=(1, 1.5 * float(sensitivity.max(axis=None))))
     axes.set_xlim(sensitivity.index[0], sensitivity.index[-1])
     _plain_log(axes.yaxis)
@@ -223,22 +220,21 @@ def _draw_untuned(
     axes: Axes, span: tuple[float, float], shares: Sequence[float], styles: Sequence[Population], *, log: bool
 ) -> float:
     """Draw the shares of untuned units as hatched bars beyond the last bin, and return where they end."""
-    first, last = np.log(span) if log else span
+    scaled, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
+    first, last = scaled(span)
     step = (last - first) * 0.13 / len(shares)
-    starts = last + step * (0.5 + np.arange(len(shares) + 1))
-    starts = np.exp(starts) if log else starts
-    for index, (share, population) in enumerate(zip(shares, styles, strict=True)):
+    starts = back(last + step * (0.5 + np.arange(len(shares) + 1)))
+    for start, width, share, population in zip(starts, np.diff(starts), shares, styles, strict=False):
         axes.bar(
-            starts[index], share, np.diff(starts)[index], align="edge", facecolor="white", hatch="//////",
-            edgecolor=population.color, gid=f"untuned {population.name}",
+            start, share, width, align="edge", facecolor="white", hatch="//////", edgecolor=population.color,
+            gid=f"untuned {population.name}",
         )  # fmt: skip
-    middle = np.sqrt(starts[0] * starts[-1]) if log else (starts[0] + starts[-1]) / 2
+    middle = back(scaled(starts[[0, -1]]).mean())
     axes.annotate(
         "untuned", (middle, max(shares)), xytext=(0, 1), textcoords="offset points", ha="center", va="bottom",
         fontsize=SMALL,
     )  # fmt: skip
-    end = last + step * (len(shares) + 1)
-    return float(np.exp(end) if log else end)
+    return float(back(last + step * (len(shares) + 1)))
 
 
 def _draw_distribution(
@@ -273,16 +269,8 @@ def _draw_distribution(
             )  # fmt: skip
         median = float(np.median(finite)) if finite.size and quantity.period is None else np.nan
         # In points above the axes, so that it keeps off the mark of a simulation in a low panel too.
-        above = offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points")
-        axes.plot(
-            np.clip(median, *span),
-            1.0,
-            marker="v",
-            color=population.color,
-            markersize=3.5,
-            clip_on=False,
-            transform=above,
-        )
+        at = offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points")
+        axes.plot(np.clip(median, *span), 1.0, "v", color=population.color, markersize=3.5, clip_on=False, transform=at)
         bins = {"from": edges[:-1], "to": edges[1:], "n": counts, "share": counts / n_shown, "median": median}
         rows.append(
             population.table(

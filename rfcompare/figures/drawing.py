@@ -26,6 +26,8 @@ from rfcompare.errors import InputError
 from rfcompare.figures.look import Look, colors, style, write_units, written
 from rfcompare.quantities import kind_words
 
+Array = NDArray[np.floating[Any]]
+
 ON, OFF = "#b2182b", "#2166ac"
 """ON is positive and red, OFF is negative and blue: the ends of `DIVERGING`."""
 
@@ -147,12 +149,7 @@ def _account(figure: Figure) -> _Account:
 
 
 def save(
-    figure: Figure,
-    stem: str,
-    folder: str | Path,
-    *,
-    formats: Sequence[str] = ("pdf", "png"),
-    dpi: float = 300,
+    figure: Figure, stem: str, folder: str | Path, *, formats: Sequence[str] = ("pdf", "png"), dpi: float = 300
 ) -> list[Path]:
     """Write a figure with its numbers and its caption.
 
@@ -288,19 +285,7 @@ class Population:
 
 
 def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> list[Population]:
-    """Give every Dataset its name, its color (by side) and its marker (by kind).
-
-    Parameters
-    ----------
-    datasets : sequence of Dataset
-        Banks, fits or descriptors with dim ``unit``.
-    look : Look, optional
-        With the colors that are wanted.
-
-    Returns
-    -------
-    list of Population
-        Several on one side differ in shade.
+    """Give every Dataset its name, its marker (by kind) and its color (by side, in shades where several share one).
 
     Examples
     --------
@@ -317,7 +302,7 @@ def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> lis
     for index, dataset in enumerate(datasets):
         kind, name = str(dataset.attrs["kind"]), names[index]
         n_units = dataset.sizes["unit"]
-        n_subjects = subject_count(dataset)
+        n_subjects = _subject_count(dataset)
         # The populations of a null ensemble are told apart by subject, but are draws and no animals.
         groups = f" in {n_subjects} draws" if "null" in dataset.attrs else f" from {n_subjects} subjects"
         count = f"n = {count_alive(dataset)}" + (groups if n_subjects > 1 else "")
@@ -385,7 +370,7 @@ def _own_side(dataset: xr.Dataset) -> Side | None:
         return "network"
     if kind == "measured" or "stimulus" in attrs or names & _CORTEX_MARKS or attrs.get("units") == "degree":
         return "cortex"
-    return "cortex" if subject_count(dataset) > 1 else None
+    return "cortex" if _subject_count(dataset) > 1 else None
 
 
 def population_name(dataset: xr.Dataset) -> str:
@@ -407,17 +392,8 @@ def population_name(dataset: xr.Dataset) -> str:
     return f"{len(sources)} sources" if sources else "unnamed"
 
 
-def subject_count(dataset: xr.Dataset) -> int:
-    """Count the subjects of a population; 0 where they are unknown.
-
-    Examples
-    --------
-    >>> import rfcompare as rfc
-    >>> bank = rfc.make_bank(np.stack([[np.eye(3)]] * 3), channel=("signed",), kind="measured",
-    ...                      attrs={"stimulus": "noise"}, subject=["a", "a", "b"])
-    >>> subject_count(bank)
-    2
-    """
+def _subject_count(dataset: xr.Dataset) -> int:
+    """Count the subjects of a population; 0 where they are unknown."""
     return len({str(subject) for subject in dataset["subject"].values} - {"", "unknown"})
 
 
@@ -437,11 +413,6 @@ def source_text(dataset: xr.Dataset) -> str:
 
 def unit_values(dataset: xr.Dataset, name: str) -> NDArray[Any]:
     """Return one value per unit (the only channel's, where it is given per channel).
-
-    Raises
-    ------
-    InputError
-        If the Dataset does not have the quantity.
 
     Examples
     --------

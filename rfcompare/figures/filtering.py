@@ -11,11 +11,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from rfcompare.errors import InputError
 from rfcompare.figures.artists import bare, draw_map, letter, map_extent, mark_kind, scale_bar
-from rfcompare.figures.drawing import record
+from rfcompare.figures.drawing import Array, record
 from rfcompare.figures.look import LARGE, Look, drawn, is_narrow, new_figure, width_mm
 from rfcompare.quantities import kind_words
 
@@ -30,10 +29,7 @@ _POWER_DECADES = 6.0
 
 
 @drawn("double")
-def filter_response(
-    seen: xr.Dataset,
-    **look: Unpack[Look],
-) -> Figure:
+def filter_response(seen: xr.Dataset, **look: Unpack[Look]) -> Figure:
     """Show an image, a kernel, the response of the one to the other, and the response's spectrum.
 
     Parameters
@@ -119,7 +115,7 @@ def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
     panel.set_ylabel("vertical")
 
 
-def _numbers(seen: xr.Dataset, response: NDArray[np.float64]) -> pd.DataFrame:
+def _numbers(seen: xr.Dataset, response: Array) -> pd.DataFrame:
     inside = response[np.isfinite(response)]
     names = ("p0.5", "p25", "median", "p75", "p99.5")
     quantiles = np.quantile(inside, [0.005, 0.25, 0.5, 0.75, 0.995])

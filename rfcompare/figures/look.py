@@ -19,10 +19,10 @@ from matplotlib.text import Text
 
 from rfcompare.errors import InputError, KeywordError, meant
 
-WIDTHS = {"single": 89.0, "double": 183.0}
+_WIDTHS = {"single": 89.0, "double": 183.0}
 """Journal widths in mm: one column and two."""
 
-NARROW = 120.0
+_NARROW = 120.0
 """Below this many mm panels stand below one another instead of side by side."""
 
 Width = Literal["single", "double"]
@@ -35,7 +35,7 @@ SMALL, MEDIUM, LARGE = 6.0, 7.0, 8.0
 DIVERGING = "RdBu_r"
 """ColorBrewer's red–blue map, safe for the color-blind, with white at zero."""
 
-Drawer = TypeVar("Drawer", bound=Callable[..., Figure])
+_Drawer = TypeVar("_Drawer", bound=Callable[..., Figure])
 
 
 class Look(TypedDict, total=False):
@@ -74,7 +74,7 @@ class Look(TypedDict, total=False):
     units: Mapping[str, str]
 
 
-def drawn(width: Width) -> Callable[[Drawer], Drawer]:
+def drawn(width: Width) -> Callable[[_Drawer], _Drawer]:
     """Make a function that draws one that anybody may call: it knows its keywords and draws in `style`.
 
     Raises
@@ -91,7 +91,7 @@ def drawn(width: Width) -> Callable[[Drawer], Drawer]:
     rfcompare.errors.KeywordError: ladder has no keyword ax; did you mean axes?
     """
 
-    def decorate(function: Drawer) -> Drawer:
+    def decorate(function: _Drawer) -> _Drawer:
         kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
         own = [name for name, each in signature(function).parameters.items() if each.kind in kinds]
         known = [*own, *Look.__annotations__]
@@ -103,7 +103,7 @@ def drawn(width: Width) -> Callable[[Drawer], Drawer]:
             with style():
                 return function(*args, **{"width": width, **keywords})
 
-        return cast(Drawer, update_wrapper(draw, function))
+        return cast(_Drawer, update_wrapper(draw, function))
 
     return decorate
 
@@ -190,24 +190,7 @@ def _bundled_fonts() -> None:
 
 
 def new_figure(look: Look | None = None, *, height: float) -> Any:
-    """Make the place a figure function draws into.
-
-    Parameters
-    ----------
-    look : Look, optional
-        Its width, place and title; by default it is new and 183 mm wide.
-    height : float
-        In mm.
-
-    Returns
-    -------
-    matplotlib Figure or SubFigure
-        With a constrained layout, so that nothing is clipped.
-
-    Raises
-    ------
-    InputError
-        If the width is not known, or the axes do not stand in a grid.
+    """Make the place a figure function draws into, `height` mm high, with a layout in which nothing is clipped.
 
     Examples
     --------
@@ -241,51 +224,26 @@ def _place(axes: Axes | SubFigure | None) -> Figure | SubFigure | None:
 def width_mm(look: Look) -> float:
     """Return a figure's width in mm.
 
-    Raises
-    ------
-    InputError
-        If the name of a width is not known.
-
     Examples
     --------
     >>> width_mm({"width": "single"}), width_mm({"width": 120})
     (89.0, 120.0)
     """
     width = look.get("width", "double")
-    if isinstance(width, str) and width not in WIDTHS:
+    if isinstance(width, str) and width not in _WIDTHS:
         raise InputError(
             f"expected width 'single', 'double' or a number of mm, got {width!r}; the journal widths are 89 and 183 mm"
         )
-    return WIDTHS[width] if isinstance(width, str) else float(width)
+    return _WIDTHS[width] if isinstance(width, str) else float(width)
 
 
 def is_narrow(look: Look) -> bool:
-    """Whether panels stand below one another.
-
-    Examples
-    --------
-    >>> is_narrow({"width": "single"}), is_narrow({"width": "double"})
-    (True, False)
-    """
-    return width_mm(look) < NARROW
+    """Whether panels stand below one another."""
+    return width_mm(look) < _NARROW
 
 
 def colors(names: Sequence[Sequence[str]], defaults: Sequence[str], palette: Palette | None) -> list[str]:
-    """Give every name its color from a palette, or its default.
-
-    Parameters
-    ----------
-    names : sequence of sequence of str
-        What each goes by, the narrowest first.
-    defaults : sequence of str
-        One for each.
-    palette : str, sequence or mapping, optional
-        See `Look`.
-
-    Raises
-    ------
-    InputError
-        If there is no such palette, or it has too few colors.
+    """Give everything its color from a palette (see `Look`), by the narrowest name it goes by there, or its default.
 
     Examples
     --------

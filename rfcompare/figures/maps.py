@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from rfcompare.descriptors import on_bound
 from rfcompare.errors import InputError
@@ -28,6 +27,7 @@ from rfcompare.figures.artists import (
     write_beside,
 )  # fmt: skip
 from rfcompare.figures.drawing import (
+    Array,
     Population,
     evenly_spaced,
     label,
@@ -55,10 +55,7 @@ _PERCENTILES = (95, 75, 50, 25, 5)
 
 @drawn("double")
 def kernels(
-    *banks: xr.Dataset,
-    classes: Sequence[Sequence[str] | None] | None = None,
-    n_max: int = 96,
-    **look: Unpack[Look],
+    *banks: xr.Dataset, classes: Sequence[Sequence[str] | None] | None = None, n_max: int = 96, **look: Unpack[Look]
 ) -> Figure:
     """Show the maps of populations side by side as tiles: kernels as in Krizhevsky 2012, Figure 3, beside fields.
 
@@ -100,20 +97,22 @@ def kernels(
     if len(sorts) != len(banks):
         raise InputError(f"expected classes for {len(banks)} banks, got {len(sorts)}; pass None where there are none")
     styles = populations(banks, look)
-    plans = [_tile_plan(bank, kinds, n_max) for bank, kinds in zip(banks, sorts, strict=True)]
     same_scale = len(banks) > 1 and all(population.units == "degree" for population in styles)
     columns = _column_counts(banks, same_scale=same_scale)
     across = 1 if is_narrow(look) else len(banks)
-    each = width_mm(look) / across - 4
-    layouts = [_tile_rows(plan, column, each / column) for plan, column in zip(plans, columns, strict=True)]
+    wide = width_mm(look) / across - 4
+    plans = [
+        _place_tiles(_classed(bank, kinds, n_max), column, wide / column)
+        for bank, kinds, column in zip(banks, sorts, columns, strict=True)
+    ]
     tall = [
-        each * (rows * _tile_size(bank)[1] / (column * _tile_size(bank)[0]) + 0.7 / column) + 6
-        for bank, column, (_, _, rows) in zip(banks, columns, layouts, strict=True)
+        wide * (plan.height * _tile_size(bank)[1] / (column * _tile_size(bank)[0]) + 0.7 / column) + 6
+        for bank, column, plan in zip(banks, columns, plans, strict=True)
     ]
     figure = new_figure(look, height=sum(tall) if across == 1 else max(tall))
     shape = {"height_ratios": tall} if across == 1 else {}
     panels = np.atleast_1d(figure.subplots(len(banks) // across, across, **shape))
-    tables = [_draw_tiles(*each) for each in zip(panels, banks, styles, plans, layouts, columns, strict=True)]
+    tables = [_draw_bank(*each) for each in zip(panels, banks, styles, plans, columns, strict=True)]
     if len(banks) > 1:
         letter(*panels)
     parts = [_kernels_text(*each) for each in zip(banks, styles, tables, sorts, strict=True)]
@@ -125,7 +124,15 @@ def kernels(
     return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=caption)
 
 
-def _tile_plan(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> list[tuple[str, list[int]]]:
+class _Plan(NamedTuple):
+    """Where tiles (unit, class, row, column) and headings (text, row, column) stand, and the height, in tiles."""
+
+    tiles: pd.DataFrame
+    headings: list[tuple[str, float, int]]
+    height: float
+
+
+def _classed(bank: xr.Dataset, classes: Sequence[str] | None, n_max: int) -> list[tuple[str, list[int]]]:
     """Group the shown units by class: (class, unit indices), the largest class first."""
     n_units = bank.sizes["unit"]
     if classes is not None and len(classes) != n_units:
@@ -152,68 +159,45 @@ def _column_counts(banks: Sequence[xr.Dataset], *, same_scale: bool) -> list[int
     return [max(4, round(10 * max(widths) / width)) for width in widths]
 
 
-def _tile_rows(
-    plan: list[tuple[str, list[int]]], columns: int, tile_mm: float
-) -> tuple[list[tuple[int, float, int]], list[tuple[str, int, float, int]], float]:
-    """Place every tile: (unit, row, column), headings (class, count, row, column), and the height in tiles.
-
-    A class that fits beside the one before it, heading included, shares its rows.
-    """
-    tiles: list[tuple[int, float, int]] = []
-    headings: list[tuple[str, int, float, int]] = []
+def _place_tiles(classed: list[tuple[str, list[int]]], columns: int, tile_mm: float) -> _Plan:
+    """Place every tile; a class that fits beside the one before it, heading included, shares its rows."""
+    tiles: list[tuple[int, str, float, int]] = []
+    headings: list[tuple[str, float, int]] = []
     top, bottom, free = 0.0, 0.0, 0
-    for name, units in plan:
+    for name, units in classed:
         wide = max(len(units), math.ceil((len(name) + 6) * _LETTER_MM / tile_mm)) + 1 if name else columns
         if wide > columns - free:
             top, free = bottom, 0
         if name:
-            headings.append((name, len(units), top, free))
+            headings.append((f"{name} ({len(units)})", top, free))
         first = top + (_HEADING if name else 0)
         across = columns - free
         for position, unit in enumerate(units):
-            tiles.append((unit, first + position // across, free + position % across))
+            tiles.append((unit, name, first + position // across, free + position % across))
         bottom = max(bottom, first + math.ceil(len(units) / across))
         free = free + wide if wide <= across and len(units) <= across else columns
-    return tiles, headings, bottom
+    return _Plan(pd.DataFrame(tiles, columns=["unit", "class", "row", "column"]), headings, bottom)
 
 
-def _draw_tiles(
-    axes: Axes,
-    bank: xr.Dataset,
-    population: Population,
-    plan: list[tuple[str, list[int]]],
-    layout: tuple[list[tuple[int, float, int]], list[tuple[str, int, float, int]], float],
-    columns: int,
-) -> pd.DataFrame:
-    tiles, headings, height = layout
-    size = _tile_size(bank)
+def _draw_bank(axes: Axes, bank: xr.Dataset, population: Population, plan: _Plan, columns: int) -> pd.DataFrame:
+    tiles, size = plan.tiles, _tile_size(bank)
     pitch_x, pitch_y = (TILE_PITCH * side for side in size)
-    maps = [shown_map(bank, unit) for unit, _, _ in tiles]
-    draw_tiles(axes, [(values, row, column) for values, (_, row, column) in zip(maps, tiles, strict=True)], size)
-    for name, count, row, column in headings:
-        axes.text(
-            column * pitch_x, -(row + _HEADING - 0.08) * pitch_y, f"{name} ({count})", fontsize=SMALL, va="bottom"
-        )
-    bottom = -(height + 0.35) * pitch_y
+    maps = [shown_map(bank, unit) for unit in tiles["unit"]]
+    draw_tiles(axes, zip(maps, tiles["row"], tiles["column"], strict=True), size)
+    for text, row, column in plan.headings:
+        axes.text(column * pitch_x, -(row + _HEADING - 0.08) * pitch_y, text, fontsize=SMALL, va="bottom")
+    bottom = -(plan.height + 0.35) * pitch_y
     axes.set(xlim=(-0.02 * pitch_x, columns * pitch_x), ylim=(bottom - 0.35 * pitch_y, 0.1 * pitch_y))
     axes.set_anchor("N")
     scale_bar(axes, population.units, extent=3 * size[0], height=bottom)
     shown = f"{len(tiles)} shown of {population.count}" if len(tiles) < population.n_units else population.count
     axes.set_title(label(population.name, population.kind, shown))
     mark_kind(axes, population, at=(columns * pitch_x, bottom), align="right")
-    names = {unit: name for name, units in plan for unit in units}
-    return population.table(
-        **{
-            "unit": [str(bank["unit"].values[unit]) for unit, _, _ in tiles],
-            "class": [names[unit] for unit, _, _ in tiles],
-            "row": [row for _, row, _ in tiles],
-            "column": [column for _, _, column in tiles],
-            "limit": [largest(values) for values in maps],
-        }
-    )
+    units = bank["unit"].values[tiles["unit"]].astype(str)
+    return population.table(**tiles.assign(unit=units, limit=[largest(values) for values in maps]))
 
 
-def shown_map(bank: xr.Dataset, unit: int) -> NDArray[np.floating[Any]]:
+def shown_map(bank: xr.Dataset, unit: int) -> Array:
     """Return what is drawn of one unit: (y, x, 3) for a color bank, otherwise (y, x), ON − OFF of an ON/OFF bank.
 
     Examples
@@ -245,10 +229,7 @@ def _kernels_text(bank: xr.Dataset, population: Population, table: pd.DataFrame,
 
 
 @drawn("double")
-def fits(
-    *fitted: xr.Dataset,
-    **look: Unpack[Look],
-) -> Figure:
+def fits(*fitted: xr.Dataset, **look: Unpack[Look]) -> Figure:
     """Show data, fit and residual of example units and the distribution of r².
 
     The examples stand at the 95th, 75th, 50th, 25th and 5th percentile of r²: chosen by rule, not by eye.
@@ -318,7 +299,7 @@ def example_units(fitted: xr.Dataset) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
-def shown_r2(fitted: xr.Dataset) -> tuple[NDArray[np.floating[Any]], str]:
+def shown_r2(fitted: xr.Dataset) -> tuple[Array, str]:
     """Return the r² that says something about a population, and what it is called.
 
     Of a bank rendered from parameters that is the r² stored from the original maps; its own is fixed by construction.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -13,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from numpy.typing import NDArray
 
 from rfcompare.bank import to_signed
 from rfcompare.errors import InputError
@@ -26,7 +26,7 @@ from rfcompare.figures.artists import (
     lettered,
     mark_kind,
 )
-from rfcompare.figures.drawing import Population, evenly_spaced, label, populations, record
+from rfcompare.figures.drawing import Array, Population, evenly_spaced, label, populations, record
 from rfcompare.figures.look import SMALL, Look, colors, drawn, is_narrow, new_figure, width_mm
 from rfcompare.figures.maps import shown_map
 from rfcompare.taxonomy.color import AXES, POLES, measure_color
@@ -40,10 +40,7 @@ _N_SHOWN = 12
 
 
 @drawn("double")
-def color(
-    bank: xr.Dataset,
-    **look: Unpack[Look],
-) -> Figure:
+def color(bank: xr.Dataset, **look: Unpack[Look]) -> Figure:
     """Show color kernels in opponent space: hue and share of color of every kernel, and the kernels in that order.
 
     Parameters
@@ -107,7 +104,7 @@ def color(
     return record(figure, look, numbers=table, caption=_color_caption(population, table, fixed=fixed))
 
 
-def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tuple[NDArray[np.floating[Any]], bool]:
+def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tuple[Array, bool]:
     """Share that one direction explains: of a rendered bank that of the originals, since rendering fixes its own."""
     if signed.attrs["kind"] != "parametric":
         return np.asarray(measured["rank_one_share"], dtype=float), False
@@ -116,9 +113,7 @@ def _one_direction_share(signed: xr.Dataset, measured: Mapping[str, Any]) -> tup
     return np.full(signed.sizes["unit"], np.nan), True
 
 
-def _draw_opponent_plane(
-    axes: Axes, table: pd.DataFrame, direction: NDArray[np.floating[Any]], population: Population
-) -> None:
+def _draw_opponent_plane(axes: Axes, table: pd.DataFrame, direction: Array, population: Population) -> None:
     angle, radius = np.radians(table["hue"].to_numpy()), table["chroma_share"].to_numpy()
     turn = np.linspace(0, 2 * np.pi, 181)
     axes.plot(np.outer(np.cos(turn), [0.5, 1]), np.outer(np.sin(turn), [0.5, 1]), color="0.8", linewidth=0.5, zorder=0)
@@ -146,19 +141,17 @@ def _draw_opponent_plane(
 
 
 def _draw_tiles_by_hue(axes: Axes, bank: xr.Dataset, table: pd.DataFrame, population: Population) -> None:
-    achromatic = table["chroma_share"] <= value("achromatic")
-    order = [
-        *np.flatnonzero(achromatic)[np.argsort(table["chroma_share"].to_numpy()[achromatic], kind="stable")],
-        *np.flatnonzero(~achromatic)[np.argsort(table["hue"].to_numpy()[~achromatic], kind="stable")],
-    ][:120]
+    chroma, hue = table["chroma_share"].to_numpy(), table["hue"].to_numpy()
+    colored = chroma > value("achromatic")
+    order = np.lexsort((np.where(colored, hue, chroma), colored))[:120]
     columns = 12
-    draw_tiles(axes, [(shown_map(bank, int(unit)), *divmod(at, columns)) for at, unit in enumerate(order)])
+    draw_tiles(axes, [(shown_map(bank, unit), *divmod(at, columns)) for at, unit in enumerate(order)])
     rows = -(-len(order) // columns)
     axes.set(xlim=(-0.05, columns * TILE_PITCH), ylim=(-rows * TILE_PITCH - 0.05, 0.1), title=population.label)
     mark_kind(axes, population, corner="below")
 
 
-def _draw_shares(axes: Axes, share: NDArray[np.floating[Any]], population: Population, *, fixed: bool) -> None:
+def _draw_shares(axes: Axes, share: Array, population: Population, *, fixed: bool) -> None:
     import seaborn as sns
 
     finite = share[np.isfinite(share)]
@@ -198,7 +191,7 @@ def _color_caption(population: Population, table: pd.DataFrame, *, fixed: bool) 
 # --------------------------------------------------------------------------------------------------------- training
 
 
-HISTORY = {
+_HISTORY = {
     "likeness": "likeness",
     "r2": "median $r^2$ of a Gabor",
     "nx": "median $n_x$",
@@ -213,11 +206,7 @@ HISTORY = {
 
 
 @drawn("double")
-def training(
-    *snapshots: xr.Dataset,
-    history: pd.DataFrame | None = None,
-    **look: Unpack[Look],
-) -> Figure:
+def training(*snapshots: xr.Dataset, history: pd.DataFrame | None = None, **look: Unpack[Look]) -> Figure:
     """Show kernels over the steps of training and what became of their numbers.
 
     Parameters
@@ -290,7 +279,7 @@ def _quantities(history: pd.DataFrame | None) -> list[str]:
     missing = [name for name in ("step", "quantity", "median") if name not in history]
     if missing:
         raise InputError(f"expected a history with {', '.join(missing)}, got {', '.join(map(str, history.columns))}")
-    known = list(HISTORY)
+    known = list(_HISTORY)
     found = [str(name) for name in history.loc[history["median"].notna(), "quantity"].unique()]
     return sorted(found, key=lambda name: known.index(name) if name in known else len(known))[:5]
 
@@ -298,28 +287,18 @@ def _quantities(history: pd.DataFrame | None) -> list[str]:
 def _draw_snapshots(
     axes: Axes, snapshots: Mapping[int, xr.Dataset], steps: Sequence[int], shown: Sequence[int]
 ) -> pd.DataFrame:
-    maps = {
-        (row, column): shown_map(snapshots[step], unit)
-        for row, step in enumerate(steps)
-        for column, unit in enumerate(shown)
-    }
-    draw_tiles(axes, [(values, *place) for place, values in maps.items()])
-    for row, step in enumerate(steps):
-        untrained = " (untrained)" if str(snapshots[step].attrs["kind"]) == "untrained" else ""
+    places = list(itertools.product(steps, shown))
+    maps = [shown_map(snapshots[step], unit) for step, unit in places]
+    draw_tiles(axes, [(values, *divmod(at, len(shown))) for at, values in enumerate(maps)])
+    kinds = {step: str(snapshots[step].attrs["kind"]) for step in steps}
+    for row, (step, kind) in enumerate(kinds.items()):
+        untrained = " (untrained)" if kind == "untrained" else ""
         axes.text(-0.25, -row * TILE_PITCH - 0.5, f"{step:,}{untrained}", fontsize=SMALL, ha="right", va="center")
     axes.text(-0.25, 0.25, "step", fontsize=SMALL, ha="right", va="bottom")
     axes.set(xlim=(-2.6, len(shown) * TILE_PITCH), ylim=(-len(steps) * TILE_PITCH, 0.9))
-    rows = [
-        {
-            "panel": "kernels",
-            "step": steps[row],
-            "kind": str(snapshots[steps[row]].attrs["kind"]),
-            "unit": str(snapshots[steps[row]]["unit"].values[shown[column]]),
-            "limit": largest(values) or 1.0,
-        }
-        for (row, column), values in maps.items()
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"panel": "kernels", "step": [step for step, _ in places]})
+    names = [str(snapshots[step]["unit"].values[unit]) for step, unit in places]
+    return table.assign(kind=table["step"].map(kinds), unit=names, limit=[largest(values) or 1.0 for values in maps])
 
 
 def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> None:
@@ -336,7 +315,7 @@ def _draw_quantity(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> Non
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
     axes.set_xlabel("training step")
-    axes.set_ylabel(HISTORY.get(name, name.replace("_", " ")), parse_math=name in HISTORY)
+    axes.set_ylabel(_HISTORY.get(name, name.replace("_", " ")), parse_math=name in _HISTORY)
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -371,7 +350,7 @@ def _training_caption(
 # ----------------------------------------------------------------------------------------------------------- survey
 
 
-QUESTIONS = ("profile", "band", "lobes")
+_QUESTIONS = ("profile", "band", "lobes")
 """Questions of the survey that are drawn, where the table has answers to them."""
 
 _GROUPS: Mapping[str, str] = {
@@ -388,11 +367,7 @@ _GROUPS: Mapping[str, str] = {
 
 @drawn("double")
 def survey(
-    table: pd.DataFrame,
-    *,
-    questions: Sequence[str] = QUESTIONS,
-    group: str = "all",
-    **look: Unpack[Look],
+    table: pd.DataFrame, *, questions: Sequence[str] = _QUESTIONS, group: str = "all", **look: Unpack[Look]
 ) -> Figure:
     """Show which share of each first layer is what: networks beside untrained ones and cortex.
 

@@ -19,6 +19,7 @@ from rfcompare.figures.artists import any_simulated, draw_map, letter, map_exten
 from rfcompare.figures.drawing import (
     CEILING_COLOR,
     NULL_COLOR,
+    Array,
     Population,
     evenly_spaced,
     populations,
@@ -38,12 +39,7 @@ _NAME_MOST = 22
 
 
 @drawn("double")
-def matches(
-    found: xr.Dataset,
-    a: xr.Dataset,
-    b: xr.Dataset,
-    **look: Unpack[Look],
-) -> Figure:
+def matches(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, **look: Unpack[Look]) -> Figure:
     """Show pairs with their transform, every field's best match beside chance and ceiling, and the similarity matrix.
 
     Parameters
@@ -108,12 +104,7 @@ def _ranked_pairs(found: xr.Dataset) -> list[tuple[int, int]]:
 
 
 def _draw_pairs(
-    place: Any,
-    found: xr.Dataset,
-    a: xr.Dataset,
-    b: xr.Dataset,
-    pairs: list[tuple[int, int]],
-    styles: list[Population],
+    place: Any, found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, pairs: list[tuple[int, int]], styles: list[Population]
 ) -> None:
     grid = place.add_gridspec(len(pairs), 4, width_ratios=[1, 1, 1, 1.75])
     for row, (i, j) in enumerate(pairs):
@@ -177,59 +168,48 @@ def _draw_best(axes: Axes, found: xr.Dataset, styles: list[Population]) -> None:
     mark_kind(axes, *styles, corner="lower right")
 
 
-def _draw_matrix(axes: Axes, similarity: NDArray[np.floating[Any]], styles: list[Population]) -> None:
+def _draw_matrix(axes: Axes, similarity: Array, styles: list[Population]) -> None:
+    """Draw the matrix with the trees that order it, above its columns and right of its rows."""
     import seaborn as sns
+    from seaborn.matrix import dendrogram
 
-    shown = similarity[np.ix_(tree_order(similarity), tree_order(similarity.T))]
+    (beside, rows), (above, columns) = tree(similarity), tree(similarity.T)
     sns.heatmap(
-        shown, vmin=0, vmax=1, cmap="viridis", rasterized=True, ax=axes,
-        xticklabels=max(1, shown.shape[1] // 8), yticklabels=max(1, shown.shape[0] // 8),
+        similarity[np.ix_(rows, columns)], vmin=0, vmax=1, cmap="viridis", rasterized=True, ax=axes,
+        xticklabels=max(1, columns.size // 8), yticklabels=max(1, rows.size // 8),
         cbar_kws={"label": "similarity", "fraction": 0.05, "pad": 0.02},
     )  # fmt: skip
-    room = 0.09 * len(shown) if any_simulated(*styles) else 0.0  # below the matrix, for the mark of a simulation
-    axes.set_ylim(len(shown) + room, 0)
-    _draw_trees(axes, similarity, below=room / (len(shown) + room))
-    rows, columns = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
-    axes.set(xlabel=f"fields ({columns}), ordered by a tree", ylabel=f"kernels ({rows}), ordered by a tree")
+    room = 0.09 * rows.size if any_simulated(*styles) else 0.0  # below the matrix, for the mark of a simulation
+    axes.set_ylim(rows.size + room, 0)
+    below = room / (rows.size + room)
+    for found, box, turned in ((above, (0, 1, 1, 0.14), False), (beside, (1, below, 0.1, 1 - below), True)):
+        if found is None:
+            continue
+        place, values = axes.inset_axes(box), similarity if turned else similarity.T
+        dendrogram(values, axis=0, linkage=found, ax=place, rotate=turned, label=False, tree_kws={"linewidths": 0.3})
+        if turned:  # the root stands away from the matrix, the first row is at its top
+            place.invert_xaxis()
+        place.set_axis_off()
+    kernels, fields = (f"{kind_words(style.kind)}, n = {style.n_units}" for style in styles)
+    axes.set(xlabel=f"fields ({fields}), ordered by a tree", ylabel=f"kernels ({kernels}), ordered by a tree")
     axes.tick_params(rotation=0)
     axes.spines[:].set_visible(True)
     mark_kind(axes, *styles, corner="lower right")
 
 
-def _tree(similarity: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Average-linkage tree of the rows by their Euclidean distances, as SciPy's linkage matrix."""
-    found = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
-    return np.asarray(found, dtype=float)
-
-
-def tree_order(similarity: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Order rows by the leaves of their tree.
+def tree(similarity: Array) -> tuple[Array | None, NDArray[np.intp]]:
+    """Average-linkage tree of three or more rows by their Euclidean distances, as SciPy's, and the order of its leaves.
 
     Examples
     --------
     >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.0]])
-    >>> abs(int(np.flatnonzero(tree_order(rows) == 0)[0]) - int(np.flatnonzero(tree_order(rows) == 2)[0]))
-    1
+    >>> tree(rows)[1].tolist()
+    [1, 2, 0]
     """
     if len(similarity) < 3:
-        return np.arange(len(similarity))
-    return np.asarray(leaves_list(_tree(similarity)), dtype=np.intp)
-
-
-def _draw_trees(axes: Axes, similarity: NDArray[np.floating[Any]], *, below: float) -> None:
-    """Draw the trees that order the matrix, above its columns and right of its rows, which end `below` in the axes."""
-    from seaborn.matrix import dendrogram
-
-    for rows, box, turned in ((similarity.T, (0, 1, 1, 0.14), False), (similarity, (1, below, 0.1, 1 - below), True)):
-        if len(rows) < 3:
-            continue
-        beside = axes.inset_axes(box)
-        dendrogram(
-            rows, axis=0, linkage=_tree(rows), ax=beside, rotate=turned, label=False, tree_kws={"linewidths": 0.3}
-        )
-        if turned:  # the root stands away from the matrix, the first row is at its top
-            beside.invert_xaxis()
-        beside.set_axis_off()
+        return None, np.arange(len(similarity))
+    found = linkage(pdist(np.nan_to_num(similarity)), method="average", optimal_ordering=len(similarity) <= 400)
+    return np.asarray(found), np.asarray(leaves_list(found), dtype=np.intp)
 
 
 def _numbers(found: xr.Dataset, styles: list[Population]) -> pd.DataFrame:
@@ -243,7 +223,7 @@ def _numbers(found: xr.Dataset, styles: list[Population]) -> pd.DataFrame:
 def _caption(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, styles: list[Population], n_pairs: int) -> str:
     best, chance, ceiling = (found[name].values.astype(float) for name in ("best", "chance", "ceiling"))
 
-    def median(values: NDArray[np.floating[Any]], otherwise: str) -> str:
+    def median(values: Array, otherwise: str) -> str:
         return f"{np.nanmedian(values):.2f}" if np.isfinite(values).any() else otherwise
 
     above = np.isfinite(chance) & (best > chance)

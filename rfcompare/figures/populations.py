@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from rfcompare.descriptors import describe, on_bound
 from rfcompare.errors import InputError
 from rfcompare.figures.artists import any_simulated, draw_map, map_extent, mark_kind
-from rfcompare.figures.drawing import Population, populations, record, source_text, unit_values
+from rfcompare.figures.drawing import Array, Population, populations, record, source_text, unit_values
 from rfcompare.figures.look import Look, drawn, new_figure
 from rfcompare.figures.maps import shown_map
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, QUANTITIES, SCHEMAS
-
-Array = NDArray[np.floating[Any]]
 
 PLANE = (0.0, 1.3)
 """Limits of both axes of the (nx, ny) plane; units outside are drawn on the edge and counted in the caption."""
@@ -69,11 +67,7 @@ def described(dataset: xr.Dataset) -> xr.Dataset:
 
 
 @drawn("single")
-def gabor_space(
-    *datasets: xr.Dataset,
-    published: xr.Dataset | None = None,
-    **look: Unpack[Look],
-) -> Figure:
+def gabor_space(*datasets: xr.Dataset, published: xr.Dataset | None = None, **look: Unpack[Look]) -> Figure:
     """Draw the (nx, ny) plane of Ringach 2002 with marginals and, from 30 units on, densities.
 
     Parameters
@@ -129,22 +123,19 @@ def gabor_space(
     plane.plot(PLANE, PLANE, color="0.7", linewidth=0.5, zorder=0)
     plane.set(xlim=PLANE, ylim=(PLANE[0], PLANE[1] + _MARK_ROOM * any_simulated(*styles)))
     _draw_examples(plane, mapped, tables, styles, published)
-    for axis in (plane.xaxis, plane.yaxis):
+    for axis in (plane.xaxis, plane.yaxis):  # and of the margins, which share them
         axis.set_major_locator(MultipleLocator(0.25))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     plane.set_xlabel(QUANTITIES["nx"].label("px"), parse_math=True)
     plane.set_ylabel("")
     plane.tick_params(labelleft=False)
-    strip.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
-    strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)))
-    strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
-    strip.set_xlabel("no visible\ncycle")
     mark_kind(plane, *styles)
-    for marginal in (top, right):
+    strip.set_ylabel(QUANTITIES["ny"].label("px"), parse_math=True)
+    strip.set(xlim=(-0.6, len(datasets) - 0.4), xticks=range(len(datasets)), xlabel="no visible\ncycle")
+    strip.set_xticklabels([_without_cycle(table) for table in tables], rotation=90)
+    for marginal, shares in ((top, top.yaxis), (right, right.xaxis)):
+        shares.set_major_locator(MaxNLocator(2))
         marginal.tick_params(labelbottom=marginal is right, labelleft=marginal is top)
-        marginal.yaxis.set_major_locator(MaxNLocator(2))
-    right.xaxis.set_major_locator(MaxNLocator(2))
-    right.yaxis.set_major_locator(MultipleLocator(0.25))
     top.set(xlabel="", ylabel="share")
     right.set(xlabel="share", ylabel="")
     figure.legend(handles=handles, loc="outside upper left", ncols=1)

@@ -12,12 +12,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from rfcompare.comparison.sentences import signed
 from rfcompare.errors import InputError
 from rfcompare.figures.artists import any_simulated, draw_null_and_ceiling, letter, mark_kind
-from rfcompare.figures.drawing import KIND_MARKERS, NULL_COLOR, SIDE_COLORS, Side, record
+from rfcompare.figures.drawing import KIND_MARKERS, NULL_COLOR, SIDE_COLORS, Array, Side, record
 from rfcompare.figures.look import SMALL, Look, Palette, colors, drawn, is_narrow, new_figure
 from rfcompare.quantities import kind_words
 
@@ -32,10 +31,7 @@ _LINEAR_DOWN_TO = 1.0
 
 
 @drawn("double")
-def ladder(
-    results: Mapping[str, xr.Dataset],
-    **look: Unpack[Look],
-) -> Figure:
+def ladder(results: Mapping[str, xr.Dataset], **look: Unpack[Look]) -> Figure:
     """Show what every population is like to a recording: noise at 0, another animal at 1, and the network among them.
 
     Parameters
@@ -88,10 +84,7 @@ def ladder(
 
 @drawn("single")
 def depth(
-    results: Mapping[str, xr.Dataset],
-    *,
-    untrained: Mapping[str, xr.Dataset] | None = None,
-    **look: Unpack[Look],
+    results: Mapping[str, xr.Dataset], *, untrained: Mapping[str, xr.Dataset] | None = None, **look: Unpack[Look]
 ) -> Figure:
     """Show how the likeness to one recording changes over a network's layers.
 
@@ -176,30 +169,26 @@ def _rungs(results: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for number, (name, result) in enumerate(results.items()):
         row = result.sel(quantity="likeness")
-        for at in range(result.sizes["reference"]):
-            rung = {str(key): result[key].values[at] for key in result.data_vars if result[key].dims == ("reference",)}
-            is_network = str(result["reference"].values[at]) == "network"
-            if number and not is_network:
+        drawn = [key for key in result.data_vars if result[key].dims == ("reference",)]
+        for rung in result[drawn].to_dataframe().reset_index().itertuples():
+            own = rung.reference == "network"
+            if number and not own:
                 continue
-            ends = [float(row.ci_low), float(row.ci_high)] if is_network else [np.nan, np.nan]
+            # Where no animals are known, 1 is no animal.
+            title = _one(row) if rung.reference_title == "another animal" else str(rung.reference_title)
             rows.append(
                 {
-                    "name": name.partition(" – ")[0] if is_network else _title(row, rung),
-                    "reference": str(result["reference"].values[at]),
-                    "likeness": float(rung["reference_likeness"]),
-                    "distance": float(rung["distance"]),
-                    "ci_low": ends[0],
-                    "ci_high": ends[1],
-                    "kind": str(rung["reference_kind"]),
-                    "n": _count(row, str(result["reference"].values[at])),
+                    "name": name.partition(" – ")[0] if own else title,
+                    "reference": str(rung.reference),
+                    "likeness": float(rung.reference_likeness),
+                    "distance": float(rung.distance),
+                    "ci_low": float(row.ci_low) if own else np.nan,
+                    "ci_high": float(row.ci_high) if own else np.nan,
+                    "kind": str(rung.reference_kind),
+                    "n": _count(row, str(rung.reference)),
                 }
             )
     return pd.DataFrame(rows).sort_values("likeness", ascending=False, kind="stable").reset_index(drop=True)
-
-
-def _title(row: xr.Dataset, rung: Mapping[str, Any]) -> str:
-    """Name a reference; where no animals are known, 1 is no animal."""
-    return _one(row) if rung["reference_title"] == "another animal" else str(rung["reference_title"])
 
 
 def _one(row: xr.Dataset) -> str:
@@ -250,7 +239,7 @@ def _draw_rungs(
     mark_kind(axis, *kinds, corner="lower left")
 
 
-def _draw_interval(axis: Axes, name: Literal["x", "y"], place: float, ends: NDArray[np.float64], color: str) -> None:
+def _draw_interval(axis: Axes, name: Literal["x", "y"], place: float, ends: Array, color: str) -> None:
     """Draw an interval along an axis whose limits are set; one without an end runs to the edge, with an arrow."""
     if np.isnan(ends).any():
         return
@@ -324,17 +313,14 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
     name, first = next(iter(results.items()))
     row = first.sel(quantity="likeness")
     one = _one(row)
-    drawn = first["analysis_likeness"].values
+    choices = first["analysis_likeness"].values
     scales = "(b) Likeness over the unknown scale of a kernel's pixel. (c) " if _scaled(results) else "(b) "
     return (
         f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the "
-        "cells "
-        f"({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is {one}; "
-        "every "
-        "population was seen through the same recording, at the scale that brings it nearest. Rungs without a count "
-        "are references, drawn or scrambled for this ladder. Lines: 95 % intervals ("
-        f"{row.interval.item()}). Axes are logarithmic below −1. "
-        f"{scales}The likeness under {drawn.size} distinct choices of axes, scale and zero, from "
-        f"{signed(drawn.min())} "
-        f"to {signed(drawn.max())}. {first.attrs['small_print']}"
+        f"cells ({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is "
+        f"{one}; every population was seen through the same recording, at the scale that brings it nearest. Rungs "
+        "without a count are references, drawn or scrambled for this ladder. Lines: 95 % intervals "
+        f"({row.interval.item()}). Axes are logarithmic below −1. {scales}The likeness under {choices.size} distinct "
+        f"choices of axes, scale and zero, from {signed(choices.min())} to {signed(choices.max())}. "
+        f"{first.attrs['small_print']}"
     )
