@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -327,67 +328,60 @@ def mapping_entries(content: Any, where: str) -> dict[str, Entry]:
     """
     if not isinstance(content, Mapping):
         return {"": Entry.of(tuple(content.shape), lambda: given_array(content))} if hasattr(content, "shape") else {}
-    own = _tensors(content)
-    named = {**own, **{name: value for name, value in _all_tensors(content).items() if name not in own}}
-    inner = {id(value) for value in own.values()}
-    found = {name: value for name, value in named.items() if name in own or id(value) not in inner}
+    tensors = _all_tensors(content)
+    network = _of_network(tensors)
 
-    def entry(name: str, value: Any) -> Entry:
-        whole = Entry.of(tuple(value.shape), lambda: _array(value, f"{where}, entry {name}"))
-        return replace(whole, spare=name not in own)
+    def entry(name: str, value: Any, spare: bool) -> Entry:
+        def read() -> NDArray[Any]:
+            return (
+                np.array(value) if isinstance(value, np.ndarray) else tensor_to_array(value, f"{where}, entry {name}")
+            )
 
-    return {name: entry(name, value) for name, value in found.items()}
+        return replace(Entry.of(tuple(value.shape), read), spare=spare)
 
-
-def _array(value: Any, where: str) -> NDArray[Any]:
-    return np.array(value) if isinstance(value, np.ndarray) else tensor_to_array(value, where)
-
-
-def _tensors(content: Any, depth: int = 0) -> dict[str, Any]:
-    """The flat name → tensor mapping of a checkpoint, inside a training checkpoint's usual wrapper or not.
-
-    The first mapping that holds a 4-D tensor: a wrapper may keep its best accuracy as a tensor beside the weights.
-    """
-    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
-        return {}
-    tensors = {str(name): value for name, value in content.items() if _is_tensor(value)}
-    if any(len(tensor.shape) in (4, 5) for tensor in tensors.values()):
-        return tensors
-    others = [name for name in content if not any(part in str(name).lower() for part in _NO_WEIGHTS)]
-    for wrapper in (*_NESTED, *others):
-        found = _tensors(content.get(wrapper), depth + 1)
-        if any(len(tensor.shape) in (4, 5) for tensor in found.values()):
-            return found
-        tensors = tensors or found
-    return tensors
+    own = {path[-1]: entry(path[-1], value, False) for path, value in tensors.items() if path[:-1] == network}
+    others = {".".join(path): value for path, value in tensors.items() if path[:-1] != network}
+    return own | {name: entry(name, value, True) for name, value in others.items() if name not in own}
 
 
-def _is_tensor(value: Any) -> bool:
-    import sys
-
-    torch = sys.modules.get("torch")
-    return isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
-
-
-def _all_tensors(content: Any, path: str = "", depth: int = 0) -> dict[str, Any]:
-    """Every tensor of a checkpoint by its whole path, as "ema.conv1.weight"."""
-    if _is_tensor(content):
+def _all_tensors(content: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every tensor of a checkpoint by its path through the mappings."""
+    if _is_tensor(content) or isinstance(content, np.ndarray):
         return {path: content}
-    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
+    if not isinstance(content, Mapping) or len(path) > _MAX_DEPTH:
         return {}
-    return {
-        name: tensor
-        for part, inner in content.items()
-        for name, tensor in _all_tensors(inner, f"{path}.{part}" if path else str(part), depth + 1).items()
-    }
+    inside = (_all_tensors(inner, (*path, str(part))) for part, inner in content.items())
+    return {name: tensor for tensors in inside for name, tensor in tensors.items()}
+
+
+def _of_network(tensors: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
+    """Path of the mapping that holds a network's weights, inside a training checkpoint's usual wrapper or not.
+
+    The first that holds a 4-D tensor: a wrapper may keep its best accuracy as a tensor beside the weights.
+    """
+    order = {path[:depth]: place for place, path in enumerate(tensors) for depth in range(1, len(path))}
+
+    def rank(parent: tuple[str, ...]) -> list[tuple[int, int]]:
+        usual = [_NESTED.index(part) if part in _NESTED else len(_NESTED) for part in parent]
+        return [(place, order[parent[:depth]]) for depth, place in enumerate(usual, start=1)]
+
+    def is_spare(part: str) -> bool:
+        return part not in _NESTED and any(word in part.lower() for word in _NO_WEIGHTS)
+
+    parents = {path[:-1] for path in tensors if not any(map(is_spare, path[:-1]))}
+    layers = {path[:-1] for path, tensor in tensors.items() if len(tensor.shape) in (4, 5)} & parents
+    return min(layers or parents, key=rank, default=())
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether a value is torch's tensor, without importing torch for anything else."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def given_array(values: Any) -> NDArray[Any]:
     """What a caller gave as weights, an array or a torch tensor, as a NumPy array."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(values, torch.Tensor):
+    if _is_tensor(values):
         return tensor_to_array(values, "the tensor")
     try:
         return np.asarray(values)

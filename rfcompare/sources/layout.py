@@ -33,7 +33,6 @@ key                                meaning
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -44,7 +43,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfcompare.bank import CHANNELS, existing_file, make_bank
-from rfcompare.errors import InputError
+from rfcompare.errors import InputError, meant
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources.axes import axis_names, flat_names
 
@@ -159,9 +158,7 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
     known = [item.name for item in fields(Layout)]
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it may have {', '.join(known)}"
-            raise InputError(f"{where} has the unknown key {key!r}; {hint}")
+            raise InputError(f"{where} has the unknown key {key!r}; {meant(key, known)}")
     for key, value in given.items():
         expected = _wrong_type(key, value)
         if expected:
