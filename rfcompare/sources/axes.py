@@ -42,18 +42,9 @@ def spread(
 ) -> Any:
     """The array with every axis that holds several spread out, in the order that `flat_names` gives.
 
-    Parameters
-    ----------
-    array : array
-        With as many axes as `dims` has words.
-    dims : str
-        Such as "unit pixel" or "unit (y=16 x=16 channel=3)"; of one group the last name varies fastest.
-    where : str
-        What the array is, in an error.
-    shape : tuple of int
-        Sizes of the group's axes in its order, where `dims` does not give them; for ``pixel`` rows and columns.
-    order : {"C", "F"}
-        With "F" the first name of the group varies fastest, as MATLAB lays arrays flat.
+    `dims` has a word for each axis, such as "unit pixel" or "unit (y=16 x=16 channel=3)"; `shape` gives the sizes of
+    the group where `dims` does not. The last name of a group varies fastest; with `order` "F" the first does, as MATLAB
+    lays arrays flat. `where` says what the array is, in an error.
 
     Examples
     --------

@@ -75,8 +75,7 @@ def identify(path: Path) -> Format:
         # MATLAB first: a variable called rf would otherwise pass for rfcompare's own, with its axes reversed.
         if of_matlab or any("MATLAB_class" in reader.attrs(f"/{name}") for name in reader.children("/")[:50]):
             return MATLAB_73
-        schema = str(reader.attrs("/").get("schema", ""))
-        if schema in {known.name for known in SCHEMAS.values()}:
+        if reader.schema in {known.name for known in SCHEMAS.values()}:
             return SAVED
         if reader.is_dataset("/rf"):
             return BY_HAND

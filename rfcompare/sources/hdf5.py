@@ -178,6 +178,11 @@ class Reader:
                 own = "/".join(part for part in (label, child) if part) if "*" in parts[0] else label
                 yield from self._expand(f"{base}/{child}", parts[1:], own)
 
+    @property
+    def schema(self) -> str:
+        """The schema that a file of rfcompare's states; "" where there is none."""
+        return str(self.attrs("/").get("schema", ""))
+
     def datasets(self) -> Iterator[tuple[str, h5py.Dataset]]:
         """Datasets that have values, by path; links are not followed, nor what MATLAB keeps behind references."""
         names: list[str | bytes] = []

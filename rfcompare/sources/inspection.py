@@ -243,8 +243,8 @@ def _how_to_open(path: Path, found: formats.Format) -> list[str]:
                 return [f"It opens with layout={{'maps': PATH}}, where PATH is one of {choice}{alone}."]
         if found is formats.SAVED:
             with Reader(path) as reader:
-                schema = str(reader.attrs("/").get("schema"))
-            if schema != SCHEMAS["bank"].name:
+                is_bank = reader.schema == SCHEMAS["bank"].name
+            if not is_bank:
                 return [f'It holds no maps; read it with rfc.load("{path.name}").']
         return [f'It opens as it is: rfc.open_fields("{path.name}").']
     listed, answered = candidates(path, found), find_recording(path, found)

@@ -128,11 +128,6 @@ class Layout:
 def read_layout(layout: str | Path | Mapping[str, Any]) -> Layout:
     """A checked `Layout` from a TOML file or a mapping.
 
-    Raises
-    ------
-    InputError
-        The file is not TOML, a key is unknown or missing, or a value is out of range.
-
     Examples
     --------
     >>> read_layout({"maps": "/units/rf", "dims": "unit y x", "stimulus": "sparse noise"}).dims

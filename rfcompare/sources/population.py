@@ -253,4 +253,4 @@ def _is_fits(path: Path) -> bool:
     if not h5py.is_hdf5(path):
         return False
     with Reader(path) as reader:
-        return str(reader.attrs("/").get("schema", "")).startswith("rfcompare-fits/")
+        return reader.schema.startswith("rfcompare-fits/")

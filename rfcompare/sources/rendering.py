@@ -80,14 +80,8 @@ def render_gabors(parameters: Mapping[str, Any], size: tuple[int, int]) -> NDArr
 def evaluate(formula: Any, column: Callable[[str], Any], where: str) -> Any:
     """The value of an arithmetic formula over named columns; nothing but arithmetic is understood.
 
-    Parameters
-    ----------
-    formula : str or number
-        Such as "degrees(theta) - 180" or "1 / lambda".
-    column : callable
-        Returns a column's values by name.
-    where : str
-        What the formula is for, in an error.
+    `formula` is a number or a text such as "degrees(theta) - 180"; `column` returns a column's values by name; `where`
+    says what the formula is for, in an error.
 
     Examples
     --------
