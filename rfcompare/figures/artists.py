@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -43,23 +44,17 @@ def mark_kind(
     """
     if not any_simulated(*shown):
         return
-    look: dict[str, Any] = {
-        "fontsize": SMALL,
-        "fontweight": "bold",
-        "color": "#0f6a9e",
-        "bbox": {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
-        "zorder": 10,
-    }
-    if at is not None:
-        axes.text(*at, "SIMULATED", ha=align, va="center", **look)
-        return
-    right = "right" in corner
-    left = 0.02 if axes.axison and corner != "below" else 0.0
-    height, side = {"u": (0.98, "top"), "l": (0.02, "bottom"), "b": (-0.04, "top")}[corner[0]]
-    axes.text(
-        0.98 if right else left, height, "SIMULATED", transform=axes.transAxes, ha="right" if right else "left",
-        va=side, **look,
+    write = partial(
+        axes.text, s="SIMULATED", fontsize=SMALL, fontweight="bold", color="#0f6a9e", zorder=10,
+        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
+    if at is not None:
+        write(*at, ha=align, va="center")
+        return
+    left = 0.02 if axes.axison and corner != "below" else 0.0
+    x, side = (0.98, "right") if "right" in corner else (left, "left")
+    y, end = {"u": (0.98, "top"), "l": (0.02, "bottom"), "b": (-0.04, "top")}[corner[0]]
+    write(x, y, transform=axes.transAxes, ha=side, va=end)
 
 
 def any_simulated(*shown: str | Population) -> bool:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from rfcompare.comparison.histograms import Distribution
 from rfcompare.descriptors import on_bound
-from rfcompare.errors import InputError
 from rfcompare.figures.artists import letter, mark_kind
 from rfcompare.figures.drawing import Array, Population, populations, record, unit_values
 from rfcompare.figures.look import SMALL, Look, drawn, is_narrow, new_figure, width_mm
@@ -97,11 +96,8 @@ def tuning(
     >>> [panel.get_xlabel() for panel in figure.axes[:2]]
     ['Orientation of the stripes $\\\\theta$ (deg)', 'Spatial frequency $f$ (cycles/px)']
     """
-    if not datasets:
-        raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
-    styles = populations(datasets, look)
+    styles, datasets = populations(datasets, look), described(datasets)
     tables: list[pd.DataFrame] = []
-    datasets = tuple(described(dataset) for dataset in datasets)
     scales = list(dict.fromkeys(population.units for population in styles))
     seen = sensitivity if "degree" in scales else None
     across = 2 if is_narrow(look) else 3

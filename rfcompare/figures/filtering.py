@@ -72,12 +72,13 @@ def filter_response(seen: xr.Dataset, **look: Unpack[Look]) -> Figure:
     rows = 2 if narrow else 1
     # Panels share one height, which the width leaves room for; the rest is for titles, bars and the sentence.
     figure = new_figure(look, height=24 * rows + rows * 0.82 * width_mm(look) / sum(ratios))
-    grid = figure.add_gridspec(rows, len(ratios), width_ratios=ratios)
-    panels = [figure.add_subplot(place) for place in grid]
+    panels = figure.subplots(rows, len(ratios), width_ratios=ratios).ravel()
     extent = map_extent(seen)
     panels[0].imshow(np.clip(seen["image"].values, 0, 1), origin="lower", extent=extent, interpolation="nearest")
     bare(panels[0])
-    _draw_kernel(panels[1], seen, units)
+    kernel = np.moveaxis(seen["kernel"].values.astype(float), 0, -1)
+    place = map_extent(seen[["kernel_x", "kernel_y"]].rename(kernel_x="x", kernel_y="y"))
+    draw_map(panels[1], kernel if kernel.shape[-1] == 3 else kernel[..., 0], extent=place)
     response = seen["response"].values.astype(float)
     limit = float(np.nanpercentile(np.abs(response), _RESPONSE_PERCENTILE)) or 1.0
     draw_map(panels[2], response, extent=extent, limit=limit)
@@ -87,19 +88,13 @@ def filter_response(seen: xr.Dataset, **look: Unpack[Look]) -> Figure:
     for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title)
     letter(*panels)
-    scale_bar(panels[0], units)
+    for panel in panels[:2]:
+        scale_bar(panel, units)
     named = f"{seen.attrs['unit']}{_source(seen)} ({kind_words(kind)}): {seen.attrs['sentence']}"
     if "title" not in look:
         letters = 120 if not narrow else 58
         figure.suptitle("\n".join(textwrap.wrap(named, letters, break_on_hyphens=False)), fontsize=LARGE)
     return record(figure, look, numbers=_numbers(seen, response), caption=_caption(seen, limit))
-
-
-def _draw_kernel(panel: Axes, seen: xr.Dataset, units: str) -> None:
-    kernel = seen["kernel"].values.astype(float)
-    extent = map_extent(seen[["kernel_x", "kernel_y"]].rename(kernel_x="x", kernel_y="y"))
-    draw_map(panel, np.moveaxis(kernel, 0, -1) if len(kernel) == 3 else kernel[0], extent=extent)
-    scale_bar(panel, units)
 
 
 def _draw_spectrum(panel: Axes, seen: xr.Dataset, units: str) -> None:
@@ -133,9 +128,8 @@ def _caption(seen: xr.Dataset, limit: float) -> str:
     sight = "in color, less the network's mean" if seen.sizes["channel"] == 3 else "in luminance (Rec. 601)"
     return (
         f"What unit {seen.attrs['unit']}{_source(seen)} ({kind_words(seen.attrs['kind'])}) does to an image seen "
-        f"{sight}. (a) Image, "
-        f"{seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 (correlation), positive "
-        f"red, negative blue, full color at ±{limit:.3g} ({_RESPONSE_PERCENTILE:g}th percentile); gray: the kernel "
-        f"would reach beyond the image. (d) Power spectrum of the response over {_POWER_DECADES:g} decades; orange, "
-        f"where the kernel's gain is half its largest. {seen.attrs['sentence']}"
+        f"{sight}. (a) Image, {seen.sizes['x']}×{seen.sizes['y']} pixels. (b) Kernel. (c) Response at stride 1 "
+        f"(correlation), positive red, negative blue, full color at ±{limit:.3g} ({_RESPONSE_PERCENTILE:g}th "
+        "percentile); gray: the kernel would reach beyond the image. (d) Power spectrum of the response over "
+        f"{_POWER_DECADES:g} decades; orange, where the kernel's gain is half its largest. {seen.attrs['sentence']}"
     )

@@ -108,6 +108,10 @@ def drawn(width: Width) -> Callable[[_Drawer], _Drawer]:
     return decorate
 
 
+_TICKS = {
+    "labelsize": SMALL, "major.width": 0.5, "minor.width": 0.4, "major.size": 2.5, "minor.size": 1.5, "major.pad": 2.0,
+}  # fmt: skip
+
 _SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Liberation Sans", "DejaVu Sans"],
@@ -116,8 +120,7 @@ _SETTINGS: dict[str, Any] = {
     "font.size": MEDIUM,
     "axes.titlesize": MEDIUM,
     "axes.labelsize": MEDIUM,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
+    **{f"{axis}tick.{name}": value for axis in "xy" for name, value in _TICKS.items()},
     "legend.fontsize": SMALL,
     "legend.title_fontsize": SMALL,
     "figure.titlesize": LARGE,
@@ -132,16 +135,6 @@ _SETTINGS: dict[str, Any] = {
     "axes.unicode_minus": True,
     # Names come from files, where a dollar is a dollar: only labels written here ask for mathematics.
     "text.parse_math": False,
-    "xtick.major.width": 0.5,
-    "ytick.major.width": 0.5,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "xtick.major.pad": 2.0,
-    "ytick.major.pad": 2.0,
     "lines.linewidth": 1.0,
     "lines.markersize": 3.0,
     "patch.linewidth": 0.5,

@@ -55,8 +55,8 @@ def color(bank: xr.Dataset, **look: Unpack[Look]) -> Figure:
     matplotlib Figure
         (a) the opponent plane: a kernel's color direction is an axis, drawn with both of its ends; angle is its hue,
         red–green at 0° and yellow–blue at 90°, distance from the center the share of the kernel's energy off the gray
-        axis; (b) the kernels, achromatic
-        ones first, then by hue; (c) how much of each kernel one color direction explains.
+        axis; (b) the kernels, achromatic ones first, then by hue; (c) how much of each kernel one color direction
+        explains.
 
     Raises
     ------
@@ -493,6 +493,8 @@ def _draw_question(
     for answer, own in zip(answers, axes.containers, strict=True):
         for bar in own:
             bar.set(gid=answer, hatch="////" if round(bar.get_y() + bar.get_height() / 2) in untrained else None)
+            if not bar.get_width():  # seaborn draws an answer that nobody gave, too
+                bar.remove()
     axes.set_xlim(0, 1)
     axes.set_ylim(bars["place"].iloc[-1] + (1.1 if bars["kind"].iloc[-1] == "simulated" else 0.6), -0.6)
     axes.tick_params(axis="y", length=0)

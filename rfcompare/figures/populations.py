@@ -52,18 +52,26 @@ _DENSITY_LEAST = 30
 """Fewer units than this get no density contour: it would show the kernel's width, not the cells."""
 
 
-def described(dataset: xr.Dataset) -> xr.Dataset:
+def described(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, ...]:
     """Return the descriptors of fits; descriptors pass.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw.
 
     Examples
     --------
     >>> import rfcompare as rfc
     >>> from rfcompare.simulation import simulate_population
     >>> bank, _ = simulate_population(n=3, size=9, seed=0)
-    >>> described(rfc.fit(bank, "gabor", seed=0)).attrs["schema"]
+    >>> described([rfc.fit(bank, "gabor", seed=0)])[0].attrs["schema"]
     'rfcompare-descriptors/1'
     """
-    return describe(dataset) if dataset.attrs.get("schema") == SCHEMAS["fits"].name else dataset
+    if not datasets:
+        raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
+    fitted = SCHEMAS["fits"].name
+    return tuple(describe(dataset) if dataset.attrs.get("schema") == fitted else dataset for dataset in datasets)
 
 
 @drawn("single")
@@ -100,11 +108,9 @@ def gabor_space(*datasets: xr.Dataset, published: xr.Dataset | None = None, **lo
     >>> figure.axes[0].get_xlabel()
     'Carrier cycles in the envelope SD, $n_x = \\\\sigma_x f$'
     """
-    if not datasets:
-        raise InputError("expected fits or descriptors to draw, got none; pass fit(bank) or describe(fit(bank))")
-    styles = populations(datasets, look)
+    mapped, datasets = datasets, described(datasets)
+    styles = populations(mapped, look)
     tables: list[pd.DataFrame] = []
-    mapped, datasets = datasets, tuple(described(dataset) for dataset in datasets)
     legend_rows = len(datasets) + (published is not None)
     figure = new_figure(look, height=86 + 4 * legend_rows)
     grid = figure.add_gridspec(2, 3, width_ratios=[0.22 * len(datasets), 4, 0.8], height_ratios=[0.8, 4])
@@ -239,18 +245,12 @@ def _draw_examples(
             free &= ~_any_within(leaders[:, chosen, None], places) & (
                 np.abs(places - tiles[-1]).max(axis=1) > _TILE + 0.03
             )
-            _draw_example(plane, shown_map(dataset, unit), map_extent(dataset), here, tiles[-1], population.color)
+            tile = plane.inset_axes((*tiles[-1], _TILE, _TILE), transform=plane.transData, zorder=5)
+            draw_map(tile, shown_map(dataset, unit), extent=map_extent(dataset))
+            tile.spines[:].set(color=population.color, linewidth=0.8)
+            # From the tile's middle, under it: a map need not fill it.
+            plane.plot(*np.stack([here, tiles[-1] + _TILE / 2]).T, color=population.color, linewidth=0.5, zorder=4)
             table.loc[unit, "map_shown"] = True
-
-
-def _draw_example(
-    plane: Axes, values: Array, extent: tuple[float, float, float, float], here: Array, place: Array, color: str
-) -> None:
-    """Draw one map over a line from its middle to its unit: a map need not fill its tile."""
-    tile = plane.inset_axes((*place, _TILE, _TILE), transform=plane.transData, zorder=5)
-    draw_map(tile, values, extent=extent)
-    tile.spines[:].set(color=color, linewidth=0.8)
-    plane.plot(*np.stack([here, place + _TILE / 2]).T, color=color, linewidth=0.5, zorder=4)
 
 
 def _examples(dataset: xr.Dataset, table: pd.DataFrame, count: int) -> list[int]:
@@ -292,9 +292,8 @@ def _draw_strip(strip: Axes, place: int, table: pd.DataFrame, population: Popula
 
 
 def _without_cycle(table: pd.DataFrame) -> str:
-    fitted = table["nx"].notna() & table["ny"].notna()
-    share = (table.loc[fitted, "nx"] <= KAPPA).mean() if fitted.any() else np.nan
-    return f"{share:.0%}" if np.isfinite(share) else "–"
+    fitted = table.dropna(subset=["nx", "ny"])
+    return f"{(fitted['nx'] <= KAPPA).mean():.0%}" if len(fitted) else "–"
 
 
 def _draw_published(plane: Axes, top: Axes, right: Axes, published: xr.Dataset) -> Any:
@@ -344,9 +343,8 @@ def _plane_caption(
     return (
         "Shape of the fitted Gabors in the plane of Ringach 2002 (doi:10.1152/jn.2002.88.1.455). A point is a unit "
         f"(hollow: on a bound of the fit, so a limit and no value); those with {LESS_THAN_ONE_CYCLE} (nx at most κ = "
-        f"{KAPPA:.3f}, dotted) stand in the strip on the left, with their share. A "
-        f"contour holds half of {_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} "
-        "units no points "
-        f"are drawn, and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares "
-        f"of all units. {shown}Diagonal, a round envelope. " + "; ".join(parts) + "." + shades
+        f"{KAPPA:.3f}, dotted) stand in the strip on the left, with their share. A contour holds half of "
+        f"{_DENSITY_LEAST} or more units with a visible cycle; of more than {_POINTS_MOST} units no points are drawn, "
+        f"and two contours hold {100 * _DENSITY_SHARE:g} % and {100 * _MOST_SHARE:g} %; margins are shares of all "
+        f"units. {shown}Diagonal, a round envelope. {'; '.join(parts)}.{shades}"
     )

@@ -90,7 +90,6 @@ def test_survey_bars_are_the_shares(survey_table: pd.DataFrame) -> None:
     widths = {
         (patch.get_gid(), np.abs(rows - patch.get_y() - patch.get_height() / 2).argmin()): patch
         for patch in profile.patches
-        if patch.get_width()
     }
     assert widths[("Gabor", 0)].get_width() == 0.75
     assert widths[("blob", 0)].get_width() == 0.25
