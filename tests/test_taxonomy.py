@@ -23,9 +23,9 @@ from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
 from rfcompare.taxonomy.classes import ANSWERS, NUMBERS
 from rfcompare.taxonomy.color import name_color
-from rfcompare.taxonomy.learning import chance_of_as_many
-from rfcompare.taxonomy.networks import COLUMNS, better_as_pairs, count_classes, first_kernel, what_shows
-from rfcompare.taxonomy.profile import NOISE_MAPS, chance, surrogates
+from rfcompare.taxonomy.learning import _chance_of_as_many
+from rfcompare.taxonomy.networks import COLUMNS, _better_as_pairs, _count_classes, _first_kernel, _what_shows
+from rfcompare.taxonomy.profile import NOISE_MAPS, _surrogates, chance
 from rfcompare.taxonomy.spectrum import measure_spectra, name_band
 
 SIZE = 11
@@ -326,7 +326,7 @@ def test_small_kernels_show_band_and_direction_but_no_form() -> None:
     assert list(table.direction) == ["anisotropic", "isotropic", "isotropic"]
     assert table.band[1] == "high-pass" and table.band[2] == "low-pass"
     assert table.orientation[0] == pytest.approx(90)
-    assert "too few to tell a form" in what_shows((3, 3))
+    assert "too few to tell a form" in _what_shows((3, 3))
 
 
 def test_bad_units_keep_their_row() -> None:
@@ -338,7 +338,7 @@ def test_bad_units_keep_their_row() -> None:
     assert table.sentence[1].startswith("Not classified: ")
     assert (table.loc[[0, 2], list(ANSWERS)] != "not classified").to_numpy().all()
     assert summarize(table).startswith("3 units (2 alive), kind learned") and "not classified" not in summarize(table)
-    rows = pd.DataFrame(count_classes(table, name="net", size=(7, 7)))
+    rows = pd.DataFrame(_count_classes(table, name="net", size=(7, 7)))
     assert set(rows["n_units"]) == {3} and set(rows["n_alive"]) == {2} and set(rows["n_group"]) == {2}
     assert rows[rows["question"] == "profile"]["share"].sum() == pytest.approx(1)
 
@@ -388,7 +388,7 @@ def test_a_recording_is_read_off_its_fit_and_its_baseline_is_nothing() -> None:
 def test_surrogates_keep_power_and_lose_phase() -> None:
     rng = np.random.default_rng(0)
     drawn = gabor(rng)
-    noise_maps = surrogates(drawn, 5, rng)
+    noise_maps = _surrogates(drawn, 5, rng)
     power = np.abs(np.fft.fft2(drawn)) ** 2
     assert np.allclose(np.abs(np.fft.fft2(noise_maps)) ** 2, power)
     likeness = [abs(np.corrcoef(drawn.ravel(), one.ravel())[0, 1]) for one in noise_maps]
@@ -562,9 +562,9 @@ def test_unequal_lobes_are_a_pair_of_gaussians_and_many_stripes_a_gabor() -> Non
     blob = np.exp(-(x**2) / 8 - y**2 / 8)
     bank = rfc.make_bank(np.stack([lobes, stripes, blob, blob])[:, None], channel=("luminance",), kind="learned")
     among = np.array([True, True, True, False])
-    assert better_as_pairs(bank, among).tolist() == ["pair of Gaussians", "Gabor", "either", ""]
+    assert _better_as_pairs(bank, among).tolist() == ["pair of Gaussians", "Gabor", "either", ""]
     small = bank.isel(x=slice(5, 9), y=slice(5, 9))
-    assert better_as_pairs(small, among).tolist() == [""] * 4
+    assert _better_as_pairs(small, among).tolist() == [""] * 4
     counts = rfc.survey({"drawn": bank}, torchvision=False, untrained=False).query("question == 'pair'")
     assert dict(zip(counts.answer, counts.n, strict=True)) == {"Gabor": 1, "either": 2, "pair of Gaussians": 1}
 
@@ -612,7 +612,7 @@ def test_survey_of_nothing_is_refused() -> None:
 
 def test_first_kernel_does_not_build_the_network() -> None:
     # RegNet Y 128GF has 645 million parameters, 2.6 GB: building it would take seconds and its memory.
-    assert first_kernel("regnet_y_128gf") == "3×3"
+    assert _first_kernel("regnet_y_128gf") == "3×3"
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -648,7 +648,7 @@ def test_noise_kernels_are_called_structured_as_often_as_they_may() -> None:
     rng = np.random.default_rng(0)
     null = np.sort(rng.random((2000, NOISE_MAPS)), axis=1)
     counts = np.array([(chance(rng.random(500), row.tolist()) <= 0.05).sum() for row in null])
-    p = np.array([chance_of_as_many(int(count), 500) for count in counts])
+    p = np.array([_chance_of_as_many(int(count), 500) for count in counts])
     for level in (0.01, 0.05, 0.1):
         assert (p <= level).mean() < level + 3 * np.sqrt(level * (1 - level) / 2000)
     assert (p <= 0.05).mean() > 0.03
@@ -690,8 +690,8 @@ def test_real_alexnet_kernels(shared_data: Path) -> None:
     assert json.loads(json.dumps(table["sentence"].tolist()))  # plain text throughout
     # What ships was counted in the same way; a fit that tips over a threshold may move one or two kernels.
     shipped = pd.read_csv(path_of("survey"), keep_default_na=False, na_values=[""])
-    table["pair"] = better_as_pairs(bank, np.ones(96, bool))
-    own = pd.DataFrame(count_classes(table, name="CaffeNet (AlexNet)", size=(11, 11)))
+    table["pair"] = _better_as_pairs(bank, np.ones(96, bool))
+    own = pd.DataFrame(_count_classes(table, name="CaffeNet (AlexNet)", size=(11, 11)))
     both = own.merge(
         shipped[shipped.population == "CaffeNet (AlexNet)"], on=["group", "question", "answer"], how="outer"
     ).fillna({"share_x": 0.0, "share_y": 0.0})

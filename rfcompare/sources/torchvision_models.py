@@ -88,14 +88,22 @@ def _state(name: str, chosen: Any) -> Any:
         ) from None
 
 
+def weights_file(name: str) -> Path | None:
+    """Where torchvision's cache keeps a model's published default weights, once there; None where there are none."""
+    from torch import hub
+    from torchvision import models
+
+    choices = models.get_model_weights(name)
+    return Path(hub.get_dir()) / "checkpoints" / Path(str(choices.DEFAULT.url)).name if list(choices) else None
+
+
 def fetch_weights(name: str) -> Path:
     """The file of a model's published default weights in torchvision's cache, downloaded when absent."""
-    from torch import hub
-
     name = _known(name)
-    chosen = _published(name, "DEFAULT")
-    _state(name, chosen)
-    return Path(hub.get_dir()) / "checkpoints" / Path(str(chosen.url)).name
+    _state(name, _published(name, "DEFAULT"))
+    file = weights_file(name)
+    assert file is not None  # what is not published was refused
+    return file
 
 
 def _read_published(name: str, weights: str, key: str | None, layer: str | None) -> Weights:

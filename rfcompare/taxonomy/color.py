@@ -81,17 +81,8 @@ def lobe_colors(
     First comes the strongest lobe; of a blob, whichever sign has more energy; of an edge or a center with its surround,
     whichever has more about the middle of the window.
 
-    Parameters
-    ----------
-    bank : xarray.Dataset
-        Kernels with channels r, g, b, or already reduced to one.
-    signed : xarray.Dataset
-        The same through `rfcompare.to_signed`.
-    drawn : array (unit, y, x)
-        Maps that say where the lobes are.
-    form : array of str (unit,)
-        The word for each profile. What has no form has no lobes: its colors are the two ends of the axis off gray along
-        which it varies most.
+    `drawn` (unit, y, x) says where the lobes are. What has no form has no lobes: its colors are the two ends of the
+    axis off gray along which it varies most.
 
     Returns
     -------
@@ -108,7 +99,7 @@ def lobe_colors(
     >>> bank = rfc.make_bank(weights, channel=("r", "g", "b"), kind="analytic")
     >>> signed = rfc.to_signed(bank)
     >>> found = lobe_colors(bank, signed, signed.rf.values[:, 0], np.array(["blob"], dtype=object))
-    >>> pole_name(float(found["first_hue"][0]))
+    >>> _pole_name(float(found["first_hue"][0]))
     'blue'
     """
     names = ("first_hue", "first_light", "second_hue", "second_light", "second_lobe")
@@ -157,23 +148,23 @@ def _opponent_maps(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
     return np.einsum("ua,uap->up", left, chroma).reshape(n, height, width), left @ plane
 
 
-def axis_name(hue: float) -> str:
+def _axis_name(hue: float) -> str:
     """The axis nearest to a hue angle.
 
     Examples
     --------
-    >>> axis_name(85), axis_name(275), axis_name(150), axis_name(168)
+    >>> _axis_name(85), _axis_name(275), _axis_name(150), _axis_name(168)
     ('yellow–blue', 'yellow–blue', 'green–magenta', 'green–magenta')
     """
     return AXES[_step(hue % 180)]
 
 
-def pole_name(hue: float) -> str:
+def _pole_name(hue: float) -> str:
     """The color at a hue angle.
 
     Examples
     --------
-    >>> pole_name(85), pole_name(275), pole_name(348), pole_name(0)
+    >>> _pole_name(85), _pole_name(275), _pole_name(348), _pole_name(0)
     ('yellow', 'blue', 'magenta', 'red')
     """
     return POLES[_step(hue % 180) + (6 if _opposite(hue) else 0)]
@@ -193,13 +184,9 @@ def _opposite(hue: float) -> bool:
 def color_pair(numbers: dict[str, float], *, shaded: bool) -> str:
     """The colors of a kernel, that of its strongest lobe first.
 
-    Parameters
-    ----------
-    numbers : dict of str to float
-        From `lobe_colors`, of one unit.
-    shaded : bool
-        Say which is light and which dark, and no second color where there is no second lobe: lightness takes part. In
-        an opponent color the second is always there, if only as what the first is taken from.
+    `numbers` are those of `lobe_colors`, of one unit. Where it is `shaded`, lightness takes part: light and dark are
+    said, and no second color where there is no second lobe. In an opponent color the second is always there, if only as
+    what the first is taken from.
 
     Examples
     --------
@@ -211,7 +198,7 @@ def color_pair(numbers: dict[str, float], *, shaded: bool) -> str:
     def one(name: str) -> str:
         light = numbers[f"{name}_light"]
         shade = "" if not shaded or abs(light) < value("lightness") else "light " if light > 0 else "dark "
-        return shade + pole_name(numbers[f"{name}_hue"])
+        return shade + _pole_name(numbers[f"{name}_hue"])
 
     first, second = one("first"), one("second")
     alone = first == second or (shaded and not numbers["second_lobe"])
@@ -233,5 +220,5 @@ def name_color(chroma_share: float, hue: float) -> str:
     if chroma_share < value("chromatic"):
         return "faintly colored"
     if chroma_share >= value("opponent"):
-        return f"opponent {axis_name(hue)}"
-    return f"luminance with {axis_name(hue)}"
+        return f"opponent {_axis_name(hue)}"
+    return f"luminance with {_axis_name(hue)}"

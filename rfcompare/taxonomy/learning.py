@@ -78,14 +78,14 @@ def training_history(snapshots: Iterable[xr.Dataset], *, progress: bool | None =
     )
 
 
-def chance_of_as_many(count: int, n: int) -> float:
+def _chance_of_as_many(count: int, n: int) -> float:
     """Probability that at least `count` of `n` noise maps have p ≤ 0.05 against the noise maps they share.
 
     Of exchangeable values the share that exceeds the fifth largest of 99 is Beta(5, 95).
 
     Examples
     --------
-    >>> round(chance_of_as_many(1, 1), 3), round(chance_of_as_many(11, 96), 3)
+    >>> round(_chance_of_as_many(1, 1), 3), round(_chance_of_as_many(11, 96), 3)
     (0.05, 0.046)
     """
     allowed = math.floor(value("noise_level") * (NOISE_MAPS + 1) + 1e-9)
@@ -118,7 +118,7 @@ def gabor_verdict(table: pd.DataFrame) -> str:
         return "no kernel has enough pixels to tell a form from noise"
     level = value("noise_level")
     structured = tested[tested["p_noise"] <= level]
-    p = chance_of_as_many(len(structured), len(tested))
+    p = _chance_of_as_many(len(structured), len(tested))
     text = (
         f"{len(structured)} of {len(tested)} kernels are structured beyond 95 % of noise maps (expected by chance: "
         f"{level * len(tested):.1f}, p = {p:.2g})"

@@ -23,14 +23,16 @@ GROUND = 0.25
 Map = NDArray[np.float64]
 
 
-def count_lobes(values: Map, smallest: float) -> NDArray[np.int_]:
+def _count_lobes(values: Map, smallest: float) -> NDArray[np.int_]:
     """Number of lobes of alternating sign whose peaks reach a size, along the last axis.
 
     Examples
     --------
     >>> import numpy as np
-    >>> int(count_lobes(np.cos(np.linspace(-4.0, 4.0, 50)), 0.15)), int(count_lobes(np.array([0.01, 1.0, 0.05]), 0.15))
-    (3, 1)
+    >>> int(_count_lobes(np.cos(np.linspace(-4.0, 4.0, 50)), 0.15))
+    3
+    >>> int(_count_lobes(np.array([0.01, 1.0, 0.05]), 0.15))
+    1
     """
     signs = np.where(np.abs(values) >= smallest, np.sign(values), 0)
     # What is too faint to count takes the sign of the last lobe that did.
@@ -44,19 +46,7 @@ def count_lobes(values: Map, smallest: float) -> NDArray[np.int_]:
 def lobes_seen(image: Map, orientation: float, smallest: Map) -> NDArray[np.int_]:
     """Most lobes on any line across a direction, and on any line along it, of a map (y, x) with y up.
 
-    Parameters
-    ----------
-    image : array (y, x)
-        Map.
-    orientation : float
-        Direction of the stripes, degrees.
-    smallest : array (level,)
-        Sizes that a lobe's peak has to reach.
-
-    Returns
-    -------
-    array (level, 2)
-        Counts across and along.
+    The direction is that of the stripes in degrees; lobes are counted whose peak reaches each of `smallest` (level, 2).
 
     Examples
     --------
@@ -66,7 +56,7 @@ def lobes_seen(image: Map, orientation: float, smallest: Map) -> NDArray[np.int_
     [[5, 1]]
     """
     values = _turned(image, orientation)
-    counts = [[count_lobes(lines, float(size)).max() for lines in (values, values.T)] for size in smallest]
+    counts = [[_count_lobes(lines, float(size)).max() for lines in (values, values.T)] for size in smallest]
     return np.array(counts, dtype=int)
 
 
@@ -86,14 +76,7 @@ def _turned(image: Map, orientation: float) -> Map:
 def crossed_share(image: Map, orientation: float, smallest: float) -> float:
     """Share of a map that one product of two waves explains, one along a direction and one across it.
 
-    Parameters
-    ----------
-    image : array (y, x)
-        Map.
-    orientation : float
-        Direction of one of the waves, degrees.
-    smallest : float
-        Share of its largest value that a wave's second lobe has to reach; 0 is returned where one of the two does not.
+    0 where the second lobe of one of the waves does not reach the share `smallest` of its largest value.
 
     Examples
     --------
@@ -105,7 +88,7 @@ def crossed_share(image: Map, orientation: float, smallest: float) -> float:
     """
     left, size, right = np.linalg.svd(_turned(image, orientation), full_matrices=False)
     waves = (left[:, 0], right[0])
-    if any(count_lobes(wave, smallest * float(np.abs(wave).max())) < 2 for wave in waves):
+    if any(_count_lobes(wave, smallest * float(np.abs(wave).max())) < 2 for wave in waves):
         return 0.0
     return float(size[0] ** 2 / np.square(size).sum())
 
@@ -113,19 +96,9 @@ def crossed_share(image: Map, orientation: float, smallest: float) -> float:
 def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
     """Where the clearest line between two lobes goes inside the window, and how far it turns.
 
-    Parameters
-    ----------
-    image : array (y, x)
-        Map with y up.
-    per_pixel : int
-        Samples of the map per pixel; one sample a pixel is interpolated by a cubic spline first.
-
-    Returns
-    -------
-    tuple of float
-        Degrees by which the line turns, its length in pixels and its mean direction (degrees in [0°, 180°)), over the
-        stretch where the contrast across it stays above 61 % of its largest (± 1 SD of a Gaussian envelope). NaN where
-        no line can be followed.
+    Of a map with `per_pixel` samples a pixel (one is interpolated by a cubic spline first) the degrees by which the
+    line turns, its length in pixels and its mean direction (degrees in [0°, 180°)), over the stretch where the contrast
+    across it stays above 61 % of its largest (± 1 SD of a Gaussian envelope). NaN where no line can be followed.
 
     Examples
     --------

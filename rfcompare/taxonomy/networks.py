@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rfcompare.bank import fingerprint, make_bank, make_rng, to_signed, write_te
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import NOT_STATED
 from rfcompare.sources import load_kernels
-from rfcompare.sources.torchvision_models import model_names
+from rfcompare.sources.torchvision_models import model_names, weights_file
 from rfcompare.taxonomy.classes import ANSWERS, NO_CLASS, classify
 from rfcompare.taxonomy.profile import STRIPED, forms_for, select_forms
 from rfcompare.taxonomy.sentences import FIXED
@@ -99,7 +100,7 @@ def survey(
         for name in tqdm(model_names(), desc="torchvision", unit="model", disable=_quiet(progress)):
             found = _published(name, download=download)
             if isinstance(found, str):
-                absent.append({"population": name, "kind": "learned", "kernel": first_kernel(name), "status": found})
+                absent.append({"population": name, "kind": "learned", "kernel": _first_kernel(name), "status": found})
             else:
                 banks.setdefault(name, found)
     if untrained:
@@ -125,8 +126,8 @@ def _counted(bank: xr.Dataset, keep: Path | None) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             pass  # a damaged file is written anew
     table = classify(bank, progress=False)
-    table["pair"] = better_as_pairs(bank, table["profile"].to_numpy() != NO_CLASS)
-    rows = count_classes(table, name="", size=(bank.sizes["y"], bank.sizes["x"]))
+    table["pair"] = _better_as_pairs(bank, table["profile"].to_numpy() != NO_CLASS)
+    rows = _count_classes(table, name="", size=(bank.sizes["y"], bank.sizes["x"]))
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(rows))
@@ -147,7 +148,7 @@ def _quiet(progress: bool | None) -> bool | None:
     return None if progress is None else not progress
 
 
-def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> list[dict[str, Any]]:
+def _count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> list[dict[str, Any]]:
     """Rows of the survey for one population's table of classes."""
     rows: list[dict[str, Any]] = []
     base = {
@@ -156,7 +157,7 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
         "kernel": f"{size[0]}×{size[1]}",
         "n_units": len(table),
         "n_alive": int(table["alive"].sum()),
-        "status": what_shows(size),
+        "status": _what_shows(size),
     }
     table = table[table["profile"] != NO_CLASS]
     groups = {"all": table, "achromatic": table[table["color"] == "achromatic"]}
@@ -191,14 +192,11 @@ def count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> l
     return rows
 
 
-def better_as_pairs(bank: xr.Dataset, among: np.ndarray) -> np.ndarray:
+def _better_as_pairs(bank: xr.Dataset, among: np.ndarray) -> np.ndarray:
     """Which units `among` (unit,) a pair of unequal Gaussians describes better than a Gabor, or a Gabor better.
 
-    Returns
-    -------
-    (unit,) array
-        "pair of Gaussians", "Gabor" or "either" by the fitter's own rule; "" for other units, for maps of too few
-        pixels, and for maps that were drawn from Gabors.
+    "pair of Gaussians", "Gabor" or "either" by the fitter's own rule; "" for other units, for maps of too few pixels,
+    and for maps that were drawn from Gabors.
     """
     out = np.full(bank.sizes["unit"], "", dtype=object)
     rows = np.flatnonzero(among)
@@ -214,14 +212,14 @@ def better_as_pairs(bank: xr.Dataset, among: np.ndarray) -> np.ndarray:
     return out
 
 
-def what_shows(size: tuple[int, int]) -> str:
+def _what_shows(size: tuple[int, int]) -> str:
     """What kernels of a size can show.
 
     Examples
     --------
-    >>> what_shows((3, 3))
+    >>> _what_shows((3, 3))
     'classified; 9 pixels show band, direction and color but are too few to tell a form'
-    >>> what_shows((11, 11))
+    >>> _what_shows((11, 11))
     'classified'
     """
     pixels = size[0] * size[1]
@@ -235,14 +233,9 @@ def what_shows(size: tuple[int, int]) -> str:
 
 def _published(name: str, *, download: bool) -> xr.Dataset | str:
     """A torchvision model's first layer, or why there is none."""
-    from torch import hub
-    from torchvision import models
-
-    choices = list(models.get_model_weights(name))
-    if not choices:
+    file = weights_file(name)
+    if file is None:
         return "torchvision publishes no weights"
-    default = models.get_model_weights(name).DEFAULT
-    file = Path(hub.get_dir()) / "checkpoints" / Path(str(default.url)).name
     if not file.exists() and not download:
         return "published weights not in the cache; fetch them or survey with download"
     try:
@@ -251,16 +244,14 @@ def _published(name: str, *, download: bool) -> xr.Dataset | str:
         return str(error)
 
 
-def first_kernel(name: str) -> str:
+def _first_kernel(name: str) -> str:
     """Size of a torchvision model's first kernels, without building the rest of the model.
 
     Examples
     --------
-    >>> first_kernel("alexnet"), first_kernel("vit_b_16")
+    >>> _first_kernel("alexnet"), _first_kernel("vit_b_16")
     ('11×11', '16×16 patch')
     """
-    import warnings
-
     from torch import nn
     from torch.nn.modules.module import register_module_parameter_registration_hook
     from torchvision import models

@@ -85,7 +85,7 @@ def draw_forms(signed: xr.Dataset, table: xr.Dataset, chosen: NDArray[Any]) -> N
     return drawn
 
 
-def name_form(
+def _name_form(
     model: str, lobes: NDArray[np.int_], r2: Mapping[str, float], *, direction: str, low_pass: bool = False
 ) -> str:
     """The word for a model and the lobes that the window shows of it.
@@ -94,24 +94,14 @@ def name_form(
     ground of the opposite sign is an edge where that makes the map prefer a direction, and center–surround where not;
     where that ground does not keep the filter from being low-pass, it stays a blob.
 
-    Parameters
-    ----------
-    model : str
-        The selected model.
-    lobes : array of int (4, 2)
-        From `lobes_seen`, across and along, for the thresholds "visible", "flank", "half_lobe" and "faint".
-    r2 : mapping of str to float
-        What each model explains.
-    direction : str
-        From `name_direction`.
-    low_pass : bool
-        Whether zero frequency keeps half the peak's gain.
+    `lobes` are those of `lobes_seen` for each of `LEVELS`; `r2` is what each model explains; `low_pass` where zero
+    frequency keeps half the peak's gain.
 
     Examples
     --------
     >>> import numpy as np
     >>> def name(model, across, along, **words):
-    ...     return name_form(model, np.array([[across, along]] * 4), dict.fromkeys(FORMS, 0.9), **words)
+    ...     return _name_form(model, np.array([[across, along]] * 4), dict.fromkeys(FORMS, 0.9), **words)
     >>> name("derivative2", 3, 1, direction="anisotropic"), name("derivative2", 2, 1, direction="anisotropic")
     ('second derivative', 'first derivative')
     >>> name("gaussian", 3, 2, direction="isotropic"), name("dog", 1, 1, direction="isotropic")
@@ -151,19 +141,19 @@ def name_form(
     return "second derivative" if order == 2 else "higher derivative"
 
 
-def noise_form(pixels: int) -> str:
+def _noise_form(pixels: int) -> str:
     """The form that noise is fitted with on maps of so many pixels; "" where there is none.
 
     Examples
     --------
-    >>> noise_form(121), noise_form(16), noise_form(9)
+    >>> _noise_form(121), _noise_form(16), _noise_form(9)
     ('gabor', 'gaussian_isotropic', '')
     """
     allowed = forms_for(pixels)
     return next((name for name in NOISE_FORMS if name in allowed), "")
 
 
-def noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
+def _noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
     """r² of a form on noise maps (n, y, x)."""
     bank = make_bank(maps[:, None], channel=("signed",), kind="analytic")
     result: NDArray[np.float64] = fit(bank, form, seed=0, progress=False).r2.values
@@ -171,10 +161,10 @@ def noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=16)
-def noise_r2(height: int, width: int) -> tuple[float, ...]:
+def _noise_r2(height: int, width: int) -> tuple[float, ...]:
     """Sorted r² of white-noise maps of one size: what chance explains."""
     noise = np.random.default_rng(0).normal(size=(NOISE_MAPS, height, width))
-    return tuple(np.sort(noise_fits(noise, noise_form(height * width))).tolist())
+    return tuple(np.sort(_noise_fits(noise, _noise_form(height * width))).tolist())
 
 
 def chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.float64]:
@@ -184,14 +174,14 @@ def chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.floa
     return result
 
 
-def surrogates(image: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _surrogates(image: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`n` noise maps of a map's own power spectrum: its transform with the phases of white noise.
 
     Examples
     --------
     >>> import numpy as np
     >>> image = np.eye(5)
-    >>> noise = surrogates(image, 3, np.random.default_rng(0))
+    >>> noise = _surrogates(image, 3, np.random.default_rng(0))
     >>> np.allclose(np.abs(np.fft.fft2(noise)), np.abs(np.fft.fft2(image)))
     True
     """
@@ -204,15 +194,6 @@ def measure_profiles(
     signed: xr.Dataset, table: xr.Dataset, spectra: dict[str, NDArray[np.float64]]
 ) -> dict[str, NDArray[Any]]:
     """Numbers behind profile and straightness.
-
-    Parameters
-    ----------
-    signed : xarray.Dataset
-        One channel; every unit can be used.
-    table : xarray.Dataset
-        From `select_forms`.
-    spectra : dict of str to array (unit,)
-        From `measure_spectra`.
 
     Returns
     -------
@@ -275,7 +256,7 @@ def measure_profiles(
         own = np.where(edges | (r2["gabor_curved"] >= r2["gabor"] + value("noisy_margin")), own, 0.0)
     numbers |= _bends(signed, table, fitted("curvature_se", "gabor_curved"), own)
     numbers["cut_off"] = np.array([cut_off(image) for image in (maps if kernel else drawn)], dtype=object)
-    tested = noise_form(maps.shape[1] * maps.shape[2])
+    tested = _noise_form(maps.shape[1] * maps.shape[2])
     numbers |= _against_noise(maps, tested, numbers["r2"], r2.get(tested, np.full(len(maps), np.nan)))
     forms, named = [], []
     for u in range(len(maps)):
@@ -287,7 +268,7 @@ def measure_profiles(
             low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
         )  # fmt: skip
         forms.append(form)
-        named.append(stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
+        named.append(_stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
     numbers["form"], numbers["named"] = np.array(forms, dtype=object), np.array(named, dtype=object)
     numbers["named_r2"] = np.array([r2[name][u] for u, name in enumerate(named)])
     # An edge's direction is that of the line between its sides; the axis of a form that the window cuts may be another.
@@ -333,12 +314,12 @@ def _against_noise(
     p = {"p_noise": np.full(len(maps), np.nan), "p_spectrum": np.full(len(maps), np.nan)}
     if not tested:
         return p
-    p["p_noise"] = chance(found, noise_r2(*maps.shape[1:]))
+    p["p_noise"] = chance(found, _noise_r2(*maps.shape[1:]))
     doubtful = np.flatnonzero((r2 < value("explained")) & (p["p_noise"] <= value("noise_level")))
     if doubtful.size:
         # A stream for each unit, so that its form does not depend on its neighbors in the bank.
-        noise = np.concatenate([surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
-        null = np.sort(noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
+        noise = np.concatenate([_surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
+        null = np.sort(_noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
         for u, row in zip(doubtful, null, strict=True):
             p["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
     return p
@@ -397,7 +378,7 @@ def _form(
         return "unstructured"
     if numbers["r2"] < value("explained"):
         return "irregular" if numbers["p_spectrum"] <= value("noise_level") else "unstructured"
-    form = name_form(str(numbers["model"]), lobes, r2, direction=direction, low_pass=low_pass)
+    form = _name_form(str(numbers["model"]), lobes, r2, direction=direction, low_pass=low_pass)
     explained = any(r2.get(name, 0.0) >= value("explained") for name in BLOBS)
     around = np.fmin(abs(numbers["bend"]), abs(numbers["own_bend"])) >= value("around")
     if form == "first derivative" and explained and around:
@@ -405,18 +386,18 @@ def _form(
     course = name_straightness(form, *(float(numbers[name]) for name in ("bend", "bend_low", "bend_high")))
     # A bend that improves the fit but is too small to be seen does not make a Gabor something else.
     form = "Gabor" if form == "curved" and course != "curved" else form
-    named = stands_for(form, str(numbers["model"]), int(lobes[0].max()), r2)
+    named = _stands_for(form, str(numbers["model"]), int(lobes[0].max()), r2)
     return form if r2.get(named, 0.0) >= value("explained") else "irregular"
 
 
-def stands_for(form: str, model: str, lobes: int, r2: dict[str, float]) -> str:
+def _stands_for(form: str, model: str, lobes: int, r2: dict[str, float]) -> str:
     """The model that a form's word names, whose r² is quoted beside it.
 
     Examples
     --------
-    >>> stands_for("first derivative", "gabor", 2, {"gabor": 0.95, "derivative1": 0.9})
+    >>> _stands_for("first derivative", "gabor", 2, {"gabor": 0.95, "derivative1": 0.9})
     'derivative1'
-    >>> stands_for("irregular", "gabor", 2, {"gabor": 0.65, "derivative1": 0.6})
+    >>> _stands_for("irregular", "gabor", 2, {"gabor": 0.65, "derivative1": 0.6})
     'gabor'
     """
     if form in BLOB_WORDS:

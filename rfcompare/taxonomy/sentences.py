@@ -17,17 +17,7 @@ _NUMBER = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def sentence(answers: dict[str, str], numbers: dict[str, Any], unit: str) -> str:
-    """What the answers say.
-
-    Parameters
-    ----------
-    answers : dict of str
-        One unit's answers.
-    numbers : dict
-        The numbers behind them.
-    unit : str
-        Unit of its frequencies.
-    """
+    """What one unit's answers say, with the numbers behind them; `unit` is that of its frequencies."""
     parts = [_shape(answers, numbers), _passes(answers, float(numbers["peak_frequency"]), unit)]
     if color := _colored(answers, numbers):
         parts.append(color)

@@ -25,11 +25,6 @@ NEAR_ZERO = 0.125
 def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
     """Numbers behind band and direction.
 
-    Parameters
-    ----------
-    maps : array (n, y, x)
-        Finite maps.
-
     Returns
     -------
     dict of str to array (n,)
