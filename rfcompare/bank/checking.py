@@ -316,13 +316,7 @@ def _problems(data: npt.NDArray[Any]) -> list[str]:
 
 
 def without_lags(bank: xr.Dataset) -> None:
-    """Refuse a bank of which no lag was chosen yet.
-
-    Raises
-    ------
-    InputError
-        It has a lag dimension.
-    """
+    """Refuse a bank of which no lag was chosen yet."""
     if "lag" in bank.dims:
         raise InputError(
             "expected a bank without lags, got a lag dimension; choose one first, as in rfc.bank.at_lag(bank, 'peak') "

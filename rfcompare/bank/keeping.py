@@ -28,11 +28,6 @@ def write_hdf5(
     """Write Datasets as HDF5, each into its group (None: the root) with its encoding.
 
     The file is made in memory: HDF5 itself does not survive a disk that fills up while it writes.
-
-    Raises
-    ------
-    InputError
-        When HDF5 cannot hold what they hold, or the file cannot be written.
     """
     memory = io.BytesIO()
     for number, (group, dataset, encoding) in enumerate(groups):
@@ -119,18 +114,7 @@ def read_hdf5(
 ) -> list[tuple[str, xr.Dataset]]:
     """Datasets that rfcompare saved, after a look whether the file is sound: its root, or every group by name.
 
-    Parameters
-    ----------
-    path : path
-    groups : bool
-        Read the groups rather than the root.
-    chunks : mapping, optional
-        Leave values in the file until they are computed, in these pieces.
-
-    Raises
-    ------
-    InputError
-        When the file is missing or damaged, or holds what no file of rfcompare's does.
+    With `chunks` values stay in the file until they are computed, in these pieces.
     """
     file = existing_file(path)
     sound_hdf5(file, saved=True)

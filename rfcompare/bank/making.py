@@ -96,21 +96,7 @@ def make_bank(
     rfcompare.errors.InputError: expected 2 channels ('on', 'off') along axis 1, got an array of shape ...
     """
     channel = (channel,) if isinstance(channel, str) else tuple(channel)
-    data: Any = array if hasattr(array, "dask") else np.asarray(array)
-    if data.ndim not in (4, 5):
-        raise InputError(
-            f"expected an array (unit, channel, y, x) or (unit, channel, lag, y, x), got {data.ndim} dimensions of "
-            f"shape {tuple(data.shape)}; add the missing axis, for one channel array[:, None]"
-        )
-    if data.shape[1] != len(channel):
-        raise InputError(
-            f"expected {len(channel)} channels {channel} along axis 1, got an array of shape {tuple(data.shape)}; "
-            "name the channels that the array has"
-        )
-    if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
-        raise InputError(f"expected real numbers, got an array of {data.dtype}; convert it to float")
-    if data.dtype not in (np.float32, np.float64):
-        data = data.astype(np.float64)
+    data = _maps(array, channel)
     if rows not in ("up", "down"):
         raise InputError(f"expected rows='up' or rows='down', got {rows!r}; row 0 of an image is its top: rows='down'")
     n, height, width = data.shape[0], data.shape[-2], data.shape[-1]
@@ -171,19 +157,7 @@ def make_bank(
     if noise_sd is not None:
         bank["noise_sd"] = ("unit", _numbers(noise_sd, n, "noise_sd", or_one=True))
     if noise_acf is not None:
-        acf = np.asarray(noise_acf, float)
-        if acf.ndim != 4 or any(size % 2 == 0 for size in acf.shape[-2:]):
-            raise InputError(
-                f"expected noise_acf (unit, channel, lag_y, lag_x) over odd numbers of lags, got shape {acf.shape}; "
-                "center it on lag 0"
-            )
-        acf = acf[:, :, ::-1] if rows == "down" else acf
-        lags = {
-            name: np.arange(size, dtype=float) - size // 2
-            for name, size in zip(("lag_y", "lag_x"), acf.shape[2:], strict=True)
-        }
-        bank["noise_acf"] = (("unit", "channel", "lag_y", "lag_x"), acf)
-        bank = bank.assign_coords({name: (name, values) for name, values in lags.items()})
+        bank = bank.assign(noise_acf=_autocorrelation(noise_acf, rows))
     if half is not None:
         halves: Any = half if hasattr(half, "dask") else np.asarray(half)
         if halves.shape != (2, *data.shape):
@@ -193,6 +167,37 @@ def make_bank(
         halves = halves[(slice(None), *upward)] if rows == "down" else halves
         bank["rf_half"] = (("half", *dims), halves.astype(data.dtype, copy=False))
     return check(bank)
+
+
+def _maps(array: Any, channel: tuple[str, ...]) -> Any:
+    """The maps as floats, NumPy's or dask's, with an axis for each that a bank has."""
+    data: Any = array if hasattr(array, "dask") else np.asarray(array)
+    if data.ndim not in (4, 5):
+        raise InputError(
+            f"expected an array (unit, channel, y, x) or (unit, channel, lag, y, x), got {data.ndim} dimensions of "
+            f"shape {tuple(data.shape)}; add the missing axis, for one channel array[:, None]"
+        )
+    if data.shape[1] != len(channel):
+        raise InputError(
+            f"expected {len(channel)} channels {channel} along axis 1, got an array of shape {tuple(data.shape)}; "
+            "name the channels that the array has"
+        )
+    if not np.issubdtype(data.dtype, np.number) or np.issubdtype(data.dtype, np.complexfloating):
+        raise InputError(f"expected real numbers, got an array of {data.dtype}; convert it to float")
+    return data if data.dtype in (np.float32, np.float64) else data.astype(np.float64)
+
+
+def _autocorrelation(noise_acf: Any, rows: str) -> xr.DataArray:
+    """The noise's autocorrelation over lags about 0, y up."""
+    acf = np.asarray(noise_acf, float)
+    if acf.ndim != 4 or any(size % 2 == 0 for size in acf.shape[-2:]):
+        raise InputError(
+            f"expected noise_acf (unit, channel, lag_y, lag_x) over odd numbers of lags, got shape {acf.shape}; "
+            "center it on lag 0"
+        )
+    names = ("lag_y", "lag_x")
+    lags = {name: np.arange(size) - float(size // 2) for name, size in zip(names, acf.shape[2:], strict=True)}
+    return xr.DataArray(acf[:, :, ::-1] if rows == "down" else acf, lags, ("unit", "channel", *names))
 
 
 def pixel_size(deg_per_px: float | tuple[float, float]) -> tuple[float, float]:

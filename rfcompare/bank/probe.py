@@ -49,11 +49,7 @@ def expands_too_far(unpacked: float, packed: float) -> bool:
 def fault_of(path: str, *, saved: bool) -> str:
     """What is wrong with a file, "" for nothing.
 
-    Parameters
-    ----------
-    path : str
-    saved : bool
-        rfcompare's own files hold no links and nothing outside themselves; in others what is not asked for is let be.
+    rfcompare's own, `saved`, hold no links and nothing outside themselves; in others what is not asked for is let be.
     """
     with h5py.File(path, "r", locking="best-effort") as file:
         seen: set[tuple[int, int]] = set()

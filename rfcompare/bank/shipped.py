@@ -19,13 +19,7 @@ def folder() -> Path:
 
 
 def shipped_table(path: Path) -> tuple[list[dict[str, str]], str]:
-    """Rows of a table of ``reference_data/``, and what its comment says.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read.
-    """
+    """Rows of a table of ``reference_data/``, and what its comment says."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

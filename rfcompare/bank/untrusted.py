@@ -34,18 +34,8 @@ _PROBE: dict[int, subprocess.Popen[str]] = {}
 def sound_hdf5(path: Path, *, saved: bool) -> None:
     """Refuse an HDF5 file that crashes or hangs HDF5, is damaged, or would take memory out of all proportion.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        An existing file.
-    saved : bool
-        The file claims to be one that rfcompare saved: then no link and nothing outside the file is let pass, and
-        everything in it must be readable.
-
-    Raises
-    ------
-    InputError
-        One sentence with what is wrong.
+    Of one that claims to be `saved` by rfcompare no link and nothing outside the file is let pass, and everything in it
+    must be readable.
     """
     about = path.stat()
     fault = _fault(str(path.resolve()), about.st_mtime_ns, about.st_size, about.st_ino, saved)
@@ -57,13 +47,7 @@ def sound_hdf5(path: Path, *, saved: bool) -> None:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Another's HDF5 file, open to be read: the one door to h5py, behind the look that `sound_hdf5` takes.
-
-    Raises
-    ------
-    InputError
-        One sentence with what is wrong.
-    """
+    """Another's HDF5 file, open to be read: the one door to h5py, behind the look that `sound_hdf5` takes."""
     sound_hdf5(path, saved=False)
     try:
         return h5py.File(path, "r", locking="best-effort")
@@ -122,22 +106,9 @@ def _end(started: subprocess.Popen[str], starter: int | None = None) -> None:
 
 
 def expand(packed: bytes | memoryview, where: str, *, wbits: int = zlib.MAX_WBITS) -> bytes:
-    """Deflated data unpacked, unless they grow out of all proportion.
+    """Deflated data unpacked, unless they grow out of all proportion; damage is a `zlib.error`.
 
-    Parameters
-    ----------
-    packed : bytes
-    where : str
-        Whose data they are, for the message.
-    wbits : int
-        As `zlib` takes it: 31 for gzip.
-
-    Raises
-    ------
-    InputError
-        When they grow too far.
-    zlib.error
-        When they are damaged.
+    `wbits` is as `zlib` takes it: 31 for gzip.
 
     Examples
     --------
@@ -152,11 +123,6 @@ def expand(packed: bytes | memoryview, where: str, *, wbits: int = zlib.MAX_WBIT
 
 def picture(path: str | os.PathLike[str], *, most_pixels: int) -> Image.Image:
     """A photograph in RGB, turned as its camera says, reduced by whole numbers to at most `most_pixels`.
-
-    Raises
-    ------
-    InputError
-        When the file is no image, or a small one that claims to be huge.
 
     Examples
     --------
@@ -192,11 +158,6 @@ def picture(path: str | os.PathLike[str], *, most_pixels: int) -> Image.Image:
 
 def bounded(unpacked: float, packed: float, where: str) -> None:
     """Refuse packed data before they are unpacked when that would take memory out of all proportion.
-
-    Raises
-    ------
-    InputError
-        With how large they would become.
 
     Examples
     --------

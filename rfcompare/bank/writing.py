@@ -44,11 +44,6 @@ HDF5 = (".nc", ".h5", ".hdf5")
 def ending_in(path: str | os.PathLike[str], *suffixes: str) -> Path:
     """A path to write whose ending names the format.
 
-    Raises
-    ------
-    InputError
-        When it has another ending, or none.
-
     Examples
     --------
     >>> ending_in("maps.csv", *HDF5)
@@ -67,11 +62,6 @@ def ending_in(path: str | os.PathLike[str], *suffixes: str) -> Path:
 
 def as_path(path: str | os.PathLike[str]) -> Path:
     """A path as the file system takes it, its ``~`` expanded.
-
-    Raises
-    ------
-    InputError
-        When there is no such home folder, or no file can have this name.
 
     Examples
     --------
@@ -97,13 +87,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """`path` when it is a file that can be read.
-
-    Raises
-    ------
-    InputError
-        When it does not exist, is a folder, is empty or is not readable.
-    """
+    """`path` when it is a file that can be read and is not empty."""
     file = as_path(path)
     if not file.exists():
         raise InputError(f"expected a file, got {str(path)!r}, which does not exist; check the path")
@@ -119,12 +103,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 def file_to_write(path: str | os.PathLike[str]) -> Path:
     """The regular file, there or not yet, that `path` leads to, so that long work does not end with nowhere to put it.
 
-    Links are followed: what they lead to is written.
-
-    Raises
-    ------
-    InputError
-        When the folder does not exist, `path` is a folder or a device, or it is what the running command reads.
+    Links are followed: what they lead to is written. Devices are refused, and what the running command reads.
     """
     given = as_path(path)
     target = Path(os.path.realpath(given))
@@ -148,16 +127,7 @@ def file_to_write(path: str | os.PathLike[str]) -> Path:
 def folder_to_write(path: str | os.PathLike[str], *, cure: str = "choose another") -> Path:
     """The folder to write in, made where it does not exist and tried before the work starts.
 
-    Parameters
-    ----------
-    path : path
-    cure : str
-        What to do where that fails.
-
-    Raises
-    ------
-    InputError
-        When it is a file or cannot be written.
+    `cure` says what to do where that fails.
     """
     folder = as_path(path)
     try:
@@ -188,11 +158,6 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place only when the block ends well.
 
     What a killed run left of the same file is taken away.
-
-    Raises
-    ------
-    InputError
-        When the place is none that can be written, or is full.
     """
     target = file_to_write(path)
     claims = [claim for claim in _CLAIMS if claim.folder in target.parents]
@@ -251,12 +216,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_csv(table: pd.DataFrame, path: str | os.PathLike[str], *, digits: str | None = "%.6g") -> None:
     """Write a table whose texts no spreadsheet takes for formulas: an apostrophe stands before those that look so.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-    path : path
-    digits : str or None
-        Format of the numbers; None: all their digits.
+    `digits` is the format of its numbers; None: all their digits.
 
     Examples
     --------
@@ -377,13 +337,7 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
 
 @contextmanager
 def alone(home: Path, *, writes: str | os.PathLike[str]) -> Iterator[None]:
-    """Let one run at a time through: the lock lies in `home`, a folder of rfcompare's own, and guards what it writes.
-
-    Raises
-    ------
-    InputError
-        When another run is in there.
-    """
+    """Let one run at a time through: the lock in `home`, a folder of rfcompare's own, guards what it writes."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(home / LOCK)

@@ -349,7 +349,9 @@ def fetch(name: str, *, sha256: str | None = None) -> Path:
         if near and not difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8):
             named = " or ".join(f"{reference.PREFIX}{entry}" for entry in near)
             raise InputError(f"nothing to fetch is called {name!r}; did you mean {named}?")
-    return torchvision_models.fetch_weights(name)
+    file = torchvision_models.weights_file(name, download=True)
+    assert file is not None
+    return file
 
 
 def copy_out(path: Path, output: Path) -> Path:

@@ -88,22 +88,19 @@ def _state(name: str, chosen: Any) -> Any:
         ) from None
 
 
-def weights_file(name: str) -> Path | None:
-    """Where torchvision's cache keeps a model's published default weights, once there; None where there are none."""
+def weights_file(name: str, *, download: bool = False) -> Path | None:
+    """Where torchvision's cache keeps a model's published default weights, once there; None where there are none.
+
+    With `download` they are brought there, and a model that has none is refused.
+    """
     from torch import hub
     from torchvision import models
 
+    if download:
+        name = _known(name)
+        _state(name, _published(name, "DEFAULT"))
     choices = models.get_model_weights(name)
     return Path(hub.get_dir()) / "checkpoints" / Path(str(choices.DEFAULT.url)).name if list(choices) else None
-
-
-def fetch_weights(name: str) -> Path:
-    """The file of a model's published default weights in torchvision's cache, downloaded when absent."""
-    name = _known(name)
-    _state(name, _published(name, "DEFAULT"))
-    file = weights_file(name)
-    assert file is not None  # what is not published was refused
-    return file
 
 
 def _read_published(name: str, weights: str, key: str | None, layer: str | None) -> Weights:
