@@ -140,7 +140,8 @@ def tuning(
         for population in styles
     ]
     if drawn:
-        said = "; ".join(f"({key}) {_paper(each)}, n = {each.counts.sum()}" for key, each in drawn)
+        # A line is broken between papers only.
+        said = "; ".join(f"({key}) {_paper(each)}, n = {each.counts.sum()}".replace(" ", "\xa0") for key, each in drawn)
         words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(look)))
         handles.append(Patch(facecolor="0.85", edgecolor="none", label=words))
     figure.legend(handles=handles, loc="outside upper left", ncols=1)
@@ -282,7 +283,7 @@ def _draw_distribution(
     axes.set_xlabel(quantity.label(styles[0].units), parse_math=True)
     if quantity.log:
         axes.set_xscale("log")
-        _plain_log(axes.xaxis, span[1])
+        _plain_log(axes.xaxis, span)
     if quantity.scaling == "angle":
         axes.xaxis.set_major_locator(FixedLocator(np.arange(0, 181, 45 if edges[-1] > 90 else 30).tolist()))
     beyond = [float(row["share_untuned"].iloc[0]) for row in rows]
@@ -299,12 +300,12 @@ def _draw_distribution(
     return pd.concat(rows, ignore_index=True)
 
 
-def _plain_log(axis: Any, most: float = np.inf) -> None:
-    """Label a short logarithmic axis up to `most` with 1, 2 and 5 times powers of ten, and more under a decade."""
-    low, high = axis.get_view_interval()
-    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 5, 7)
+def _plain_log(axis: Any, span: tuple[float, float] | None = None) -> None:
+    """Label a logarithmic axis, or a span of it, with round multiples of powers of ten, the more the shorter it is."""
+    low, high = span or axis.get_view_interval()
+    steps = (1, 3) if high > 100 * low else (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 5, 7)
     ticks = [step * 10.0**power for power in range(-4, 4) for step in steps]
-    axis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= most]))
+    axis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= high]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

@@ -38,7 +38,7 @@ SMALLEST, LARGEST = 6.0, 8.0
 """The brief of every journal figure: text of 6 to 8 points."""
 
 BEHIND = [published(name) for name in ("devalois1982_orientation", "devalois1982_frequency", "schiller1976_simple")]
-SEEN = contrast_sensitivity([0.1, 0.3, 1.0])
+SEEN = contrast_sensitivity([0.05, 0.3, 1.0])  # from far below the published frequencies on
 SEEN.attrs["citation"] = "Petry 1984"
 
 
@@ -93,7 +93,7 @@ def drawn(
     more = {
         "kernels_single": figures.kernels(cortex, width="single"),
         "tuning_published": figures.tuning(*fitted, **behind),
-        "tuning_single": figures.tuning(fitted[0], **behind, width="single"),
+        "tuning_single": figures.tuning(*fitted, **behind, width="single"),
     }
     return laid_out({name: draw() for name, draw in calls.items()} | more)
 

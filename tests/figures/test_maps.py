@@ -111,6 +111,13 @@ def test_fits_draw_data_fit_and_residual_on_one_scale(fitted: tuple[xr.Dataset, 
     assert data.get_clim() == model.get_clim() == residual.get_clim()
 
 
+def test_populations_bear_the_letters_of_the_caption(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
+    figure = figures.fits(*fitted)
+    assert [letter for axes in figure.axes if (letter := axes.get_title(loc="left"))] == ["a", "b"]
+    assert "(a) simulated cortex" in figures.caption(figure) and "(b) small net" in figures.caption(figure)
+    assert not any(axes.get_title(loc="left") for axes in figures.fits(fitted[0]).axes)
+
+
 def test_r2_histogram_counts_every_unit(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     for one in fitted:
         figure = figures.fits(one)
