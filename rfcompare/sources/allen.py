@@ -76,7 +76,7 @@ def open_allen(reader: Reader, path: str | None, chunks: Any) -> xr.Dataset:
             "layout={'maps': '/analysis/…'}"
         )
     (stimulus,) = found
-    where, note, grid = _summary(reader, stimulus.path) if stimulus.summary else _per_cell(reader, stimulus.path)
+    where, notes, grid = _summary(reader, stimulus.path) if stimulus.summary else _per_cell(reader, stimulus.path)
     pixel = _pixel(reader, stimulus.path, grid)
     subject = "/general/subject/subject_id"
     layout = Layout(
@@ -95,14 +95,14 @@ def open_allen(reader: Reader, path: str | None, chunks: Any) -> xr.Dataset:
     on_screen = _on_screen(reader, stimulus.path, grid)
     if not on_screen.all():
         bank = bank.assign(rf=bank.rf.where(xr.DataArray(on_screen, dims=("y", "x"))))
-        note += f"{int((~on_screen).sum())} pixels off the screen set to NaN"
+        notes.append(f"{int((~on_screen).sum())} pixels off the screen set to NaN")
     if not stimulus.summary:
         significant = _significance(reader, stimulus.path)
         bank = bank.assign_coords({f"{name}_significant": ("unit", each) for name, each in significant.items()})
-    return add_history(bank, f"open_fields: {note}") if note else bank
+    return add_history(bank, f"open_fields: {'; '.join(notes)}") if notes else bank
 
 
-def _per_cell(reader: Reader, group: str) -> tuple[dict[str, Any], str, tuple[int, ...]]:
+def _per_cell(reader: Reader, group: str) -> tuple[dict[str, Any], list[str], tuple[int, ...]]:
     """Where a layout finds the fields of each cell, what there is to say of them, and the first one's grid."""
     cells, off = _cells(reader, group), _cells(reader, group, "off")
     if cells != off:
@@ -112,7 +112,7 @@ def _per_cell(reader: Reader, group: str) -> tuple[dict[str, Any], str, tuple[in
         )
     named = [_name(reader, f"{group}/{cell}", cell) for cell in cells]
     maps = tuple(f"{group}/*/{polarity}/{_FIELD}" for polarity in ("on", "off"))
-    return {"maps": maps, "dims": ("unit", "y", "x"), "unit": named}, "", reader.shape(maps[0].replace("*", cells[0]))
+    return {"maps": maps, "dims": ("unit", "y", "x"), "unit": named}, [], reader.shape(maps[0].replace("*", cells[0]))
 
 
 def _name(reader: Reader, path: str, name: str) -> str:
@@ -133,7 +133,7 @@ def _significance(reader: Reader, group: str) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _summary(reader: Reader, path: str) -> tuple[dict[str, Any], str, tuple[int, ...]]:
+def _summary(reader: Reader, path: str) -> tuple[dict[str, Any], list[str], tuple[int, ...]]:
     """As `_per_cell`, for an array (row, column, cell, [on, off])."""
     shape = reader.shape(path)
     if len(shape) != 4 or shape[3] != 2:
@@ -142,12 +142,12 @@ def _summary(reader: Reader, path: str) -> tuple[dict[str, Any], str, tuple[int,
             "a layout"
         )
     where: dict[str, Any] = {"maps": (path,), "dims": ("y", "x", "unit", "channel")}
-    n, note = shape[2], "masked to significant pixels; "
+    n, note = shape[2], "masked to significant pixels"
     if not np.isnan(np.asarray(reader.array(path, None))).any():
         # Unmasked summaries are mean responses, which carry the running speed behind the last cell.
         where["select"] = ":,:,:-1"
-        n, note = n - 1, "mean responses; the last column, the running speed, left out; "
-    return {**where, "unit": [f"cell {index}" for index in range(n)]}, note, shape[:2]
+        n, note = n - 1, "mean responses; the last column, the running speed, left out"
+    return {**where, "unit": [f"cell {index}" for index in range(n)]}, [note], shape[:2]
 
 
 def _on_screen(reader: Reader, path: str, grid: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +58,10 @@ def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] 
 
 def _apply_parameters(store: Store, layout: Layout) -> xr.Dataset:
     table = str(layout.parameters).rstrip("/")
-    columns: dict[str, Any] = {}
 
+    @cache
     def column(name: str) -> Any:
-        if name not in columns:
-            columns[name] = _as_numbers(store.column(f"{table}/{name}"), f"{table}/{name} in {store.name}")
-        return columns[name]
+        return _as_numbers(store.column(f"{table}/{name}"), f"{table}/{name} in {store.name}")
 
     parameters = {
         name: evaluate(formula, column, f"{name} of the layout's gabor table") for name, formula in layout.gabor.items()

@@ -94,9 +94,9 @@ class V5Store(Store):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.shapes = {name: shape for name, shape, _ in list_variables(path)}
-        kinds = {name: kind.partition(" ") for name, _, kind in list_variables(path)}
-        self.objects = {name: own for name, (kind, _, own) in kinds.items() if kind == "opaque"}
+        listed = list_variables(path)
+        self.shapes = {name: shape for name, shape, _ in listed}
+        self.objects = {name: kind.removeprefix("opaque ") for name, _, kind in listed if kind.startswith("opaque ")}
         self._read: dict[str, Any] = {}
 
     def at(self, path: str, chunks: Any) -> Any:

@@ -125,8 +125,8 @@ def _numbers(reader: Reader, name: str, size: int, along: str) -> Any:
     values = reader.values(f"/{name}")
     if values.dtype.kind not in "fiub":
         raise InputError(f"expected numbers in /{name} of {reader.name}, got {values.ravel()[:3].tolist()}")
-    _fits(reader, name, values.size if values.ndim == 1 else 0, size, along)
-    return values
+    _fits(reader, name, values.size, size, along)
+    return values.ravel()
 
 
 def _fits(reader: Reader, name: str, got: int, size: int, along: str) -> None:

@@ -63,7 +63,7 @@ class Answered:
 
 
 def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -> Answered:
-    """Read a stimulus and the responses to it from an HDF5, NWB or MATLAB file.
+    """Read a stimulus and the responses to it from an HDF5, NWB, MATLAB or NumPy file.
 
     Raises
     ------

@@ -62,16 +62,9 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
     record = folder / f"{file_name}.sha256"
     recorded = record.read_text().split()[0] if record.is_file() and record.read_text().split() else None
     wanted = sha256 or recorded
+    known_hash = f"sha256:{wanted}" if wanted else None
     try:
-        path = Path(
-            pooch.retrieve(
-                address,
-                known_hash=f"sha256:{wanted}" if wanted else None,
-                fname=file_name,
-                path=folder,
-                progressbar=False,
-            )
-        )
+        path = Path(pooch.retrieve(address, known_hash, fname=file_name, path=folder, progressbar=False))
     except ValueError:
         if sha256 is not None:
             raise InputError(
