@@ -361,8 +361,9 @@ def _subfields_only(tree: xr.DataTree, look: Look) -> Figure:
 
     found = tree["subfields"].to_dataset()
     unit = _unit_sign(tree)
-    figure = new_figure(look, height=58)
-    panels = figure.subplots(1, 3)
+    down = 3 if is_narrow(look) else 1
+    figure = new_figure(look, height=58 * down)
+    panels = figure.subplots(down, 3 // down)
     _dots(panels[0], found, 2)
     panels[0].set_aspect("equal", adjustable="datalim")
     kind = kind_words(tree.attrs["kind"])

@@ -33,6 +33,9 @@ _RANGES = {"orientation": (180.0, 13), "polarity_phase": (180.0, 10), "orientati
 _NEED_CARRIER = ("frequency", "bandwidth_octaves", "orientation_half_width")
 """Quantities of a carrier: units that show less than one cycle are counted as untuned, in a bar of their own."""
 
+_Member = tuple[xr.Dataset, Population]
+"""Descriptors, and how they are drawn."""
+
 _PANELS = ("orientation", "frequency", "bandwidth_octaves", "orientation_half_width", "polarity_phase")
 
 
@@ -96,7 +99,8 @@ def tuning(
     >>> [panel.get_xlabel() for panel in figure.axes[:2]]
     ['Orientation of the stripes $\\\\theta$ (deg)', 'Spatial frequency $f$ (cycles/px)']
     """
-    styles, datasets = populations(datasets, look), described(datasets)
+    styles = populations(datasets, look)
+    members = list(zip(described(datasets), styles, strict=True))
     tables: list[pd.DataFrame] = []
     scales = list(dict.fromkeys(population.units for population in styles))
     seen = sensitivity if "degree" in scales else None
@@ -117,8 +121,7 @@ def tuning(
         )
         first = len(figure.axes)
         for row, scale in enumerate(own):
-            members = [i for i, each in enumerate(styles) if dimensionless or each.units == scale]
-            chosen, looks = [datasets[i] for i in members], [styles[i] for i in members]
+            chosen = [each for each in members if dimensionless or each[1].units == scale]
             place, over = rows[row], None
             if above is not None and scale == "degree":
                 stack = place.subgridspec(2, 1, height_ratios=[1, 1.2])
@@ -126,11 +129,11 @@ def tuning(
                 tables.append(_draw_sensitivity(over, above))
             panel = figure.add_subplot(place, sharex=over)
             if name == "size":
-                tables.append(_draw_size(panel, chosen, looks))
+                tables.append(_draw_size(panel, chosen))
             else:
                 behind = [each for each in published if _belongs(each, name, scale)]
                 drawn += [("abcdef"[index], each) for each in behind]
-                tables.append(_draw_distribution(panel, name, chosen, looks, behind))
+                tables.append(_draw_distribution(panel, name, chosen, behind))
         upper.append(figure.axes[first])
         if index % across == 0:
             panel.set_ylabel("share of units")
@@ -142,11 +145,11 @@ def tuning(
     if drawn:
         # A line is broken between papers only.
         said = "; ".join(f"({key}) {_paper(each)}, n = {each.counts.sum()}".replace(" ", "\xa0") for key, each in drawn)
-        words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(look)))
+        words = textwrap.fill(f"macaque V1, published: {said}", int(width_mm(look))).replace("\xa0", " ")
         handles.append(Patch(facecolor="0.85", edgecolor="none", label=words))
     figure.legend(handles=handles, loc="outside upper left", ncols=1)
     numbers = pd.concat(tables, ignore_index=True)
-    return record(figure, look, numbers=numbers, caption=_caption(datasets, styles, numbers, drawn, seen))
+    return record(figure, look, numbers=numbers, caption=_caption(members, numbers, drawn, seen))
 
 
 def _paper(distribution: Distribution) -> str:
@@ -190,12 +193,12 @@ def _draw_sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> pd.DataFrame:
     return long.assign(panel="sensitivity", kind="measured", units="cycles/°")
 
 
-def _edges(name: str, datasets: Sequence[xr.Dataset], span: tuple[float, float]) -> Array:
+def _edges(name: str, members: Sequence[_Member], span: tuple[float, float]) -> Array:
     """Bins of one panel: the quantity's whole range where it has one, otherwise that of the data and of the span."""
     if name in _RANGES:
         end, count = _RANGES[name]
         return np.linspace(0.0, end, count)
-    values = np.concatenate([unit_values(dataset, name)[~_untuned(dataset, name)] for dataset in datasets])
+    values = np.concatenate([unit_values(dataset, name)[~_untuned(dataset, name)] for dataset, _ in members])
     values = values[np.isfinite(values) & (values > 0)]
     if values.size == 0:
         return np.linspace(0, 1, 11)
@@ -235,23 +238,19 @@ def _draw_untuned(
 
 
 def _draw_distribution(
-    axes: Axes,
-    name: str,
-    datasets: Sequence[xr.Dataset],
-    styles: Sequence[Population],
-    published: Sequence[Distribution],
+    axes: Axes, name: str, members: Sequence[_Member], published: Sequence[Distribution]
 ) -> pd.DataFrame:
     import seaborn as sns
 
-    quantity = QUANTITIES[name]
+    quantity, styles = QUANTITIES[name], [population for _, population in members]
     rows: list[pd.DataFrame] = []
     ends = [axes.get_xlim()] if axes.get_shared_x_axes().get_siblings(axes) != [axes] else []
     ends += [(float(each.edges[0][0]), float(each.edges[0][-1])) for each in published if quantity.log]
-    edges = _edges(name, datasets, (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0, 0))
+    edges = _edges(name, members, (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0, 0))
     span = (float(edges[0]), float(edges[-1]))
     for each in published:
         _draw_published(axes, each, edges, log=quantity.log)
-    for dataset, population in zip(datasets, styles, strict=True):
+    for dataset, population in members:
         values = unit_values(dataset, name)
         untuned = _untuned(dataset, name)
         finite = values[np.isfinite(values) & ~untuned]
@@ -310,20 +309,18 @@ def _plain_log(axis: Any, span: tuple[float, float] | None = None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Population]) -> pd.DataFrame:
+def _draw_size(axes: Axes, members: Sequence[_Member]) -> pd.DataFrame:
     """Draw the envelope along the carrier against frequency; along the gray lines nx is constant."""
     rows = []
-    for dataset, population in zip(datasets, styles, strict=True):
+    for dataset, population in members:
         frequency, sigma = unit_values(dataset, "frequency"), unit_values(dataset, "sigma_x")
         shown = np.isfinite(frequency) & np.isfinite(sigma) & ~_untuned(dataset, "frequency")
         axes.scatter(
             frequency[shown], sigma[shown], s=5, marker=population.marker, facecolor=to_rgba(population.color, 0.4),
             edgecolor=population.color, linewidth=0.3, gid=population.name,
         )  # fmt: skip
-        units = dataset["unit"].values.astype(str)
-        rows.append(
-            population.table(panel="size", unit=units, frequency=frequency, sigma_x=sigma, units=population.units)
-        )
+        named = {"panel": "size", "unit": dataset["unit"].values.astype(str)}
+        rows.append(population.table(**named, frequency=frequency, sigma_x=sigma, units=population.units))
     axes.set(xscale="log", yscale="log")
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
@@ -333,21 +330,21 @@ def _draw_size(axes: Axes, datasets: Sequence[xr.Dataset], styles: Sequence[Popu
     axes.set(xlim=(low, high), ylim=(bottom, top * 1.6))
     _plain_log(axes.xaxis)
     _plain_log(axes.yaxis)
-    axes.set_xlabel(QUANTITIES["frequency"].label(styles[0].units), parse_math=True)
-    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(styles[0].units)})", parse_math=True)
-    mark_kind(axes, *styles)
+    units = members[0][1].units
+    axes.set_xlabel(QUANTITIES["frequency"].label(units), parse_math=True)
+    axes.set_ylabel(f"$\\sigma_x$ ({QUANTITIES['sigma_x'].units(units)})", parse_math=True)
+    mark_kind(axes, *(population for _, population in members))
     return pd.concat(rows, ignore_index=True)
 
 
 def _caption(
-    datasets: Sequence[xr.Dataset],
-    styles: Sequence[Population],
+    members: Sequence[_Member],
     numbers: pd.DataFrame,
     published: Sequence[tuple[str, Distribution]],
     sensitivity: pd.DataFrame | None,
 ) -> str:
     parts = []
-    for dataset, population in zip(datasets, styles, strict=True):
+    for dataset, population in members:
         undefined = numbers[numbers["population"] == population.name].groupby("panel")["n_undefined"].max()
         words = [
             f"{undefined['bandwidth_octaves']:.0f} with {LESS_THAN_ONE_CYCLE}, so without an octave bandwidth",

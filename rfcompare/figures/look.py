@@ -6,16 +6,18 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, update_wrapper
+from functools import cache, partial, update_wrapper
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
 from rfcompare.errors import InputError, KeywordError, meant
 
@@ -280,7 +282,15 @@ def written(text: str, look: Look) -> str:
 
 def write_units(figure: Figure | SubFigure, look: Look) -> None:
     """Write every text of a figure with its author's units."""
-    if look.get("units"):
-        for text in figure.findobj(Text):
-            if isinstance(text, Text):
-                text.set_text(written(text.get_text(), look))
+    if not look.get("units"):
+        return
+    for text in figure.findobj(Text):
+        text.set_text(written(text.get_text(), look))
+    for axis in figure.findobj(Axis):
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, FixedFormatter | FuncFormatter):  # which write their labels again when drawn
+            axis.set_major_formatter(partial(_written_tick, formatter, look))
+
+
+def _written_tick(formatter: Formatter, look: Look, place: float, index: int | None) -> str:
+    return written(str(formatter(place, index)), look)

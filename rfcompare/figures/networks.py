@@ -36,9 +36,6 @@ _N_SHOWN = 12
 """Kernels followed over training: evenly spaced ones."""
 
 
-# ------------------------------------------------------------------------------------------------------------ color
-
-
 @drawn("double")
 def color(bank: xr.Dataset, **look: Unpack[Look]) -> Figure:
     """Show color kernels in opponent space: hue and share of color of every kernel, and the kernels in that order.
@@ -186,9 +183,6 @@ def _color_caption(population: Population, table: pd.DataFrame, *, fixed: bool) 
         + (", stored from the original weights, since rendering fixes it" if fixed and np.isfinite(share).any() else "")
         + "."
     )
-
-
-# --------------------------------------------------------------------------------------------------------- training
 
 
 _HISTORY = {
@@ -345,9 +339,6 @@ def _training_caption(
             text += f" The likeness is to {'; '.join(against)}." if against else ""
             text += " Gray, null at 0; indigo, ceiling at 1."
     return text
-
-
-# ----------------------------------------------------------------------------------------------------------- survey
 
 
 _QUESTIONS = ("profile", "band", "lobes")

@@ -53,12 +53,7 @@ _DENSITY_LEAST = 30
 
 
 def described(datasets: Sequence[xr.Dataset]) -> tuple[xr.Dataset, ...]:
-    """Return the descriptors of fits; descriptors pass.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to draw.
+    """Return the descriptors of fits, of one population or more; descriptors pass.
 
     Examples
     --------

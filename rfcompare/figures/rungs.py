@@ -67,7 +67,7 @@ def ladder(results: Mapping[str, xr.Dataset], **look: Unpack[Look]) -> Figure:
     first = next(iter(kept.values()))
     rows = _rungs(kept)
     labels = [_label(row, 28 if is_narrow(look) else 80) for _, row in rows.iterrows()]
-    heights = [_RUNG * (len(rows) + sum(text.count("\n") for text in labels)) + 16, _SCALES + 20]
+    heights = [_RUNG * _rung_heights(labels).sum() + 16, _SCALES + 20]
     figure = new_figure(look, height=sum(heights))
     above, below = figure.subfigures(2, 1, height_ratios=heights)  # whose left edges need not agree
     scaled = _scaled(kept)
@@ -220,23 +220,30 @@ def _shades(rows: pd.DataFrame, palette: Palette | None) -> dict[str, str]:
 def _label(row: pd.Series, letters: int) -> str:
     """Name a rung with kind and n, in lines of at most so many letters."""
     text = f"{row['name']} ({kind_words(row['kind'])}, {row['n']})" if row["n"] else str(row["name"])
-    return textwrap.fill(text, letters)
+    return textwrap.fill(text.replace("n = ", "n\xa0=\xa0"), letters).replace("\xa0", " ")
 
 
 def _draw_rungs(
     axis: Axes, rows: pd.DataFrame, labels: Sequence[str], shades: Mapping[str, str], *, kinds: Sequence[str]
 ) -> None:
+    """Draw rungs from the top down, each as high as its label has lines."""
     _likeness_axis(axis, "x", rows[["likeness", "ci_high"]])
-    for place, row in rows.iterrows():
+    heights = _rung_heights(labels)
+    places = np.cumsum(heights) - heights / 2
+    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
         network, color = row["reference"] == "network", shades[row["name"]]
         marker, size = (KIND_MARKERS[row["kind"]], 5) if network else ("|", 7)
         axis.plot(row["likeness"], place, marker, color=color, markersize=size, gid=f"rung {row['reference']}")
-        _draw_interval(axis, "x", float(place), row[["ci_low", "ci_high"]].to_numpy(dtype=float), color)
-    axis.set_yticks(range(len(rows)), labels)
+        _draw_interval(axis, "x", place, row[["ci_low", "ci_high"]].to_numpy(dtype=float), color)
+    axis.set_yticks(places, labels)
     for text, network in zip(axis.get_yticklabels(), rows["reference"] == "network", strict=True):
         text.set_fontweight("bold" if network else "normal")
-    axis.set(ylim=(len(rows) + (0.7 if any_simulated(*kinds) else -0.4), -0.6), xlabel="likeness")
+    axis.set(ylim=(heights.sum() + 1.2 * any_simulated(*kinds), 0), xlabel="likeness")
     mark_kind(axis, *kinds, corner="lower left")
+
+
+def _rung_heights(labels: Sequence[str]) -> Array:
+    return np.array([1 + 0.7 * text.count("\n") for text in labels])
 
 
 def _draw_interval(axis: Axes, name: Literal["x", "y"], place: float, ends: Array, color: str) -> None:

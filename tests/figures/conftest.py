@@ -53,8 +53,8 @@ def survey_table() -> pd.DataFrame:
         ("net", "learned", 96, "all", "band", "band-pass", 1.0, "classified"),
         ("cortex", "simulated", 40, "all", "profile", "first derivative", 1.0, "classified"),
         ("cortex", "simulated", 40, "all", "band", "low-pass", 1.0, "classified"),
-        ("untrained 11×11", "untrained", 96, "all", "profile", "unstructured", 1.0, "classified"),
-        ("untrained 11×11", "untrained", 96, "all", "band", "all-pass", 1.0, "classified"),
+        ("untrained 11×11 px", "untrained", 96, "all", "profile", "unstructured", 1.0, "classified"),
+        ("untrained 11×11 px", "untrained", 96, "all", "band", "all-pass", 1.0, "classified"),
         ("absent", "learned", pd.NA, None, None, None, None, "weights not in the cache"),
     ]
     names = ["population", "kind", "n_units", "group", "question", "answer", "share", "status"]

@@ -97,7 +97,7 @@ def test_survey_bars_are_the_shares(survey_table: pd.DataFrame) -> None:
     assert widths[("unstructured", 2)].get_hatch()
     assert not widths[("Gabor", 0)].get_hatch()
     labels = [label.get_text() for label in profile.get_yticklabels()]
-    assert labels == ["net (learned, n = 96)", "cortex (simulated, n = 40)", "untrained 11×11 (n = 96)"]
+    assert labels == ["net (learned, n = 96)", "cortex (simulated, n = 40)", "untrained 11×11 px (n = 96)"]
     with figures.style():
         figure.draw_without_rendering()
     bars = [patch.get_window_extent() for patch in profile.patches]
