@@ -37,9 +37,9 @@ CACHE = 1 << 14
 LONG = 1 << 20
 """Pixels of all maps together from which progress is shown: a second or so."""
 
-CHUNK, DEVICE_CHUNK, COMPILED_CHUNK = 2048, 16384, 256
-"""Maps that are held at a time: by the batched engine on a CPU and on a device, and by the compiled one, whose maps
-stay in the cache."""
+CHUNK, DEVICE_CHUNK, COMPILED_CHUNK = 2048, 16384, 1024
+"""Maps that are held at a time: by the batched engine on a CPU and on a device, and by the compiled one, of which fewer
+spend more on the steps between than larger ones that leave the cache."""
 
 
 @dataclass(frozen=True)

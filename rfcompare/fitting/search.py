@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import qmc
 
 from rfcompare.fitting.uncertainty import apart
 from rfcompare.models import Model
@@ -29,14 +30,22 @@ FEW, MORE, MANY = 6, 14, 24
 """Starts of every map, where the first ones leave a doubt, and where another minimum is nearly as good; `Model.most`
 where the residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
 
-HASTY, ENDLESS = 0.1, math.inf
-"""Patience with the first starts, and with further ones."""
+ANYWHERE = 12
+"""Starts anywhere between the bounds, for what a dictionary of likely members misses: optima hardly a pixel wide and in
+the bounds' corners."""
 
-ODD, STRUCTURED = 2.0, 3.0
-"""Standard errors of white noise from which a correlation of a residual's neighboring pixels leaves a doubt, and from
-which the map is taken not to be of the model's kind."""
+NARROW = 0.65
+"""Pixels below which a width leaves a doubt: so narrow a field has other minima between the pixels."""
 
-NEAR = 40.0
+HASTY, PATIENT, DOGGED = 0.1, 2.0, 8.0
+"""Patience with the first starts, with further ones, and where the map is not of the model's kind. Patience without end
+takes twice as long on such maps and finds nothing more."""
+
+ODD, STRUCTURED = 2.5, 3.0
+"""Standard errors of white noise from which the structure of a residual leaves a doubt, and from which the map is taken
+not to be of the model's kind."""
+
+NEAR = 10.0
 """Twice the difference of log-likelihoods up to which another minimum leaves a doubt that there is a better one."""
 
 CLOSE = 1.01
@@ -165,14 +174,20 @@ def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solut
     if starts is None and model.parameters:
         best.describe()
         agree, _, near, _ = best.near()
-        doubtful = (agree < 2) | np.isfinite(near) | (_structure(engine, best.described) > ODD)
-        doubtful |= ((best.p <= engine.low) | (best.p >= engine.high)).any(axis=1)
-        best.try_more(np.flatnonzero(doubtful), MORE, ENDLESS)
+        cornered = ((best.p <= engine.low) | (best.p >= engine.high)).any(axis=1)
+        narrow = [one.width and one.log for one in model.parameters]
+        cornered |= (best.p[:, narrow] < math.log(NARROW)).any(axis=1)
+        doubtful = cornered | (agree < 2) | np.isfinite(near) | (_structure(engine, best.described) > ODD)
+        best.try_more(np.flatnonzero(doubtful), MORE, PATIENT)
+        best.try_anywhere(np.flatnonzero(cornered), PATIENT)
         best.describe()
         strange = _structure(engine, best.described) > STRUCTURED
         before = best.cost.copy()
-        best.try_more(np.flatnonzero(doubtful & ~strange & np.isfinite(best.near()[2])), min(MANY, model.most), ENDLESS)
-        best.try_more(np.flatnonzero(strange | (best.cost < (1 - SAME) * before)), model.most, ENDLESS)
+        rivaled = np.isfinite(best.near()[2])
+        best.try_more(np.flatnonzero(doubtful & ~strange & rivaled), min(MANY, model.most), PATIENT)
+        unsettled = strange | (best.cost < (1 - SAME) * before)
+        best.try_more(np.flatnonzero(unsettled), model.most, DOGGED)
+        best.try_anywhere(np.flatnonzero(unsettled & ~cornered), DOGGED)
     best.describe()
     found = best.described
     n_agree, rival, rival_cost, turned_cost = best.near()
@@ -210,13 +225,25 @@ class _Best:
             some = rows[self.tried[rows] == tried]
             if tried >= upto:
                 continue
-            starts = self.engine.starts(some, upto)[:, tried:]
-            ends = self.engine.refine(
-                some, np.clip(starts, self.engine.low, self.engine.high), self.cost[some], patience
-            )
-            self._keep(some, ends)
-            self.ends.append((some, ends))
+            self._try(some, self.engine.starts(some, upto)[:, tried:], patience)
             self.tried[some] = upto
+
+    def try_anywhere(self, rows: npt.NDArray[Any], patience: float) -> None:
+        """Refine starts of some maps that fill the space between the bounds evenly, the same of every map."""
+        if not len(rows):
+            return
+        low, high = self.engine.low, self.engine.high
+        points = qmc.Halton(len(low), scramble=False).random(ANYWHERE + 1)[1:]  # the first one is the corner
+        circle = np.array([one.circle for one in self.engine.model.parameters])
+        low, high = np.where(circle > 0, 0.0, low), np.where(circle > 0, circle, high)
+        points = low + (high - low) * points
+        self._try(rows, np.tile(points, (len(rows), 1, 1)), patience)
+
+    def _try(self, rows: npt.NDArray[Any], starts: Floats, patience: float) -> None:
+        engine = self.engine
+        ends = engine.refine(rows, np.clip(starts, engine.low, engine.high), self.cost[rows], patience)
+        self._keep(rows, ends)
+        self.ends.append((rows, ends))
 
     def describe(self) -> None:
         """Describe what is new since the last time."""
@@ -266,7 +293,9 @@ class _Best:
 
 
 def _structure(engine: Refiner, found: Description) -> Floats:
-    """How many standard errors of white noise the residual's neighboring pixels correlate; infinite for a poor fit."""
+    """How many standard errors of white noise the residual's neighboring pixels correlate, or it gathers where the fit
+    is; infinite for a poor fit.
+    """
     left = engine.maps - found.fitted
     if not engine.whole:
         left = left * engine.mask[:, None]
@@ -274,5 +303,13 @@ def _structure(engine: Refiner, found: Description) -> Floats:
     pairs = (left[:, :, 1:], left[:, :, :-1]), (left[..., 1:], left[..., :-1])
     most = np.maximum(*(np.abs(np.einsum("ncyx,ncyx->n", *pair)) for pair in pairs))
     root = np.sqrt(engine.count * engine.maps.shape[1])
-    errors = most * root / np.where(square > 0, square, 1.0)
+    drawn = found.fitted - found.fitted.mean(axis=(2, 3), keepdims=True)
+    drawn *= drawn
+    weight = drawn.reshape(len(drawn), -1)
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+    gathered = np.einsum("np,np->n", weight, (left * left).reshape(weight.shape)) * root**2
+    square = np.where(square > 0, square, 1.0)
+    errors = np.maximum(
+        most * root / square, (gathered / square - 1) / np.sqrt(2 * np.einsum("np,np->n", weight, weight) + 1e-300)
+    )
     return np.where(square > 0.5 * engine.total, np.inf, np.where(square > EXACT * engine.total, errors, 0.0))

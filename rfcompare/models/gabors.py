@@ -49,7 +49,7 @@ class Gabor(Model):
         more = ((), (angle("envelope_angle", math.pi, period=180.0),), (curvature(),))[form]
         self.parameters = (X0, Y0, direction(), frequency(), SIGMA_X, SIGMA_Y, *more)
         self.nested = None if form == TIED else "gabor"
-        self.most = 60  # maps of cells and kernels are described by it whatever they are
+        self.most = 40  # maps of cells and kernels are described by it whatever they are
 
     @staticmethod
     def constants(p: Any, variant: int) -> Any:
