@@ -125,38 +125,12 @@ def _classify(
 ) -> tuple[dict[str, list[str]], dict[str, NDArray[Any]]]:
     """Answers and numbers of units that can be used."""
     table = select_forms(signed, progress=progress)
-    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
-    if is_recorded(signed):
-        at = (table["model"] == table["selected"]).argmax("model")
-        offset = table["offset"].isel(model=at).isel(channel=0).values
-        drawn = draw_forms(signed, table, table["selected"].values) - offset[:, None, None]
-        # A flat fit is nothing but baseline: then the map itself has to stand for the field.
-        maps = np.where((drawn**2).sum((1, 2), keepdims=True) > 0, drawn, maps)
+    maps = _filters(signed, table)
     spectra = measure_spectra(maps)
     numbers: dict[str, NDArray[Any]] = {**spectra, **measure_profiles(signed, table, spectra)}
     numbers |= measure_color(bank, signed)
     numbers |= lobe_colors(bank, signed, numbers.pop("drawn"), numbers["form"])
-    crossed = np.array(
-        [is_crossed(*row) for row in _rows(numbers, "anisotropy", "fourfold", "dc_gain", "spectral_area")]
-    )
-    for u in np.flatnonzero(crossed):
-        product = crossed_share(maps[u], numbers["crossing"][u], value("flank"))
-        crossed[u] = product >= max(value("explained"), numbers["r2"][u])
-    directions = [
-        "two directions" if both else name_direction(anisotropy)
-        for both, anisotropy in zip(crossed, numbers["anisotropy"], strict=True)
-    ]
-    fine = numbers["neighbors"] <= -value("checkered")
-    profiles = [
-        "checker" if (both or checkered) and form not in ("unstructured", "too few pixels", "flat") else str(form)
-        for both, checkered, form in zip(crossed, fine, numbers["form"], strict=True)
-    ]
-    # A form with a direction has one, however round its spectrum.
-    directions = [
-        "weakly anisotropic" if direction == "isotropic" and profile in STRIPED else direction
-        for direction, profile in zip(directions, profiles, strict=True)
-    ]
-    colors = [name_color(*row) for row in _rows(numbers, "chroma_share", "hue")]
+    directions, profiles = _directions_and_profiles(maps, numbers)
     courses = [
         name_straightness(form, *row)
         for form, row in zip(profiles, _rows(numbers, "bend", "bend_low", "bend_high"), strict=True)
@@ -169,15 +143,7 @@ def _classify(
     numbers["lobes"] = np.where(np.isin(profiles, ["unstructured", "too few pixels", "irregular"]), 0, numbers["lobes"])
     if bank.attrs["kind"] == "parametric":
         profiles, courses = [FIXED] * len(profiles), [FIXED] * len(courses)
-        for name in ("bend", "bend_low", "bend_high", "p_noise", "p_spectrum"):
-            numbers[name] = np.full(len(profiles), np.nan)
-        numbers["gabor_r2"], numbers["named_r2"] = (np.full(len(profiles), np.nan) for _ in range(2))
-        numbers["model"] = np.full(len(profiles), FIXED, dtype=object)
-        numbers["named"] = np.full(len(profiles), "", dtype=object)
-        numbers["indistinguishable"] = np.full(len(profiles), "", dtype=object)
-        for name in ("r2", "rank_one_share"):
-            original = f"{name}_original"
-            numbers[name] = bank[original].values.astype(float) if original in bank else np.full(len(profiles), np.nan)
+        numbers |= _fixed_by_construction(bank)
     scale = pitch(signed)[0]
     for name in ("peak_frequency", "centroid_frequency"):
         numbers[name] = numbers[name] / scale
@@ -185,7 +151,7 @@ def _classify(
         "band": _bands(numbers),
         "direction": directions,
         "profile": profiles,
-        "color": colors,
+        "color": [name_color(*row) for row in _rows(numbers, "chroma_share", "hue")],
         "straightness": courses,
     }
     unit = "cycles/px" if signed.attrs["units"] == "px" else "cycles/°"
@@ -198,6 +164,59 @@ def _classify(
         for i in range(len(profiles))
     ]
     return answers, numbers
+
+
+def _filters(signed: xr.Dataset, table: xr.Dataset) -> NDArray[np.float64]:
+    """The maps (unit, y, x) whose spectra are asked: of a recording the fitted ones, without their baseline."""
+    maps: NDArray[np.float64] = np.nan_to_num(
+        signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+    )
+    if not is_recorded(signed):
+        return maps
+    at = (table["model"] == table["selected"]).argmax("model")
+    offset = table["offset"].isel(model=at).isel(channel=0).values
+    drawn = draw_forms(signed, table, table["selected"].values) - offset[:, None, None]
+    # A flat fit is nothing but baseline: then the map itself has to stand for the field.
+    return np.where((drawn**2).sum((1, 2), keepdims=True) > 0, drawn, maps)
+
+
+def _directions_and_profiles(
+    maps: NDArray[np.float64], numbers: dict[str, NDArray[Any]]
+) -> tuple[list[str], list[str]]:
+    """The words for direction and profile, which know of each other."""
+    crossed = np.array(
+        [is_crossed(*row) for row in _rows(numbers, "anisotropy", "fourfold", "dc_gain", "spectral_area")]
+    )
+    for u in np.flatnonzero(crossed):
+        product = crossed_share(maps[u], numbers["crossing"][u], value("flank"))
+        crossed[u] = product >= max(value("explained"), numbers["r2"][u])
+    fine = numbers["neighbors"] <= -value("checkered")
+    profiles = [
+        "checker" if (both or checkered) and form not in ("unstructured", "too few pixels", "flat") else str(form)
+        for both, checkered, form in zip(crossed, fine, numbers["form"], strict=True)
+    ]
+    directions = [
+        "two directions" if both else name_direction(anisotropy)
+        for both, anisotropy in zip(crossed, numbers["anisotropy"], strict=True)
+    ]
+    # A form with a direction has one, however round its spectrum.
+    directions = [
+        "weakly anisotropic" if direction == "isotropic" and profile in STRIPED else direction
+        for direction, profile in zip(directions, profiles, strict=True)
+    ]
+    return directions, profiles
+
+
+def _fixed_by_construction(bank: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Numbers that rendering fixes: those of the originals where the bank has them, else none."""
+    n = bank.sizes["unit"]
+    names = ("bend", "bend_low", "bend_high", "p_noise", "p_spectrum", "gabor_r2", "named_r2", "r2", "rank_one_share")
+    numbers: dict[str, NDArray[Any]] = {name: np.full(n, np.nan) for name in names}
+    for name in ("r2", "rank_one_share"):
+        if f"{name}_original" in bank:
+            numbers[name] = bank[f"{name}_original"].values.astype(float)
+    words = {"model": FIXED, "named": "", "indistinguishable": ""}
+    return numbers | {name: np.full(n, word, dtype=object) for name, word in words.items()}
 
 
 def bands(bank: xr.Dataset) -> list[str]:

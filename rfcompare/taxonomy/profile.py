@@ -258,19 +258,7 @@ def measure_profiles(
     numbers["cut_off"] = np.array([cut_off(image) for image in (maps if kernel else drawn)], dtype=object)
     tested = _noise_form(maps.shape[1] * maps.shape[2])
     numbers |= _against_noise(maps, tested, numbers["r2"], r2.get(tested, np.full(len(maps), np.nan)))
-    forms, named = [], []
-    for u in range(len(maps)):
-        row = {name: column[u] for name, column in numbers.items()}
-        explained = {name: float(column[u]) for name, column in r2.items()}
-        form = _form(
-            row, lobes[u], explained, kernel=kernel, tested=bool(tested),
-            direction=name_direction(spectra["anisotropy"][u]),
-            low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
-        )  # fmt: skip
-        forms.append(form)
-        named.append(_stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
-    numbers["form"], numbers["named"] = np.array(forms, dtype=object), np.array(named, dtype=object)
-    numbers["named_r2"] = np.array([r2[name][u] for u, name in enumerate(named)])
+    numbers |= _named(numbers, spectra, lobes, r2, kernel=kernel, tested=bool(tested))
     # An edge's direction is that of the line between its sides; the axis of a form that the window cuts may be another.
     edges = (numbers["form"] == "first derivative") & np.isfinite(numbers["contour"])
     numbers["fit_orientation"] = np.where(edges, numbers["contour"], numbers["fit_orientation"])
@@ -282,6 +270,34 @@ def measure_profiles(
     ):
         numbers["lobes"] = np.where(np.isin(numbers["form"], words), counts, numbers["lobes"])
     return numbers
+
+
+def _named(
+    numbers: dict[str, NDArray[Any]],
+    spectra: dict[str, NDArray[np.float64]],
+    lobes: NDArray[np.int_],
+    r2: dict[str, NDArray[np.float64]],
+    *,
+    kernel: bool,
+    tested: bool,
+) -> dict[str, NDArray[Any]]:
+    """The word for each unit's form, the model that it stands for, and what that explains."""
+    forms, named = [], []
+    for u in range(len(lobes)):
+        row = {name: column[u] for name, column in numbers.items()}
+        explained = {name: float(column[u]) for name, column in r2.items()}
+        form = _form(
+            row, lobes[u], explained, kernel=kernel, tested=tested,
+            direction=name_direction(spectra["anisotropy"][u]),
+            low_pass=bool(spectra["dc_gain"][u] >= value("half_gain")),
+        )  # fmt: skip
+        forms.append(form)
+        named.append(_stands_for(form, str(row["model"]), int(lobes[u, 0].max()), explained))
+    return {
+        "form": np.array(forms, dtype=object),
+        "named": np.array(named, dtype=object),
+        "named_r2": np.array([r2[name][u] for u, name in enumerate(named)]),
+    }
 
 
 def _lobes(
