@@ -227,7 +227,7 @@ def _scatter(panel: Axes, tree: xr.DataTree) -> list[pd.DataFrame]:
     panel.set_ylabel(f"Scatter about visuotopy ({_unit_sign(tree)})")
     panel.set_xlabel(f"{kind_words(tree.attrs['kind'])}, n = {len(scatter)}")
     units = np.tile(scatter.index, 2)
-    return _rows("d", unit=units, series=np.repeat(scatter.columns, len(scatter)), y=scatter.to_numpy().T.ravel())
+    return _rows("d", unit=units, series=np.repeat(["OFF", "ON"], len(scatter)), y=scatter.to_numpy().T.ravel())
 
 
 def _growth(panel: Axes, tree: xr.DataTree, look: Look) -> list[pd.DataFrame]:
