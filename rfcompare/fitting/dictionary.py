@@ -116,11 +116,11 @@ class Likeness:
         seen = _frames(maps, x, y, (center_x, center_y), half)
         seen = seen - xp.mean(seen, axis=2, keepdims=True)
         seen = xp.astype(seen / (xp.max(xp.abs(seen), axis=(1, 2), keepdims=True) + 1e-300), basis.dtype)
-        products = xp.matmul(
-            xp.reshape(seen, (-1, SIDE * SIDE)), basis
-        )  # one product: many small ones take twice as long
+        # One product: many small ones take twice as long.
+        products = xp.matmul(xp.reshape(seen, (seen.shape[0] * seen.shape[1], SIDE * SIDE)), basis)
         products *= products
-        self.explained = xp.sum(xp.reshape(products, (maps.shape[0], -1, SIZE)), axis=1)
+        terms = maps.shape[1] * basis.shape[1] // SIZE
+        self.explained = xp.sum(xp.reshape(products, (maps.shape[0], terms, SIZE)), axis=1)
         scale = half / ((SIDE - 1) / 2)
         # A member's parameters times a factor plus a shift are those in the map.
         center = {"x": center_x, "y": center_y, "": 0.0}

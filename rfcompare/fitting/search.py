@@ -303,13 +303,10 @@ def _structure(engine: Refiner, found: Description) -> Floats:
     pairs = (left[:, :, 1:], left[:, :, :-1]), (left[..., 1:], left[..., :-1])
     most = np.maximum(*(np.abs(np.einsum("ncyx,ncyx->n", *pair)) for pair in pairs))
     root = np.sqrt(engine.count * engine.maps.shape[1])
-    drawn = found.fitted - found.fitted.mean(axis=(2, 3), keepdims=True)
-    drawn *= drawn
-    weight = drawn.reshape(len(drawn), -1)
-    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
-    gathered = np.einsum("np,np->n", weight, (left * left).reshape(weight.shape)) * root**2
+    weight = (found.fitted - found.fitted.mean(axis=(2, 3), keepdims=True)) ** 2
+    weight /= np.maximum(weight.sum(axis=(1, 2, 3), keepdims=True), 1e-300)
+    gathered = np.einsum("ncyx,ncyx->n", weight, left * left) * root**2
+    spread = np.sqrt(2 * np.einsum("ncyx,ncyx->n", weight, weight) + 1e-300)
     square = np.where(square > 0, square, 1.0)
-    errors = np.maximum(
-        most * root / square, (gathered / square - 1) / np.sqrt(2 * np.einsum("np,np->n", weight, weight) + 1e-300)
-    )
+    errors = np.maximum(most * root / square, (gathered / square - 1) / spread)
     return np.where(square > 0.5 * engine.total, np.inf, np.where(square > EXACT * engine.total, errors, 0.0))
