@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from scipy.spatial.distance import cdist, pdist
 
 from rfcompare.comparison.statistics import Array
@@ -161,56 +162,41 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     return float(2 * between - within_means(a, one_a)[0] - within_means(b, one_b)[0])
 
 
-def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: int) -> Array:
+def classifier_auc(distance: Array, is_b: NDArray[np.bool_], fold: Codes, *, k: int) -> float:
     """Cross-validated area under the ROC curve of a nearest-neighbor classifier: 0.5 alike, 1 told apart.
 
     A unit's score is the share of b among its k nearest units of the other folds; only units of one fold are ranked
-    against each other, since they were scored by the same training set (Lopez-Paz & Oquab 2017). A labeling, one of
-    many, that leaves no fold with units of both has nothing to rank, and 0.5.
+    against each other, since they were scored by the same training set (Lopez-Paz & Oquab 2017).
 
     Parameters
     ----------
     distance : (n, n) array
         Between all units.
-    is_b : (..., n) bool array
-        Which units are b; leading axes are labelings.
+    is_b : (n,) bool array
+        Which units are b.
     fold : (n,) int array
         Fold of each unit. Cells of one animal belong into one fold.
     k : int
         Neighbors.
-
-    Returns
-    -------
-    (...) array
 
     Examples
     --------
     >>> import numpy as np
     >>> x = np.array([0.0, 0.1, 0.2, 0.3, 5.0, 5.1, 5.2, 5.3])
     >>> is_b = x > 1
-    >>> float(classifier_auc(np.abs(x[:, None] - x), is_b, np.array([0, 0, 1, 1, 0, 0, 1, 1]), k=1))
+    >>> classifier_auc(np.abs(x[:, None] - x), is_b, np.array([0, 0, 1, 1, 0, 0, 1, 1]), k=1)
     1.0
     """
     masked = np.where(fold[:, None] == fold, np.inf, distance)
     k = min(k, len(fold) - int(np.bincount(fold).max()))
     neighbor = np.argpartition(masked, k - 1, axis=1)[:, :k]
-    adjacent = np.zeros(distance.shape, dtype=np.float32)
-    np.put_along_axis(adjacent, neighbor, 1.0, axis=1)
-    labels = np.atleast_2d(is_b).astype(np.float32)
-    votes = np.rint(labels @ adjacent.T).astype(np.int16)
-    pairs = np.zeros(len(labels))
-    wins = np.zeros(len(labels))
-    for members in (np.flatnonzero(fold == each) for each in np.unique(fold)):
-        label, vote = labels[:, members].astype(np.float64), votes[:, members]
-        n_b = label.sum(axis=1)
-        pairs += n_b * (members.size - n_b)
-        lower_a = np.zeros(len(labels))
-        for level in range(k + 1):
-            here = vote == level
-            here_b = (here * label).sum(axis=1)
-            here_a = here.sum(axis=1) - here_b
-            wins += here_b * (lower_a + here_a / 2)
-            lower_a += here_a
-    if not pairs.any():
+    votes = is_b[neighbor].sum(axis=1)
+    wins, pairs = 0.0, 0
+    for each in np.unique(fold):
+        a, b = votes[(fold == each) & ~is_b], votes[(fold == each) & is_b]
+        if a.size and b.size:
+            wins += float(stats.mannwhitneyu(b, a).statistic)
+            pairs += a.size * b.size
+    if not pairs:
         raise InputError("expected folds that hold units of both populations; use fewer folds")
-    return np.asarray(np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5).reshape(is_b.shape[:-1]))
+    return wins / pairs

@@ -7,7 +7,6 @@ subjects out), never from cells as if they were independent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,18 +18,6 @@ from rfcompare.errors import InputError
 
 MIN_SUBJECTS = 4
 """Below this many subjects no interval for the species is given."""
-
-
-NO_INTERVAL = "no interval for the species: fewer than 4 subjects"
-
-
-def varies(sample: Array) -> bool:
-    """Whether values differ by more than rounding: equal ones, as on a grid of frequencies, have no sampling error."""
-    return bool(np.ptp(sample) > _rounding(sample))
-
-
-def _rounding(sample: Array) -> float:
-    return 1e-12 * max(float(np.abs(sample).max()), 1e-300)
 
 
 class Interval(NamedTuple):
@@ -49,9 +36,6 @@ class PValue(NamedTuple):
     hypothesis: str
 
 
-# Adjustment over descriptors -----------------------------------------------------------------------------------------
-
-
 def holm(p: ArrayLike) -> Array:
     """Holm's step-down adjustment; missing p-values stay missing and are not counted (Holm 1979).
 
@@ -60,23 +44,12 @@ def holm(p: ArrayLike) -> Array:
     >>> holm([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
     """
-    return _adjust(p, lambda sorted_p, m: np.maximum.accumulate(sorted_p * (m - np.arange(m))))
-
-
-def _adjust(p: ArrayLike, step: Callable[[Array, int], Array]) -> Array:
     values = np.asarray(p, dtype=np.float64)
+    present = np.flatnonzero(np.isfinite(values))
+    order = present[np.argsort(values[present], kind="stable")]
     adjusted = np.full(values.shape, np.nan)
-    present = np.isfinite(values)
-    m = int(present.sum())
-    if m:
-        order = np.argsort(values[present], kind="stable")
-        result = np.empty(m)
-        result[order] = np.minimum(step(values[present][order], m), 1.0)
-        adjusted[present] = result
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(order.size, 0, -1)), 1.0)
     return adjusted
-
-
-# Ranks and permutations ----------------------------------------------------------------------------------------------
 
 
 def rank_test(observed: float, reference: ArrayLike, *, alternative: str, hypothesis: str = "") -> PValue:
@@ -105,9 +78,6 @@ def rank_test(observed: float, reference: ArrayLike, *, alternative: str, hypoth
     return PValue((1 + int(extreme.sum())) / (values.size + 1), 1 / (values.size + 1), hypothesis)
 
 
-# Intervals over subjects: they are on the last axis, leading axes are independent studies ----------------------------
-
-
 def student_weights(size: int, count: int, generator: np.random.Generator) -> Array:
     """Random weights of `size` subjects, (count, size): 1/size each plus Student multipliers that sum to 0.
 
@@ -132,24 +102,10 @@ def student_weights(size: int, count: int, generator: np.random.Generator) -> Ar
     return np.asarray(1 / size + normal / chi / math.sqrt(size * (size - 1)))
 
 
-def jackknife_error(left_out: ArrayLike) -> Array:
-    """Delete-one jackknife standard error from the leave-one-out values on the last axis (Efron & Stein 1981).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sample = np.array([1.0, 2.0, 3.0, 4.0])
-    >>> left_out = (sample.sum() - sample) / 3  # of the mean: its jackknife error is its standard error, 0.6455
-    >>> round(float(jackknife_error(left_out)), 4)
-    0.6455
-    """
-    values = np.asarray(left_out, dtype=np.float64)
-    n = values.shape[-1]
-    return np.asarray(np.sqrt((n - 1) / n * ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)))
-
-
 def jackknife_interval(estimate: float, *left_out: ArrayLike, level: float = 0.95, of: str = "subjects") -> Interval:
     """Interval by the delete-one jackknife with Student's t; several independent sets of subjects add their variances.
+
+    The variance is that of Efron & Stein (1981), its degrees of freedom those of Welch (1947).
 
     Parameters
     ----------
@@ -174,8 +130,8 @@ def jackknife_interval(estimate: float, *left_out: ArrayLike, level: float = 0.9
     sets = [finite_sample(values, "leave-one-out values") for values in left_out]
     sizes = np.array([values.size for values in sets])
     if sizes.size == 0 or sizes.max() < MIN_SUBJECTS:
-        return Interval(np.nan, np.nan, NO_INTERVAL)
-    variances = np.array([float(jackknife_error(values)) ** 2 for values in sets])
+        return Interval(np.nan, np.nan, f"no interval for the species: fewer than {MIN_SUBJECTS} subjects")
+    variances = np.array([(values.size - 1) * values.var() for values in sets])
     total = float(variances.sum())
     if total == 0:
         return Interval(estimate, estimate, f"jackknife over {of}")

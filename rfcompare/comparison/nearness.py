@@ -263,7 +263,7 @@ def _auc(setting: Setting, kernels: Array) -> float:
     together = np.vstack([cells, kernels])
     neighbors = max(1, round(float(np.sqrt(min(len(cells), len(kernels))))))
     is_b = np.repeat([False, True], [len(cells), len(kernels)])
-    return float(classifier_auc(cdist(together, together), is_b, folds.astype(np.intp), k=neighbors))
+    return classifier_auc(cdist(together, together), is_b, folds.astype(np.intp), k=neighbors)
 
 
 def _terms(cells: Cells, network: Array, noise: Array, axes: list[int]) -> tuple[float, float, float]:

@@ -89,14 +89,3 @@ def dataset(rows: Sequence[Row], kind_a: str, kind_b: str) -> xr.Dataset:
         coords={"quantity": np.array([row.quantity for row in rows], dtype=object)},
         attrs={"schema": SCHEMAS["results"].name},
     )
-
-
-def json_numbers(value: Any) -> Any:
-    """Six significant digits, and null where JSON has no NaN."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    if isinstance(value, list):
-        return [json_numbers(each) for each in value]
-    if isinstance(value, dict):
-        return {key: json_numbers(each) for key, each in value.items()}
-    return value
