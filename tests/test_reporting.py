@@ -21,7 +21,9 @@ import xarray as xr
 from matplotlib.contour import ContourSet
 
 import rfcompare as rfc
-from rfcompare import figures, pipeline, reporting
+from rfcompare import figures, pipeline
+from rfcompare.figures.drawing import populations
+from rfcompare.reporting import plane, tables, words
 from rfcompare.simulation import simulate_population
 
 LARGEST_PAGE = 5_000_000
@@ -109,8 +111,8 @@ def test_methods_say_what_was_run(text: str, fits: list[xr.Dataset]) -> None:
 
 def test_parametric_r2_is_not_claimed(fits: list[xr.Dataset]) -> None:
     rendered = fits[1].assign_attrs(kind="parametric")
-    words = " ".join(reporting.methods([rendered]))
-    assert "fixed by construction" in words
+    said = " ".join(words.methods([rendered]))
+    assert "fixed by construction" in said
 
 
 def test_one_small_file_without_requests(page: Path, text: str) -> None:
@@ -176,7 +178,7 @@ def test_tables_have_titles_and_say_nothing_twice() -> None:
         {"quantity": ["a", "b"], "effect": [-1.0, 2.0], "null": [np.nan] * 2, "kind_a": "simulated",
          "title": ["A", "B"], "units": ["deg", ""]}
     )  # fmt: skip
-    table = reporting._table("t", "T", frame)
+    table = tables.page_table("t", "T", frame)
     assert [column["name"] for column in table["columns"]] == ["title", "effect", "units", "kind_a", "null", "quantity"]
     assert [column["title"] for column in table["columns"]][:2] == ["name", "effect"]
     assert table["shown"] == 3  # not what is empty, or said above the table
@@ -189,13 +191,13 @@ def test_rows_of_one_title_are_told_apart_in_their_names() -> None:
         {"quantity": ["a_frequency_one", "a_frequency_two", "b"], "effect": [0.1, 0.2, 0.3],
          "citation": ["A & B 1982", "A & B 1982", "C 2002"], "title": ["Peak", "Peak", "Width"]}
     )  # fmt: skip
-    table = reporting._table("t", "T", frame)
+    table = tables.page_table("t", "T", frame)
     assert [row[0]["text"] for row in table["rows"]] == ["Peak, one", "Peak, two", "Width"]
     assert [column["name"] for column in table["columns"]][: table["shown"]] == ["title", "effect"]
 
 
 def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:
-    packed = reporting._maps(fits, reporting.populations(fits))
+    packed = plane.packed_maps(fits, populations(fits))
     data = np.frombuffer(base64.b64decode(packed[0]["units"]["3"][0]), dtype=np.int8).reshape(13, 13)[::-1]
     values = fits[0].rf.values[3, 0]
     limit = max(np.abs(values).max(), np.abs(fits[0].rf_fit.values[3, 0]).max())
@@ -204,7 +206,7 @@ def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:
 
 def test_many_maps_keep_the_page_small(fits: list[xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 5,000 bytes a side: a 13 × 13 map pair takes 2 · 169 · 4/3 + 40 = 491 bytes, so 10 fit; 11 × 11: 363, 13.
-    monkeypatch.setattr(reporting, "MAP_BYTES", 10_000)
+    monkeypatch.setattr(plane, "MAP_BYTES", 10_000)
     page = rfc.write_report(tmp_path / "page.html", fits=fits)
     packed = json.loads(re.search(r'id="maps">(.*?)</script>', page.read_text(encoding="utf-8"))[1])  # type: ignore[index]
     assert [len(side["units"]) for side in packed] == [10, 13]
@@ -221,17 +223,16 @@ def test_bad_input_is_one_sentence(fits: list[xr.Dataset], tmp_path: Path) -> No
 
 def test_a_stimulus_is_told_in_words() -> None:
     assert (
-        reporting._stimulus_text('{"class": "sparse noise", "element_deg": 0.8}')
-        == "class sparse noise, element deg 0.8"
+        words._stimulus_text('{"class": "sparse noise", "element_deg": 0.8}') == "class sparse noise, element deg 0.8"
     )
-    assert reporting._stimulus_text("unknown") == "unknown"
+    assert words._stimulus_text("unknown") == "unknown"
 
 
 def test_tables_round_as_they_say() -> None:
-    assert reporting._cell(0.123456789, True) == {"text": "0.123", "value": "0.123457"}
-    assert reporting._cell(3.0, True) == {"text": "3", "value": "3"}
-    assert reporting._cell(float("nan"), True) == {"text": "", "value": ""}
-    assert reporting._cell(None, False) == {"text": "", "value": ""}
+    assert tables._cell(0.123456789, True) == {"text": "0.123", "value": "0.123457"}
+    assert tables._cell(3.0, True) == {"text": "3", "value": "3"}
+    assert tables._cell(float("nan"), True) == {"text": "", "value": ""}
+    assert tables._cell(None, False) == {"text": "", "value": ""}
 
 
 # -------------------------------------------------------------------------------------------------------- in a browser
