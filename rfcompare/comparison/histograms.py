@@ -7,7 +7,7 @@ nothing is dropped. The published counts stand without animals, so every test he
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from rfcompare.bank import check, folder, make_rng, shipped_table
 from rfcompare.comparison.populations import checked, n_subjects, subjects
@@ -94,14 +94,12 @@ class Distribution:
         """
         axis = self.quantities.index(quantity)
         others = tuple(each for each in range(self.counts.ndim) if each != axis)
-        return Distribution(
-            f"{self.name}_{quantity}",
-            self.read_from,
-            self.citation,
-            (quantity,),
-            (self.edges[axis],),
-            self.counts.sum(axis=others),
-            self.note,
+        return replace(
+            self,
+            name=f"{self.name}_{quantity}",
+            quantities=(quantity,),
+            edges=(self.edges[axis],),
+            counts=self.counts.sum(axis=others),
         )
 
     def padded(self) -> Counts:
@@ -183,39 +181,36 @@ def read_distribution(path: Path, *, name: str, citation: str, read_from: str | 
         When the file cannot be read as such a table, or its bins leave gaps.
     """
     rows, note = shipped_table(path)
-    if rows and "quantity" in rows[0]:
-        if read_from not in (known := list(dict.fromkeys(row["quantity"] for row in rows))):
-            raise InputError(f"expected a quantity of {name} among {', '.join(known)}, got {read_from!r}; name one")
-        rows = [
-            {f"{read_from}_low": row["low"], f"{read_from}_high": row["high"], "count": row["count"]}
-            for row in rows
-            if row["quantity"] == read_from
-        ]
-    columns = list(rows[0]) if rows else []
-    quantities = tuple(column.removesuffix("_low") for column in columns if column.endswith("_low"))
-    if not quantities or "count" not in columns or any(f"{q}_high" not in columns for q in quantities):
-        raise InputError(
-            f"expected columns QUANTITY_low, QUANTITY_high and count in {path.name}, got {', '.join(columns) or 'none'}"
-        )
+    table = pd.DataFrame(rows)
+    if "quantity" in table:
+        table = _chosen(table, "quantity", read_from, f"a quantity of {name}")
+        table = table.rename(columns={"low": f"{read_from}_low", "high": f"{read_from}_high"})
+    quantities = tuple(str(column).removesuffix("_low") for column in table if str(column).endswith("_low"))
+    if not quantities or not {"count", *(f"{each}_high" for each in quantities)} <= set(table):
+        got = ", ".join(table) or "none"
+        raise InputError(f"expected columns QUANTITY_low, QUANTITY_high and count in {path.name}, got {got}")
     unknown = [quantity for quantity in quantities if quantity not in QUANTITIES]
     if unknown:
         raise InputError(f"expected quantities of rfcompare.quantities in {path.name}, got {', '.join(unknown)}")
-    if "read_from" in columns:
-        readings = list(dict.fromkeys(row["read_from"] for row in rows))
-        if read_from not in readings:
-            raise InputError(f"expected a reading of {name} among {', '.join(readings)}, got {read_from!r}")
-        rows = [row for row in rows if row["read_from"] == read_from]
-    low = {q: np.array([float(row[f"{q}_low"]) for row in rows]) for q in quantities}
-    high = {q: np.array([float(row[f"{q}_high"]) for row in rows]) for q in quantities}
-    edges = tuple(np.append(np.unique(low[q]), high[q].max()) for q in quantities)
-    shape = tuple(each.size - 1 for each in edges)
-    at = tuple(np.searchsorted(each[:-1], low[q]) for q, each in zip(quantities, edges, strict=True))
-    gaps = any(not np.allclose(each[1:][i], high[q]) for q, each, i in zip(quantities, edges, at, strict=True))
-    if gaps or len(rows) != np.prod(shape) or len(set(zip(*at, strict=True))) != len(rows):
+    if "read_from" in table and "quantity" not in table:
+        table = _chosen(table, "read_from", read_from, f"a reading of {name}")
+    lows, highs = ([f"{each}_{end}" for each in quantities] for end in ("low", "high"))
+    table = table.astype({**dict.fromkeys([*lows, *highs], np.float64), "count": np.int64})
+    edges = tuple(np.append(np.unique(table[low]), table[high].max()) for low, high in zip(lows, highs, strict=True))
+    at = [np.searchsorted(each, table[low]) for each, low in zip(edges, lows, strict=True)]
+    gaps = any(not np.allclose(each[i + 1], table[high]) for each, i, high in zip(edges, at, highs, strict=True))
+    counts = np.zeros([each.size - 1 for each in edges], dtype=np.int64)
+    if gaps or len(table) != counts.size or table.duplicated(lows).any():
         raise InputError(f"expected bins without gaps or overlaps in {path.name}, every one once; complete the table")
-    counts = np.zeros(shape, dtype=np.int64)
-    counts[at] = [int(row["count"]) for row in rows]
+    counts[tuple(at)] = table["count"]
     return Distribution(name, read_from or "", citation, quantities, edges, counts, note)
+
+
+def _chosen(table: pd.DataFrame, column: str, value: str | None, what: str) -> pd.DataFrame:
+    known = list(table[column].unique())
+    if value not in known:
+        raise InputError(f"expected {what} among {', '.join(known)}, got {value!r}; name one")
+    return table[table[column] == value]
 
 
 # Statistics of binned counts -----------------------------------------------------------------------------------------
@@ -233,26 +228,6 @@ def total_variation(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
 
 
-def g_statistic(a: Array, b: Array) -> Array:
-    """Likelihood-ratio statistic of homogeneity for counts (..., bin) against counts (bin,) or (..., bin).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> round(float(g_statistic(np.array([4.0, 0.0]), np.array([0.0, 4.0]))), 4)  # 2 · 8 · ln 2
-    11.0904
-    """
-    pooled = a + b
-    total_a, total_b = a.sum(axis=-1, keepdims=True), b.sum(axis=-1, keepdims=True)
-    share = pooled / (total_a + total_b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_a, of_b = (
-            np.where(count > 0, count * np.log(count / (total * share)), 0.0)
-            for count, total in ((a, total_a), (b, total_b))
-        )
-    return np.asarray(2 * (of_a + of_b).sum(axis=-1))
-
-
 def binned_test(
     a: ArrayLike, b: ArrayLike, *, n_permutation: int = 9999, seed: int | np.random.Generator | None = 0
 ) -> float:
@@ -266,13 +241,17 @@ def binned_test(
     generator = np.random.default_rng(seed)
     first, second = (np.asarray(each, dtype=np.int64).ravel() for each in (a, b))
     pooled = first + second
-    used = pooled > 0
     drawn = generator.multivariate_hypergeometric(
-        pooled[used], int(first.sum()), size=n_permutation, method="marginals"
+        pooled[pooled > 0], int(first.sum()), size=n_permutation, method="marginals"
     )
-    permuted = g_statistic(drawn.astype(np.float64), (pooled[used] - drawn).astype(np.float64))
-    observed = float(g_statistic(first[used].astype(np.float64), second[used].astype(np.float64)))
-    return (1 + int((permuted >= observed - 1e-9).sum())) / (n_permutation + 1)
+
+    def log_likelihood(dealt: Counts) -> Array:
+        """What the likelihood ratio depends on where both histograms' sizes and the pooled bins are kept."""
+        rest = pooled[pooled > 0] - dealt
+        return np.asarray((special.xlogy(dealt, dealt) + special.xlogy(rest, rest)).sum(axis=-1))
+
+    extreme = log_likelihood(drawn) >= log_likelihood(first[pooled > 0]) - 1e-9
+    return (1 + int(extreme.sum())) / (n_permutation + 1)
 
 
 def property_similarity(counts: ArrayLike, reference: ArrayLike) -> float:
@@ -561,55 +540,39 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
         raise InputError(f"expected kernels with nx and ny, got {values}; fit and describe them first")
     nx, ny = values
     fine, coarse = float(ringach.edges[0][3]), float(ringach.edges[0][2])
-    cells = {
-        MANY_SUBFIELDS: int(ringach.counts[3:].sum()),
-        BROAD: int(ringach.counts[:2, :2].sum()),
-    }
-    kernels = {
-        MANY_SUBFIELDS: int((nx >= fine).sum()),
-        BROAD: int(((nx < coarse) & (ny < coarse)).sum()),
+    claims = {
+        MANY_SUBFIELDS: (int(ringach.counts[3:].sum()), int((nx >= fine).sum()), "more"),
+        BROAD: (int(ringach.counts[:2, :2].sum()), int(((nx < coarse) & (ny < coarse)).sum()), "fewer"),
     }
     n_cells, n_kernels = int(ringach.counts.sum()), nx.size
     result: dict[str, dict[str, float | str]] = {}
-    for claim, expected in ((MANY_SUBFIELDS, 1), (BROAD, -1)):
-        low, high = newcombe_interval(cells[claim], n_cells, kernels[claim], n_kernels, level=level)
-        difference = kernels[claim] / n_kernels - cells[claim] / n_cells
-        table = [[kernels[claim], n_kernels - kernels[claim]], [cells[claim], n_cells - cells[claim]]]
-        words = "more" if difference > 0 else "fewer"
+    for claim, (cells, kernels, expected) in claims.items():
+        low, high = _newcombe_interval(cells, n_cells, kernels, n_kernels, level=level)
+        difference = kernels / n_kernels - cells / n_cells
+        table = [[kernels, n_kernels - kernels], [cells, n_cells - cells]]
+        found = "more" if difference > 0 else "fewer"
         clear = low > 0 or high < 0
-        verdict = f"{'yes' if np.sign(difference) == expected else 'no'}: {words}" if clear else "not shown"
         result[claim] = {
-            "cells": cells[claim] / n_cells,
-            "kernels": kernels[claim] / n_kernels,
+            "cells": cells / n_cells,
+            "kernels": kernels / n_kernels,
             "difference": difference,
             "low": low,
             "high": high,
             "p_cells": float(stats.fisher_exact(table)[1]),
-            "verdict": verdict,
+            "verdict": f"{'yes' if found == expected else 'no'}: {found}" if clear else "not shown",
         }
     return result
 
 
-def newcombe_interval(x_a: int, n_a: int, x_b: int, n_b: int, *, level: float = 0.95) -> tuple[float, float]:
+def _newcombe_interval(x_a: int, n_a: int, x_b: int, n_b: int, *, level: float) -> tuple[float, float]:
     """Interval for the share of b minus that of a, from Wilson's intervals (Newcombe 1998, method 10).
 
     Examples
     --------
-    >>> low, high = newcombe_interval(48, 80, 56, 70)  # Newcombe's example: 0.0524 to 0.3339
+    >>> low, high = _newcombe_interval(48, 80, 56, 70, level=0.95)  # Newcombe's example: 0.0524 to 0.3339
     >>> round(low, 4), round(high, 4)
     (0.0524, 0.3339)
     """
-    z = stats.norm.ppf(0.5 + level / 2)
-
-    def wilson(x: int, n: int) -> tuple[float, float, float]:
-        share = x / n
-        center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-        return share, center - half, center + half
-
-    a, low_a, high_a = wilson(x_a, n_a)
-    b, low_b, high_b = wilson(x_b, n_b)
-    return (
-        float(b - a - np.hypot(b - low_b, high_a - a)),
-        float(b - a + np.hypot(high_b - b, a - low_a)),
-    )
+    a, b = x_a / n_a, x_b / n_b
+    of_a, of_b = (stats.binomtest(x, n).proportion_ci(level, method="wilson") for x, n in ((x_a, n_a), (x_b, n_b)))
+    return float(b - a - np.hypot(b - of_b.low, of_a.high - a)), float(b - a + np.hypot(of_b.high - b, a - of_a.low))

@@ -107,7 +107,7 @@ class Pixels(NamedTuple):
             name: getattr(own, name)[np.abs(getattr(own, name)) <= getattr(recording, name)[-1] + step / 2]
             for name, step in zip("yx", recording.pitch[::-1], strict=True)
         }
-        matrices = [(samples_at(inside[name], getattr(recording, name)), getattr(recording, name)) for name in "yx"]
+        matrices = [(_samples_at(inside[name], getattr(recording, name)), getattr(recording, name)) for name in "yx"]
         return cls(
             Grid(inside["x"], inside["y"], recording.units),
             (matrices[0][0], matrices[1][0]),
@@ -120,14 +120,14 @@ class Pixels(NamedTuple):
         return np.asarray(rows @ maps @ columns.T)
 
 
-def samples_at(target: Array, source: Array) -> Array:
+def _samples_at(target: Array, source: Array) -> Array:
     """Matrix (target, source) of the cubic spline through samples at `source`, flat beyond them, not band-limited.
 
     Examples
     --------
     >>> x = np.arange(-4.0, 5.0)
     >>> there = np.array([-1.5, 0.25])
-    >>> bool(np.allclose(samples_at(there, x) @ np.exp(-(x**2) / 4), np.exp(-(there**2) / 4), atol=0.005))
+    >>> bool(np.allclose(_samples_at(there, x) @ np.exp(-(x**2) / 4), np.exp(-(there**2) / 4), atol=0.005))
     True
     """
     step = source[1] - source[0]
@@ -139,31 +139,6 @@ def samples_at(target: Array, source: Array) -> Array:
 
 WHOLE = Aperture()
 """Lets everything through."""
-
-
-def axes_of(maps: Array, grid: Grid, *, folded: bool, aperture: Aperture = WHOLE) -> Array:
-    """Filtered maps (n, y, x) of a recording as points (n, axis) in units of the axes' spreads; NaN for flat ones.
-
-    Parameters
-    ----------
-    maps : (n, y, x) array
-        As `Recording.clean` gives them.
-    grid : Grid
-        Their pixels.
-    folded : bool
-        Whether some map's sign is not known, so that the ON/OFF balance counts without its sign.
-    aperture : Aperture
-        What they are looked at through.
-    """
-    seen = aperture(maps)
-    alive = np.isfinite(seen).all((1, 2)) & (np.ptp(seen, axis=(1, 2)) > 0)
-    points = np.full((len(maps), len(LIKENESS_AXES)), np.nan)
-    dx, dy = grid.pitch
-    table = describe_arrays(seen[alive], dx=dx, dy=dy)
-    for column, name in enumerate(LIKENESS_AXES):
-        values = np.abs(table[name]) if folded and name == "on_off_balance" else table[name]
-        points[alive, column] = (np.log2(values) if QUANTITIES[name].log else values) / QUANTITIES[name].spread
-    return points
 
 
 class Sample(NamedTuple):
@@ -311,7 +286,7 @@ class Ladder:
     code : (n,) int array
         Their animals.
     folded : bool
-        See `axes_of`.
+        Whether some map's sign is not known, so that the ON/OFF balance counts without its sign.
     free : bool
         Whether a population's scale is unknown.
     generator : Generator
@@ -348,8 +323,19 @@ class Ladder:
         )
 
     def points(self, maps: Array, aperture: Aperture) -> Array:
-        """Filtered maps (n, y, x) of the recording as points (n, axis)."""
-        return axes_of(maps, self.recording.grid, folded=self.folded, aperture=aperture)
+        """Maps (n, y, x), filtered by `Recording.clean`, as points (n, axis) in units of the axes' spreads.
+
+        Maps that are flat through the aperture are NaN.
+        """
+        seen = aperture(maps)
+        alive = np.isfinite(seen).all((1, 2)) & (np.ptp(seen, axis=(1, 2)) > 0)
+        points = np.full((len(maps), len(LIKENESS_AXES)), np.nan)
+        dx, dy = self.recording.grid.pitch
+        table = describe_arrays(seen[alive], dx=dx, dy=dy)
+        for column, name in enumerate(LIKENESS_AXES):
+            values = np.abs(table[name]) if self.folded and name == "on_off_balance" else table[name]
+            points[alive, column] = (np.log2(values) if QUANTITIES[name].log else values) / QUANTITIES[name].spread
+        return points
 
     def cells(self, aperture: Aperture = WHOLE) -> Cells:
         """The cells through an aperture."""

@@ -21,7 +21,7 @@ from rfcompare.bank import check, make_rng
 from rfcompare.comparison.inference import holm
 from rfcompare.comparison.ladder import Step
 from rfcompare.comparison.nearness import analyses, kind_rows, population_rows, rungs_of
-from rfcompare.comparison.rows import Row, headings
+from rfcompare.comparison.rows import Row, headings, row_variables
 from rfcompare.comparison.sentences import small_print, verdict
 from rfcompare.comparison.setting import Setting, set_up, side_of
 from rfcompare.comparison.structure import gabor_rows
@@ -164,14 +164,6 @@ def _rows(setting: Setting, rungs: Sequence[dict[str, Any]]) -> list[Row]:
     return rows
 
 
-NUMBERS = (
-    *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling", "estimate_a", "estimate_b"),
-    *("on_bound_a", "on_bound_b", "p_smallest", "p_noise", "p_noise_smallest"),
-)
-COUNTS = ("n_units_a", "n_units_b", "n_total_a", "n_total_b", "n_subjects_a", "n_subjects_b")
-TEXTS = ("interval", "hypothesis")
-
-
 def _dataset(
     rows: Sequence[Row],
     rungs: Sequence[dict[str, Any]],
@@ -181,14 +173,15 @@ def _dataset(
     def column(name: str, values: Sequence[Any], kind: Any) -> tuple[str, NDArray[Any]]:
         return name, np.array(values, dtype=kind)
 
-    variables: dict[str, Any] = {
-        name: column("quantity", [row.number.get(name, np.nan) for row in rows], np.float64) for name in NUMBERS
-    }
-    variables |= {name: column("quantity", [row.number[name] for row in rows], np.int64) for name in COUNTS}
-    variables |= {name: column("quantity", [row.text.get(name, "") for row in rows], object) for name in TEXTS}
-    for name in ("title", "statistic", "units"):
-        variables[name] = column("quantity", [getattr(row, name) for row in rows], object)
-    variables["note"] = column("quantity", ["; ".join(row.notes) for row in rows], object)
+    variables = row_variables(
+        rows,
+        numbers=(
+            *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling", "estimate_a", "estimate_b"),
+            *("on_bound_a", "on_bound_b", "p_smallest", "p_noise", "p_noise_smallest"),
+        ),
+        counts=("n_units_a", "n_units_b", "n_total_a", "n_total_b", "n_subjects_a", "n_subjects_b"),
+        texts=("interval", "hypothesis"),
+    )
     kinds = {rung["reference"]: rung["kind"] for rung in rungs}
     variables["kind_a"] = column("quantity", [kinds["another_animal"]] * len(rows), object)
     variables["kind_b"] = column("quantity", [kinds["network"]] * len(rows), object)

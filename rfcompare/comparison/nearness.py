@@ -81,12 +81,12 @@ def _references(setting: Setting) -> dict[str, Sample]:
     own = setting.ladder.own
     samples = {name: own(draw(N_REFERENCE, *shape, rng)) for name, draw in REFERENCES.items()}
     blank = make_bank(rng.standard_normal((N_REFERENCE, 1, *shape)), channel=("signed",), kind="simulated")
-    samples["random_gabors"] = own(_maps_of(simulate_null(blank, "random_gabor", n_populations=1, seed=rng)))
+    samples["random_gabors"] = own(signed_maps(simulate_null(blank, "random_gabor", n_populations=1, seed=rng))[0])
     n = max(1, N_REFERENCE // len(setting.sample.maps))
     recorded = setting.sample.noise is not None
-    for name, null in (("phase_scrambled", "phase_scrambled"), ("untrained", "untrained")):
+    for name in ("phase_scrambled", "untrained"):
         like, kernels = setting.b.bank, setting.sample
-        if recorded and null == "untrained":  # kernels of the network's field, which are yet to be recorded
+        if recorded and name == "untrained":  # kernels of the network's field, which are yet to be recorded
             pixels = kernels.source.y.size, kernels.source.x.size
             like = make_bank(
                 rng.standard_normal((len(kernels.maps), 1, *pixels)), channel=("signed",), kind="simulated"
@@ -94,8 +94,8 @@ def _references(setting: Setting) -> dict[str, Sample]:
             kernels = kernels._replace(sharp=False)
         elif recorded:
             kernels = own(kernels.maps)
-        drawn = simulate_null(like, null, n_populations=n, seed=rng)
-        samples[name] = kernels._replace(maps=_maps_of(drawn)[:N_REFERENCE], noise=None)
+        drawn = simulate_null(like, name, n_populations=n, seed=rng)
+        samples[name] = kernels._replace(maps=signed_maps(drawn)[0][:N_REFERENCE], noise=None)
     return samples
 
 
@@ -171,8 +171,9 @@ def population_rows(setting: Setting) -> list[Row]:
         cells = Cells.of(cells.points[chosen], np.arange(chosen.size))
         sizes = np.ones(chosen.size, np.intp)
         placed = Placed(cdist(placed.points, cells.points), cdist(placed.points, placed.points), placed.points, 1)
-    to_zero = _zero_to(setting, cells)
-    zero = 2 * float(setting.zero.placed.to_animals.mean()) - setting.zero.placed.term, to_zero
+    far = setting.zero.placed
+    to_zero = far.to_animals if setting.species else cdist(far.points, cells.points)
+    zero = 2 * float(far.to_animals.mean()) - far.term, to_zero.mean(axis=0)
     drawn = sampling.weighted_draws(
         cells.between, sizes, placed.to_animals, placed.within, placed.draws, zero, setting.generator
     )
@@ -222,13 +223,6 @@ def population_rows(setting: Setting) -> list[Row]:
     ]
 
 
-def _zero_to(setting: Setting, cells: Cells) -> Array:
-    """Mean distance from the zero to every group of cells."""
-    if cells is setting.cells:
-        return np.asarray(setting.zero.placed.to_animals.mean(axis=0))
-    return np.asarray(cdist(setting.zero.placed.points, cells.points).mean(axis=0))
-
-
 def p_noise(setting: Setting) -> float:
     """Rank of the network among populations of the zero, each as large and at its own best scale and aperture.
 
@@ -270,10 +264,6 @@ def _terms(cells: Cells, network: Array, noise: Array, axes: list[int]) -> tuple
     """Distances that a likeness is made of, along some of the axes: E|X − X'|, and 2E|X − R| − E|R − R'| of two."""
     some = Cells.of(cells.points[:, axes], cells.code)
     return some.apart, some.place(network[:, axes], 1).term, some.place(noise[:, axes], 1).term
-
-
-def _maps_of(bank: xr.Dataset) -> Array:
-    return np.asarray(bank["rf"].values[:, 0], dtype=np.float64)
 
 
 def coverage(own: Array, other: Array) -> float:

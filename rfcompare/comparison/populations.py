@@ -18,8 +18,6 @@ from rfcompare.quantities import FEW_CYCLES, GABOR_FORM, MODEL_FREE, QUANTITIES
 SPACES: Mapping[str, tuple[str, ...]] = {"model_free": MODEL_FREE, "gabor_form": GABOR_FORM}
 """The joint spaces by name; "gabor_form" holds only units whose Gabor is identifiable."""
 
-NETWORK_KINDS = ("learned", "untrained")
-
 MAX_SIGNLESS = 0.0
 """Share of units without a sign above which the signed ON/OFF balance leaves the joint space."""
 
@@ -35,27 +33,16 @@ def subjects(descriptors: xr.Dataset) -> NDArray[np.str_] | None:
     >>> subjects(xr.Dataset(coords={"unit": [1, 2], "subject": ("unit", ["a", "b"])}))
     array(['a', 'b'], dtype='<U1')
     """
-    return _identified(_names(descriptors))
-
-
-def _names(descriptors: xr.Dataset) -> NDArray[np.str_]:
-    return np.asarray(descriptors["subject"].values).astype(np.str_)
-
-
-def _identified(names: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    names = np.asarray(descriptors["subject"].values).astype(np.str_)
     unique = np.unique(names)
     return None if unique.size < 2 or np.isin(unique, ["", UNKNOWN]).any() else names
 
 
 def n_subjects(descriptors: xr.Dataset) -> int:
     """How many subjects are known; a network without named training seeds is one, cells without identities are none."""
-    return _count(_names(descriptors), str(descriptors.attrs.get("kind")))
-
-
-def _count(names: NDArray[np.str_], kind: str) -> int:
-    unique = np.unique(names)
+    unique = np.unique(np.asarray(descriptors["subject"].values).astype(np.str_))
     if unique.size == 0 or np.isin(unique, ["", UNKNOWN]).any():
-        return 1 if kind in NETWORK_KINDS else 0
+        return 1 if descriptors.attrs.get("kind") in ("learned", "untrained") else 0
     return int(unique.size)
 
 

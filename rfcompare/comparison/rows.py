@@ -36,15 +36,6 @@ class Row:
         self.notes += [text for text in texts if text and text not in self.notes]
 
 
-NUMBERS = (
-    *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling"),
-    *("p_smallest", "property_similarity", "property_ceiling"),
-    *("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b"),
-)
-TEXTS = ("hypothesis", "method", "ceiling_kind", "null_name", "citation")
-COUNTS = ("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b")
-
-
 def headings(a: xr.Dataset, b: xr.Dataset) -> list[str]:
     """What must stand above every answer about these two populations."""
     found = []
@@ -68,22 +59,48 @@ def _stimulus_class(stimulus: str) -> str:
     return str(described).split(",")[0].strip().lower() or UNKNOWN
 
 
+def row_variables(
+    rows: Sequence[Row],
+    *,
+    numbers: Sequence[str],
+    counts: Sequence[str],
+    texts: Sequence[str],
+    about: Sequence[str] = ("title", "statistic", "units"),
+) -> dict[str, Any]:
+    """Rows as variables over ``quantity``; missing numbers are NaN, missing counts 0, missing texts empty.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    numbers, counts, texts : sequence of str
+        What is taken of a row's numbers and texts.
+    about : sequence of str
+        Fields of a row that are taken as they are.
+    """
+    columns: dict[str, tuple[list[Any], Any]] = {
+        **{name: ([row.number.get(name, np.nan) for row in rows], np.float64) for name in numbers},
+        **{name: ([row.number.get(name, 0) for row in rows], np.int64) for name in counts},
+        **{name: ([row.text.get(name, "") for row in rows], object) for name in texts},
+        **{name: ([getattr(row, name) for row in rows], object) for name in about},
+        "note": (["; ".join(row.notes) for row in rows], object),
+    }
+    return {name: ("quantity", np.array(values, dtype=kind)) for name, (values, kind) in columns.items()}
+
+
 def dataset(rows: Sequence[Row], kind_a: str, kind_b: str) -> xr.Dataset:
-    """Rows as a results Dataset; missing numbers are NaN (counts 0), missing texts empty."""
-    variables: dict[str, Any] = {}
-    for name in NUMBERS:
-        values = [row.number.get(name, np.nan) for row in rows]
-        if name in COUNTS:
-            variables[name] = ("quantity", np.array([0 if np.isnan(v) else int(v) for v in values], dtype=np.int64))
-        else:
-            variables[name] = ("quantity", np.array(values, dtype=np.float64))
+    """Rows of published histograms or of responses as a results Dataset."""
+    variables = row_variables(
+        rows,
+        numbers=(
+            *("effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling"),
+            *("p_smallest", "property_similarity", "property_ceiling"),
+        ),
+        counts=("n_units_a", "n_units_b", "n_subjects_a", "n_subjects_b", "n_missing_a", "n_missing_b"),
+        texts=("hypothesis", "method", "ceiling_kind", "null_name", "citation"),
+        about=("title", "family", "statistic", "units"),
+    )
     for name, kind in (("kind_a", kind_a), ("kind_b", kind_b)):
         variables[name] = ("quantity", np.array([kind] * len(rows), dtype=object))
-    for name in TEXTS:
-        variables[name] = ("quantity", np.array([row.text.get(name, "") for row in rows], dtype=object))
-    for name in ("title", "family", "statistic", "units"):
-        variables[name] = ("quantity", np.array([getattr(row, name) for row in rows], dtype=object))
-    variables["note"] = ("quantity", np.array(["; ".join(row.notes) for row in rows], dtype=object))
     return xr.Dataset(
         variables,
         coords={"quantity": np.array([row.quantity for row in rows], dtype=object)},

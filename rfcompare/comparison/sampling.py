@@ -34,10 +34,15 @@ MOST_DIMENSIONS = 50
 class Difference(NamedTuple):
     """Kernels' estimate minus the mean over animals, with Welch's interval and test."""
 
-    value: float
-    low: float
-    high: float
+    effect: float
+    ci_low: float
+    ci_high: float
     p: float
+
+    @classmethod
+    def of(cls, effect: float, half: float = math.nan, p: float = math.nan) -> Difference:
+        """An estimate with an interval of this half length; NaN where none can be given."""
+        return cls(effect, effect - half, effect + half, p)
 
 
 def difference(animals: Array, kernels: float, kernel_variance: float, n_kernels: int) -> Difference:
@@ -62,19 +67,19 @@ def difference(animals: Array, kernels: float, kernel_variance: float, n_kernels
     Examples
     --------
     >>> found = difference(np.array([1.0, 2.0, 3.0, 4.0]), 4.5, 5 / 12, 4)  # as two samples of four, 2 apart
-    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    >>> round(found.effect, 3), round(found.ci_low, 3), round(found.ci_high, 3)
     (2.0, -0.234, 4.234)
     """
     value = float(kernels - animals.mean()) if animals.size else math.nan
     if animals.size < 2 or n_kernels < 2:
-        return Difference(value, math.nan, math.nan, math.nan)
+        return Difference.of(value)
     variances = np.array([animals.var(ddof=1) / animals.size, kernel_variance])
     total = float(variances.sum())
     if not total > 1e-24 * max(1.0, float(np.abs(animals).max()) ** 2):
-        return Difference(value, math.nan, math.nan, math.nan)
+        return Difference.of(value)
     degrees = total**2 / float((variances**2 / (animals.size - 1, n_kernels - 1)).sum())
     half = float(stats.t.ppf(0.975, degrees)) * math.sqrt(total)
-    return Difference(value, value - half, value + half, float(2 * stats.t.sf(abs(value) / math.sqrt(total), degrees)))
+    return Difference.of(value, half, float(2 * stats.t.sf(abs(value) / math.sqrt(total), degrees)))
 
 
 def told_apart(between: Array, cells: NDArray[np.intp], to_animals: Array, within: Array, draws: int) -> float:

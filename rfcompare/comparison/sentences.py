@@ -63,10 +63,10 @@ def answer(result: xr.Dataset | None, whom: str) -> str:
     """
     if result is None or "verdict" not in result.attrs:
         return f"The likeness of {whom} is {UNTESTED}."
-    return f"{result.attrs['verdict']} {numbers(result)} {result.attrs['small_print']}"
+    return f"{result.attrs['verdict']} {_numbers(result)} {result.attrs['small_print']}"
 
 
-def numbers(result: xr.Dataset) -> str:
+def _numbers(result: xr.Dataset) -> str:
     """The likeness with its interval, both p and what its ends stand for."""
     row = result.sel(quantity="likeness")
     one = "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"

@@ -144,13 +144,13 @@ def _median_row(setting: Setting, name: str, values: _Values) -> Row:
         spread = sampling.median_variance(cells, setting.generator) if cells.size > 2 else np.nan
         found = _normal_difference(middle - own, variance + spread)
     if not np.isfinite([own, middle]).all():
-        found = sampling.Difference(np.nan, np.nan, np.nan, np.nan)
+        found = sampling.Difference.of(np.nan)
     statistic = "ratio of medians" if quantity.log else "difference of medians"
 
     def back(value: float) -> float:
         return float(2.0**value) if quantity.log else value
 
-    shown = sampling.Difference(back(found.value), back(found.low), back(found.high), found.p)
+    shown = sampling.Difference(back(found.effect), back(found.ci_low), back(found.ci_high), found.p)
     row = _row(name, quantity.title, statistic, shown, back(own), back(middle))
     row.number |= {"on_bound_a": values.bound[0], "on_bound_b": values.bound[1]}
     row.units = "" if quantity.log else quantity.units("px")
@@ -201,20 +201,11 @@ def _censored_values(table: xr.Dataset, name: str) -> Array:
 
 def _normal_difference(value: float, variance: float) -> sampling.Difference:
     if not variance > 0:
-        return sampling.Difference(value, np.nan, np.nan, np.nan)
+        return sampling.Difference.of(value)
     error = float(np.sqrt(variance))
-    return sampling.Difference(
-        value, value - 1.96 * error, value + 1.96 * error, float(2 * norm.sf(abs(value) / error))
-    )
+    return sampling.Difference.of(value, 1.96 * error, float(2 * norm.sf(abs(value) / error)))
 
 
 def _row(name: str, title: str, statistic: str, found: sampling.Difference, a: float, b: float) -> Row:
-    numbers = {
-        "effect": found.value,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p": found.p,
-        "estimate_a": float(a),
-        "estimate_b": float(b),
-    }
+    numbers = {**found._asdict(), "estimate_a": float(a), "estimate_b": float(b)}
     return Row(name, title, statistic=statistic, number=numbers)
