@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import special
 
 from rfcompare.bank import make_bank, make_rng
 from rfcompare.errors import InputError
@@ -94,30 +95,9 @@ def simulate_population(
     >>> bool(((truth.phase >= 0) & (truth.phase <= 180)).all())
     True
     """
-    choices = [name for name in MODELS if name == "gabor" or name in ("dog", "gaussian") or name.startswith("deriv")]
-    if model not in choices:
-        raise InputError(f"expected a model out of {', '.join(choices)}, got {model!r}; choose one of them")
-    whole: dict[str, Any] = {"n": n, "n_subjects": n_subjects, "size": size}
-    for name, value in whole.items():
-        if not isinstance(value, Integral):
-            raise InputError(f"expected {name} to be a whole number, got {value!r}; change it")
-    given: dict[str, Any] = {"icc": icc, "snr": snr, "deg_per_px": 1.0 if deg_per_px is None else deg_per_px}
-    for name, number in {**given, **(median or {}), **(spread or {})}.items():
-        if not isinstance(number, Real):
-            raise InputError(f"expected {name} to be a number, got {number!r}; change it")
-    if n < 1 or n_subjects < 1 or n_subjects > n or size < 4:
-        raise InputError(
-            f"expected at least 1 unit per subject and 4 pixels, got {n} units, {n_subjects} subjects and {size} px; "
-            "change them"
-        )
-    if not 0 <= icc <= 1 or not snr > 0:
-        raise InputError(f"expected icc in [0, 1] and snr above 0, got icc={icc}, snr={snr}; change them")
     middle, width = {**MEDIAN, **(median or {})}, {**SPREAD, **(spread or {})}
-    unknown = sorted((set(middle) - set(MEDIAN)) | (set(width) - set(SPREAD)))
-    if unknown:
-        raise InputError(f"expected quantities out of {', '.join(MEDIAN)}, got {', '.join(unknown)}; rename them")
-    if not all(0 < value < math.inf for value in middle.values()) or not all(0 <= x < math.inf for x in width.values()):
-        raise InputError(f"expected medians above 0 and spreads of at least 0, got {middle} and {width}; change them")
+    sizes = {"n": n, "n_subjects": n_subjects, "size": size}
+    _check_options(model, sizes, {"icc": icc, "snr": snr, "deg_per_px": deg_per_px or 1.0}, middle, width)
     rng, recorded = make_rng(seed)
     subject = np.arange(n) % n_subjects
 
@@ -127,7 +107,7 @@ def simulate_population(
 
     nx, ny, cycles = (middle[name] * np.exp(width[name] * score()) for name in ("nx", "ny", "cycles"))
     # The polarity phase is uniform where its spread is 1, and shrinks toward the median as the spread does.
-    rank = 0.5 * (1 + np.array([math.erf(value / math.sqrt(2)) for value in score()]))
+    rank = special.ndtr(score())
     target = middle["polarity_phase"]
     phase = np.clip(target + width["polarity_phase"] * (180.0 * rank - target), 0.0, 180.0)
     frequency = np.clip(cycles / size, 0.5 / size, 0.4)
@@ -135,7 +115,7 @@ def simulate_population(
     orientation = rng.uniform(0, 180, n)
     x0, y0 = rng.uniform(-0.1, 0.1, (2, n)) * size
     axis = np.arange(size) - (size - 1) / 2
-    p, linear, truth_columns = _parameters(model, x0, y0, orientation, frequency, sigma_x, sigma_y, phase)
+    p, linear, truth_columns, amplitudes = _parameters(model, x0, y0, orientation, frequency, sigma_x, sigma_y, phase)
     signal = np.asarray(map_of(MODELS[model], p, linear, axis, axis))[:, 0]
     # Unit variance over the map makes the signal-to-noise ratio mean the same for every shape.
     scale = 1 / np.maximum(signal.std(axis=(1, 2)), 1e-12)
@@ -163,9 +143,9 @@ def simulate_population(
         name: ("unit", values * (unit if name in lengths else 1 / unit if name == "frequency" else 1.0))
         for name, values in truth_columns.items()
     }
-    amplitudes = {name: ("unit", scale * values) for name, values in _amplitudes(model, linear).items()}
+    columns |= {name: ("unit", scale * values) for name, values in amplitudes.items()}
     truth = xr.Dataset(
-        {**columns, **amplitudes, "signal": (("unit", "y", "x"), signal)},
+        {**columns, "signal": (("unit", "y", "x"), signal)},
         coords={name: bank[name] for name in ("unit", "subject", "x", "y")},
         attrs={
             "kind": "simulated",
@@ -180,10 +160,45 @@ def simulate_population(
     return bank, truth
 
 
+def _check_options(
+    model: str,
+    sizes: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    middle: Mapping[str, Any],
+    width: Mapping[str, Any],
+) -> None:
+    """Refuse what `simulate_population` cannot draw."""
+    choices = [name for name in MODELS if name in ("gabor", "dog", "gaussian") or name.startswith("deriv")]
+    if model not in choices:
+        raise InputError(f"expected a model out of {', '.join(choices)}, got {model!r}; choose one of them")
+    for kind, words, values in (
+        (Integral, "a whole number", sizes),
+        (Real, "a number", {**numbers, **middle}),
+        (Real, "a number", width),
+    ):
+        for name, value in values.items():
+            if not isinstance(value, kind):
+                raise InputError(f"expected {name} to be {words}, got {value!r}; change it")
+    n, n_subjects, size = sizes.values()
+    if n < 1 or n_subjects < 1 or n_subjects > n or size < 4:
+        raise InputError(
+            f"expected at least 1 unit per subject and 4 pixels, got {n} units, {n_subjects} subjects and {size} px; "
+            "change them"
+        )
+    icc, snr = numbers["icc"], numbers["snr"]
+    if not 0 <= icc <= 1 or not snr > 0:
+        raise InputError(f"expected icc in [0, 1] and snr above 0, got icc={icc}, snr={snr}; change them")
+    unknown = sorted({*middle, *width} - set(MEDIAN))
+    if unknown:
+        raise InputError(f"expected quantities out of {', '.join(MEDIAN)}, got {', '.join(unknown)}; rename them")
+    if not all(0 < value < math.inf for value in middle.values()) or not all(0 <= x < math.inf for x in width.values()):
+        raise InputError(f"expected medians above 0 and spreads of at least 0, got {middle} and {width}; change them")
+
+
 def _parameters(
     model: str, x0: Array, y0: Array, orientation: Array, frequency: Array, sigma_x: Array, sigma_y: Array, phase: Array
-) -> tuple[Array, Array, dict[str, Array]]:
-    """The model's own parameter vectors (pixels, radians, log lengths), amplitudes, and what of them is published."""
+) -> tuple[Array, Array, dict[str, Array], dict[str, Array]]:
+    """The model's own parameters (pixels, radians, log lengths) and amplitudes, and what is published of each."""
     n = len(x0)
     theta = np.deg2rad(orientation + 90.0)
     sign = np.where(phase <= 90, 1.0, -1.0)
@@ -192,21 +207,16 @@ def _parameters(
         p = np.stack([x0, y0, np.log(sigma_x), np.log(SURROUND_RATIO * sigma_x)], axis=1)
         # Volumes in balance but for a third: a center with a visible surround.
         linear = np.stack([sign, -sign * 0.67 / SURROUND_RATIO**2, zero], axis=1)
-        return p, linear[:, None], {"x0": x0, "y0": y0, "sigma_center": sigma_x, "sigma_surround": 2 * sigma_x}
+        published = {"x0": x0, "y0": y0, "sigma_center": sigma_x, "sigma_surround": 2 * sigma_x}
+        amplitudes = {"amplitude_center": linear[:, 0], "amplitude_surround": linear[:, 1]}
+        return p, linear[:, None], published, amplitudes
     published = {"x0": x0, "y0": y0, "orientation": orientation, "sigma_x": sigma_x, "sigma_y": sigma_y}
     if model == "gabor":
         p = np.stack([x0, y0, theta, frequency, np.log(sigma_x), np.log(sigma_y)], axis=1)
         angle = np.deg2rad(phase)
         linear = np.stack([np.cos(angle), -np.sin(angle), zero], axis=1)
         cycles = {"nx": sigma_x * frequency, "ny": sigma_y * frequency}
-        return p, linear[:, None], {**published, "frequency": frequency, "phase": phase, **cycles}
+        published |= {"frequency": frequency, "phase": phase, **cycles}
+        return p, linear[:, None], published, {"amplitude": np.ones(n)}
     p = np.stack([x0, y0, theta, np.log(sigma_x), np.log(sigma_y)], axis=1)
-    return p, np.stack([sign, zero], axis=1)[:, None], published
-
-
-def _amplitudes(model: str, linear: Array) -> dict[str, Array]:
-    if model == "gabor":
-        return {"amplitude": np.hypot(linear[:, 0, 0], linear[:, 0, 1])}
-    if model == "dog":
-        return {"amplitude_center": linear[:, 0, 0], "amplitude_surround": linear[:, 0, 1]}
-    return {"amplitude": linear[:, 0, 0]}
+    return p, np.stack([sign, zero], axis=1)[:, None], published, {"amplitude": sign}

@@ -46,7 +46,7 @@ def _column(values: Array) -> Array:
     return values[:, None, None]
 
 
-def plaids(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
+def _plaids(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
     """Two Gabors at right angles in one place: localized and band-pass, and of no single orientation."""
     x, y = _axes(height, width)
     maps = np.zeros((n, height, width))
@@ -63,7 +63,7 @@ def plaids(n: int, height: int, width: int, generator: np.random.Generator) -> A
     return maps
 
 
-def gratings(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
+def _gratings(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
     """Gratings that fill the map, one and a half to five cycles across it, at any orientation."""
     x, y = _axes(height, width)
     angle, phase = generator.uniform(0, np.pi, n), generator.uniform(0, 2 * np.pi, n)
@@ -71,7 +71,7 @@ def gratings(n: int, height: int, width: int, generator: np.random.Generator) ->
     return np.asarray(np.cos(2 * np.pi * _column(generator.uniform(1.5, 5, n)) * along + _column(phase)))
 
 
-def blobs(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
+def _blobs(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
     """Round Gaussians of either sign."""
     x, y = _axes(height, width)
     sd, x0, y0 = generator.uniform(0.08, 0.3, n), *generator.uniform(-0.15, 0.15, (2, n))
@@ -79,7 +79,7 @@ def blobs(n: int, height: int, width: int, generator: np.random.Generator) -> Ar
     return np.asarray(_column(sign) * np.exp(-((x - _column(x0)) ** 2 + (y - _column(y0)) ** 2) / 2 / _column(sd) ** 2))
 
 
-def textures(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
+def _textures(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
     """Band-pass noise that fills the map."""
     size = min(height, width)
     noise = generator.standard_normal((n, 3 * height, 3 * width))
@@ -87,7 +87,7 @@ def textures(n: int, height: int, width: int, generator: np.random.Generator) ->
     return np.asarray((smooth[0] - smooth[1])[:, height : 2 * height, width : 2 * width])
 
 
-def checkerboards(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
+def _checkerboards(n: int, height: int, width: int, generator: np.random.Generator) -> Array:
     """Checks of random pitch that fill the map."""
     pitch = generator.integers(1, max(2, min(height, width) // 2), n)
     along = [
@@ -98,6 +98,12 @@ def checkerboards(n: int, height: int, width: int, generator: np.random.Generato
 
 
 REFERENCES: Mapping[str, Draw] = MappingProxyType(
-    {draw.__name__: draw for draw in (plaids, gratings, blobs, textures, checkerboards)}
+    {
+        "plaids": _plaids,
+        "gratings": _gratings,
+        "blobs": _blobs,
+        "textures": _textures,
+        "checkerboards": _checkerboards,
+    }
 )
 """The populations by name."""

@@ -550,13 +550,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], kernel: Array) -> A
 
 
 def _autocorrelation(kernel: Array, *, reach: int) -> Array:
-    n, m = kernel.shape
-    padded = np.zeros((n + 2 * reach, m + 2 * reach))
-    padded[reach : reach + n, reach : reach + m] = kernel
-    lags = range(-reach, reach + 1)
-    return np.array(
-        [[(np.roll(padded, (i, j), axis=(0, 1)) * padded).sum() for j in lags] for i in lags], dtype=np.float64
-    )
+    from scipy.signal import correlate2d
+
+    return np.asarray(correlate2d(np.pad(kernel, reach), kernel, mode="valid"))
 
 
 def _stimulus(model: TreeShrew, stimulus: str, layer: str) -> str:
