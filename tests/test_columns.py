@@ -17,11 +17,12 @@ import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.columns import analyze_columns, separate_columns, subfields
 from rfcompare.columns.aggregates import NULLS, aggregate, mean_maps, profiles, recenter
-from rfcompare.columns.cortical_maps import grating_preference, orientation_maps, patches, phase_maps, preferences
+from rfcompare.columns.cortical_maps import grating_preference, orientation_maps, phase_maps, preferences
 from rfcompare.columns.topology import (
     Field,
     as_published,
     neighbor_distances,
+    patches,
     permutation_p,
     sign_distances,
     sign_flip_p,

@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage, sparse, stats
 from scipy.spatial.distance import cdist
 
 from rfcompare.bank import check, make_bank, pitch
-from rfcompare.columns.cortical_maps import Patch
-from rfcompare.columns.topology import over_animals, permutation_p, sign_flip_p, t_interval
+from rfcompare.columns.cortical_maps import axial_difference
+from rfcompare.columns.topology import Patch, Tested, shuffles, sign_flip_p, t_interval
 
 Array = NDArray[np.float64]
 
@@ -160,14 +161,9 @@ def separate_columns(columns: xr.Dataset) -> xr.Dataset:
     kept = ("rf", "rf_half", "noise_sd", "noise_acf")
     bank = columns[[name for name in kept if name in columns.variables]].isel(unit=rows if rows.size else [0])
     extra = [name for name in bank.coords if name in ("cycle", "candidate")]
-    title = f"{population_title(columns)}, column averages"
-    return check(bank.drop_vars(extra).assign_attrs(title=title))
-
-
-def population_title(bank: xr.Dataset) -> str:
-    """What a bank calls itself: its title, or its units' one source, or "cells"."""
-    sources = {str(name) for name in bank.source.values} - {"", "unknown"}
-    return str(bank.attrs.get("title", "")) or (sources.pop() if len(sources) == 1 else "cells")
+    sources = {str(name) for name in columns.source.values} - {"", "unknown"}
+    title = str(columns.attrs.get("title", "")) or (sources.pop() if len(sources) == 1 else "cells")
+    return check(bank.drop_vars(extra).assign_attrs(title=f"{title}, column averages"))
 
 
 def _noise_covariance(bank: xr.Dataset) -> Array | None:
@@ -213,61 +209,23 @@ def profiles(
     maps = np.asarray(columns.rf.values[:, 0], dtype=np.float64)
     measured = np.isfinite(maps)
     maps = np.where(measured, maps, 0.0)
-    n = len(maps)
-    dx, dy = pitch(columns)
     cycle = np.linspace(-1.25, 1.25, N_PROFILE)
-    xx, yy = np.meshgrid(columns.x.values, columns.y.values)
     covariance = _noise_covariance(columns)
     sd = np.asarray(columns.noise_sd.values) if "noise_sd" in columns.variables else _spread(maps)
-    profile, z = np.zeros((n, N_PROFILE)), np.zeros((n, N_PROFILE))
-    for unit in range(n):
-        angle = np.deg2rad(orientation[unit])
-        u = -np.sin(angle) * (xx - origin[unit, 0]) + np.cos(angle) * (yy - origin[unit, 1])
-        v = np.cos(angle) * (xx - origin[unit, 0]) + np.sin(angle) * (yy - origin[unit, 1])
-        across, along = 0.5 * max(dx, dy), 0.25 / frequency[unit]
-        place = cycle / frequency[unit]
-        weight = np.exp(-0.5 * ((u.ravel()[None] - place[:, None]) / across) ** 2 - 0.5 * (v.ravel() / along) ** 2)
+    profile, z = np.zeros((len(maps), N_PROFILE)), np.zeros((len(maps), N_PROFILE))
+    for unit, one in enumerate(maps):
+        weight = _stripes(columns, orientation[unit], frequency[unit], origin[unit], cycle)
         weight *= measured[unit].ravel()  # what was not measured is not 0
         total = weight.sum(axis=1, keepdims=True)
         weight = np.where(total > 1e-6 * weight.max(), weight / np.maximum(total, 1e-300), np.nan)
-        profile[unit] = weight @ maps[unit].ravel()
+        profile[unit] = weight @ one.ravel()
         spread = weight @ covariance if covariance is not None else weight
         with np.errstate(invalid="ignore", divide="ignore"):
             z[unit] = profile[unit] / (sd[unit] * np.sqrt((spread * weight).sum(axis=1)))
     threshold = float(stats.norm.isf(-np.expm1(np.log1p(-alpha) / N_PROFILE) / 2))
-    inner = np.abs(cycle) <= 0.25
-    table: dict[str, list[Any]] = {
-        name: []
-        for name in ("center", "center_z", "flank_low", "flank_high", "low_at", "high_at", "flank_ratio", "structure")
-    }
-    for unit in range(n):
-        values = np.nan_to_num(z[unit])
-        middle = int(np.flatnonzero(inner)[np.abs(values[inner]).argmax()])
-        sign = np.sign(values[middle]) or 1.0
-        sides = [np.flatnonzero(cycle < -0.25), np.flatnonzero(cycle > 0.25)]
-        peaks = [int(side[(-sign * values[side]).argmax()]) for side in sides]
-        heights = [-sign * values[peak] for peak in peaks]
-        flanked = sum(bool(height > threshold) for height in heights)
-        name, other = ("ON", "OFF") if sign > 0 else ("OFF", "ON")
-        if abs(values[middle]) <= threshold:
-            structure = "no center"
-        else:
-            structure = f"{name} center, " + ("no flank", f"one {other} flank", f"{other} flanks")[flanked]
-        flank = [float(profile[unit, peak]) for peak in peaks]
-        table["center"].append(float(profile[unit, middle]))
-        table["center_z"].append(float(values[middle]))
-        table["flank_low"].append(flank[0])
-        table["flank_high"].append(flank[1])
-        table["low_at"].append(float(cycle[peaks[0]]))
-        table["high_at"].append(float(cycle[peaks[1]]))
-        height = profile[unit, middle]
-        table["flank_ratio"].append(-0.5 * (flank[0] + flank[1]) / height if height else np.nan)
-        table["structure"].append(structure)
+    table = pd.DataFrame([_structure(*pair, cycle, threshold) for pair in zip(profile, z, strict=True)])
     result = xr.Dataset(
-        {
-            name: ("unit", np.array(values, dtype=object if name == "structure" else np.float64))
-            for name, values in table.items()
-        },
+        {name: ("unit", table[name].to_numpy(dtype=object if name == "structure" else np.float64)) for name in table},
         coords={"unit": columns.unit, "cycle": cycle},
         attrs={
             "threshold": threshold,
@@ -278,6 +236,40 @@ def profiles(
     result["profile"] = (("unit", "cycle"), profile)
     result["profile_z"] = (("unit", "cycle"), z)
     return result
+
+
+def _stripes(columns: xr.Dataset, orientation: float, frequency: float, origin: Array, cycle: Array) -> Array:
+    """Weights (cycle, pixel) of a Gaussian about every point of the axis across the stripes."""
+    xx, yy = np.meshgrid(columns.x.values - origin[0], columns.y.values - origin[1])
+    angle = np.deg2rad(orientation)
+    u = (-np.sin(angle) * xx + np.cos(angle) * yy).ravel()
+    v = (np.cos(angle) * xx + np.sin(angle) * yy).ravel()
+    across, along = 0.5 * max(pitch(columns)), 0.25 / frequency
+    return np.asarray(np.exp(-0.5 * ((u - cycle[:, None] / frequency) / across) ** 2 - 0.5 * (v / along) ** 2))
+
+
+def _structure(profile: Array, z: Array, cycle: Array, threshold: float) -> dict[str, Any]:
+    """The center of a profile, its largest flanks of the other sign, and both in words."""
+    z = np.nan_to_num(z)
+    inner = np.abs(cycle) <= 0.25
+    middle = int(np.flatnonzero(inner)[np.abs(z[inner]).argmax()])
+    sign = np.sign(z[middle]) or 1.0
+    sides = np.flatnonzero(cycle < -0.25), np.flatnonzero(cycle > 0.25)
+    low, high = (int(side[(-sign * z[side]).argmax()]) for side in sides)
+    flanked = sum(bool(-sign * z[peak] > threshold) for peak in (low, high))
+    name, other = ("ON", "OFF") if sign > 0 else ("OFF", "ON")
+    words = f"{name} center, " + ("no flank", f"one {other} flank", f"{other} flanks")[flanked]
+    center = float(profile[middle])
+    return {
+        "center": center,
+        "center_z": float(z[middle]),
+        "flank_low": float(profile[low]),
+        "flank_high": float(profile[high]),
+        "low_at": float(cycle[low]),
+        "high_at": float(cycle[high]),
+        "flank_ratio": -0.5 * float(profile[low] + profile[high]) / center if center else np.nan,
+        "structure": words if abs(z[middle]) > threshold else "no center",
+    }
 
 
 def _spread(maps: Array) -> Array:
@@ -355,7 +347,7 @@ def growing_averages(
             seed = int(field.rows[place])
             nearest = field.rows[np.argsort(away, kind="stable")]
             random = np.concatenate([[seed], rng.permutation(field.rows[field.rows != seed])])
-            gap = np.abs((orientation[elsewhere] - orientation[seed] + 90.0) % 180.0 - 90.0)
+            gap = np.abs(axial_difference(orientation[elsewhere], orientation[seed]))
             matched = rng.permutation(elsewhere[gap <= MATCHED])
             for name, source, cells in (
                 ("column", in_place, nearest),
@@ -398,17 +390,10 @@ def growth_table(bank: xr.Dataset, r2: Array) -> xr.Dataset:
         Dims condition, n_averaged: ``r2`` (mean over animals), ``r2_low``, ``r2_high``; and for the nulls
         ``difference`` (column − null, per animal, then averaged), its interval, ``p_animals``.
     """
-    condition, count = bank.condition.values.astype(str), bank.n_averaged.values
-    animal = bank.subject.values.astype(str)
-    conditions, sizes = ("column", *NULLS), sorted({int(value) for value in count})
-    animals = sorted(set(animal.tolist()))
-    table = np.full((len(conditions), len(sizes), len(animals)), np.nan)
-    for i, name in enumerate(conditions):
-        for j, size in enumerate(sizes):
-            for k, one in enumerate(animals):
-                values = r2[(condition == name) & (count == size) & (animal == one)]
-                if np.isfinite(values).any():
-                    table[i, j, k] = np.nanmean(values)
+    frame = pd.DataFrame({name: bank[name].values for name in ("condition", "n_averaged", "subject")}).assign(r2=r2)
+    means = frame.groupby(["condition", "n_averaged", "subject"])["r2"].mean().to_xarray()
+    conditions = ["column", *NULLS]
+    table = np.asarray(means.reindex(condition=conditions).values)
     shape = table.shape[:2]
     columns: dict[str, Array] = {
         name: np.full(shape, np.nan)
@@ -438,7 +423,7 @@ def growth_table(bank: xr.Dataset, r2: Array) -> xr.Dataset:
             columns["p_animals"][i, j], columns["p_animals_smallest"][i, j] = sign_flip_p(gap)
     return xr.Dataset(
         {name: (("condition", "n_averaged"), values) for name, values in columns.items()},
-        coords={"condition": list(conditions), "n_averaged": sizes},
+        coords={"condition": conditions, "n_averaged": means.n_averaged.values},
         attrs={"hypothesis": "the column's average is fitted as well as the null's", "unit_of_inference": "animal"},
     )
 
@@ -468,9 +453,7 @@ def flank_test(
         rows = field.rows[np.isfinite(off_center[field.rows]).all(axis=1)]
         if rows.size < 3:
             continue
-        order = np.concatenate(
-            [np.arange(rows.size)[None], np.argsort(rng.random((n_permutations, rows.size)), axis=1)]
-        )
+        order = shuffles(rows.size, n_permutations, rng)
         # The contrast of every cell's map under every cell's orientation; a permutation then only picks entries.
         contrast = np.zeros((rows.size, rows.size))
         for cell, row in enumerate(rows):
@@ -488,18 +471,7 @@ def flank_test(
         animals.append(field.animal)
     if not observed:
         return {"effect": np.nan, "p": np.nan}
-    effect = over_animals(np.array(observed), animals)
-    drawn = over_animals(np.stack(permuted), animals).mean(axis=0)
-    low, high = t_interval(effect)
-    flip, flip_smallest = sign_flip_p(effect)
     return {
-        "effect": float(effect.mean()),
-        "ci_low": low,
-        "ci_high": high,
-        "chance": float(drawn.mean()),
-        "p": float(permutation_p(effect.mean(), drawn)),
-        "p_smallest": 1 / (n_permutations + 1),
-        "p_animals": flip,
-        "p_animals_smallest": flip_smallest,
+        **Tested.of(np.array(observed), np.stack(permuted), animals)._asdict(),
         "hypothesis": "ON lies around OFF regardless of the preferred orientation",
     }

@@ -13,16 +13,24 @@ from scipy.spatial.distance import cdist
 from rfcompare.bank import check, make_rng, to_signed, without_lags
 from rfcompare.columns.aggregates import aggregate, flank_test, growing_averages, growth_table, profiles
 from rfcompare.columns.cortical_maps import (
-    Patch,
+    axial_angle,
+    axial_difference,
     orientation_agreement,
     orientation_maps,
-    patches,
     phase_maps,
     preferences,
 )
 from rfcompare.columns.sentences import column_sentences, subfield_sentence, topology_sentences, verdict
 from rfcompare.columns.subfields import subfields
-from rfcompare.columns.topology import MIN_CELLS, as_published, split_fields, topology_tests, visuotopy
+from rfcompare.columns.topology import (
+    MIN_CELLS,
+    Patch,
+    as_published,
+    patches,
+    split_fields,
+    topology_tests,
+    visuotopy,
+)
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting import fit, fit_models, fits_of, predict
 
@@ -182,7 +190,7 @@ def _leave_one_out(theta: Array, fields: list[Patch], smoothing: float) -> Array
         kernel = np.exp(-0.5 * (cdist(field.cortex, field.cortex) / smoothing) ** 2)
         np.fill_diagonal(kernel, 0.0)
         vector = kernel @ np.exp(2j * np.deg2rad(theta[field.rows]))
-        out[field.rows] = np.rad2deg(np.angle(vector)) / 2 % 180.0
+        out[field.rows] = axial_angle(vector)
     return out
 
 
@@ -208,7 +216,7 @@ def _with_positions(
     frequency = np.asarray(preferred.frequency.values, dtype=np.float64)
     apart = "preferred_orientation" in bank.variables
     reference = theta if apart else _leave_one_out(theta, fields, smoothing)
-    gap = np.abs((found.axis.values - reference + 90.0) % 180.0 - 90.0)
+    gap = np.abs(axial_difference(found.axis.values, reference))
     found["preferred_orientation"] = ("unit", theta)
     found["field_orientation"] = preferred.field_orientation
     found["axis_to_orientation"] = ("unit", gap)
@@ -286,7 +294,7 @@ def _columns(
     """Aggregates with profiles, structure, fitted Gabor and the chosen model."""
     columns, members = aggregate(signed, fields, radius=radius)
     vector = np.array([np.exp(2j * np.deg2rad(theta[row])).mean() for row in members])
-    orientation = np.rad2deg(np.angle(vector)) / 2 % 180.0
+    orientation = axial_angle(vector)
     cycles = np.array([np.median(frequency[row]) for row in members])
     origin = np.zeros((len(members), 2))
     for column, row in enumerate(members):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import bad_units, pitch
-from rfcompare.columns.topology import MIN_CELLS, in_parts, over_animals, permutation_p, sign_flip_p, t_interval
+from rfcompare.bank import pitch
+from rfcompare.columns.topology import MIN_CELLS, Patch, Tested, in_parts, shuffles
 from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
 
 Array = NDArray[np.float64]
@@ -27,7 +25,17 @@ N_GRID = 31
 """Points per side of a field's map."""
 
 
-def transform_at(maps: Array, kx: Array, ky: Array, x: Array, y: Array) -> NDArray[np.complex128]:
+def axial_angle(vector: NDArray[np.complex128]) -> Array:
+    """Orientation in [0°, 180°) of a sum of exp(2iθ)."""
+    return np.asarray(np.rad2deg(np.angle(vector)) / 2 % 180.0)
+
+
+def axial_difference(first: Array, second: Array) -> Array:
+    """Angle from the second orientation to the first, in [−90°, 90°)."""
+    return np.asarray((first - second + 90.0) % 180.0 - 90.0)
+
+
+def _transform_at(maps: Array, kx: Array, ky: Array, x: Array, y: Array) -> NDArray[np.complex128]:
     """Fourier transform Σ rf·exp(−2πi(kx·x + ky·y)) of every map at its own wave vectors.
 
     Parameters
@@ -79,7 +87,7 @@ def grating_preference(signed: xr.Dataset) -> xr.Dataset:
     kx = (-np.sin(angle)[:, None] * frequency).ravel()
     ky = (np.cos(angle)[:, None] * frequency).ravel()
     power = np.concatenate(
-        [np.abs(transform_at(part, kx, ky, x, y)) ** 2 for part in np.array_split(maps, max(1, len(maps) // 64))]
+        [np.abs(_transform_at(part, kx, ky, x, y)) ** 2 for part in np.array_split(maps, max(1, len(maps) // 64))]
     ).reshape(len(maps), N_ORIENTATIONS, N_FREQUENCIES)
     # The best frequency is where the two orientation-tuned components are strongest, not the mean level: noise and
     # blobs respond alike at all orientations.
@@ -89,7 +97,7 @@ def grating_preference(signed: xr.Dataset) -> xr.Dataset:
     vector = (at_best * np.exp(2j * angle)).sum(axis=1)
     return xr.Dataset(
         {
-            "orientation": ("unit", np.rad2deg(np.angle(vector)) / 2 % 180.0),
+            "orientation": ("unit", axial_angle(vector)),
             "frequency": ("unit", frequency[best]),
             "selectivity": ("unit", np.abs(vector) / np.maximum(at_best.sum(axis=1), 1e-300)),
         },
@@ -122,30 +130,6 @@ def preferences(bank: xr.Dataset, signed: xr.Dataset) -> xr.Dataset:
     return found
 
 
-@dataclass(frozen=True)
-class Patch:
-    """One field of view's cells for the cortical maps: rows of the bank, positions (µm), animal and name."""
-
-    name: str
-    animal: str
-    rows: NDArray[np.intp]
-    cortex: Array
-
-
-def patches(bank: xr.Dataset) -> list[Patch]:
-    """Fields of view with at least `MIN_CELLS` cells of known position."""
-    cortex = np.stack([bank.cortex_x.values, bank.cortex_y.values], axis=1).astype(np.float64)
-    animals = bank.subject.values.astype(str)
-    labels = bank.field_of_view.values.astype(str) if "field_of_view" in bank.variables else animals
-    good = np.isfinite(cortex).all(axis=1) & np.array([problem == "" for problem in bad_units(bank)])
-    out = []
-    for animal, label in sorted(set(zip(animals.tolist(), labels.tolist(), strict=True))):
-        rows = np.flatnonzero((animals == animal) & (labels == label) & good)
-        if rows.size >= MIN_CELLS:
-            out.append(Patch(label, animal, rows, cortex[rows]))
-    return out
-
-
 def orientation_maps(
     found: xr.Dataset, fields: list[Patch], *, smoothing: float, n_permutations: int, rng: np.random.Generator
 ) -> xr.Dataset:
@@ -173,7 +157,7 @@ def orientation_maps(
     smooth, coherence = np.full(shape, np.nan), np.full(shape, np.nan)
     grid_x, grid_y = np.zeros((len(fields), N_GRID)), np.zeros((len(fields), N_GRID))
     agreement = np.zeros(len(fields))
-    permuted = np.zeros((n_permutations, len(fields)))
+    permuted = np.zeros((len(fields), n_permutations))
     pinwheels: list[tuple[str, float, float, float]] = []
     for row, field in enumerate(fields):
         vector = np.exp(2j * np.deg2rad(theta[field.rows]))
@@ -184,23 +168,18 @@ def orientation_maps(
         weight = np.exp(-0.5 * (distance / smoothing) ** 2)
         z = (weight @ vector) / np.maximum(weight.sum(axis=1), 1e-300)
         known = distance.min(axis=1) <= 1.5 * smoothing
-        smooth[row] = np.where(known, np.rad2deg(np.angle(z)) / 2 % 180.0, np.nan).reshape(N_GRID, N_GRID)
+        smooth[row] = np.where(known, axial_angle(z), np.nan).reshape(N_GRID, N_GRID)
         coherence[row] = np.where(known, np.abs(z), np.nan).reshape(N_GRID, N_GRID)
         for px, py, charge in zip(*find_pinwheels(smooth[row], grid_x[row], grid_y[row]), strict=True):
             pinwheels.append((f"{field.animal} {field.name}", float(px), float(py), float(charge)))
         kernel = np.exp(-0.5 * (cdist(field.cortex, field.cortex) / smoothing) ** 2)
         np.fill_diagonal(kernel, 0.0)
-        order = np.concatenate(
-            [np.arange(len(vector))[None], np.argsort(rng.random((n_permutations, len(vector))), axis=1)]
-        )
-        shuffled = vector[order]
+        shuffled = vector[shuffles(len(vector), n_permutations, rng)]
         predicted = shuffled @ kernel
         score = ((predicted * shuffled.conj()).real / np.maximum(np.abs(predicted), 1e-300)).mean(axis=1)
-        agreement[row], permuted[:, row] = score[0], score[1:]
+        agreement[row], permuted[row] = score[0], score[1:]
     animals = [field.animal for field in fields]
-    effect = over_animals(agreement, animals)
-    p = permutation_p(effect.mean(), over_animals(permuted.T, animals).mean(axis=0))
-    low_bound, high_bound = t_interval(effect)
+    test = Tested.of(agreement, permuted, animals)
     names = [f"{field.animal} {field.name}" for field in fields]
     return xr.Dataset(
         {
@@ -217,11 +196,11 @@ def orientation_maps(
         coords={"field": names, "animal": ("field", animals)},
         attrs={
             "smoothing": smoothing,
-            "agreement": float(effect.mean()),
-            "agreement_low": low_bound,
-            "agreement_high": high_bound,
-            "p": float(p),
-            "p_smallest": 1 / (n_permutations + 1),
+            "agreement": test.effect,
+            "agreement_low": test.ci_low,
+            "agreement_high": test.ci_high,
+            "p": test.p,
+            "p_smallest": test.p_smallest,
             "hypothesis": "orientation preference is unrelated to cortical position",
             "orientation_source": str(found.attrs.get("source", "")),
         },
@@ -271,17 +250,17 @@ def phase_maps(
     frequency = np.asarray(found.frequency.values, dtype=np.float64)
     phase = np.full(len(maps), np.nan)
     near_value, far_value = np.full(len(fields), np.nan), np.full(len(fields), np.nan)
-    permuted = np.full((n_permutations, len(fields)), np.nan)
+    permuted = np.full((len(fields), n_permutations), np.nan)
     step = 180.0 / N_ORIENTATIONS
     grid = np.deg2rad(np.arange(N_ORIENTATIONS) * step)
     for row, field in enumerate(fields):
         own, common = theta[field.rows], float(np.median(frequency[field.rows]))
         angle = np.deg2rad(own)[:, None]
-        at_own = transform_at(maps[field.rows], -common * np.sin(angle), common * np.cos(angle), x, y)[:, 0]
+        at_own = _transform_at(maps[field.rows], -common * np.sin(angle), common * np.cos(angle), x, y)[:, 0]
         phase[field.rows] = absolute_phase(at_own)
-        bank_of = transform_at(maps[field.rows], -common * np.sin(grid), common * np.cos(grid), x, y)
+        bank_of = _transform_at(maps[field.rows], -common * np.sin(grid), common * np.cos(grid), x, y)
         bank_of = bank_of / np.maximum(np.abs(bank_of), 1e-300)
-        gap = (own[None] - own[:, None] + 90.0) % 180.0 - 90.0
+        gap = axial_difference(own[None], own[:, None])
         index = np.rint((own[:, None] + gap / 2) % 180.0 / step).astype(int) % N_ORIENTATIONS
         # At 180° − ½ step the nearest grating on the circle is that of 0°, the same for both cells of the pair.
         unit, other = np.indices(index.shape)
@@ -293,7 +272,7 @@ def phase_maps(
         near_value[row], far_value[row] = alike[similar & near].mean(), alike[similar & ~near].mean()
         first, second = np.nonzero(similar & near)
         order = _within_orientation(own, n_permutations, rng)
-        permuted[:, row] = np.concatenate(
+        permuted[row] = np.concatenate(
             [alike[part[:, first], part[:, second]].mean(axis=1) for part in in_parts(order, first.size)]
         )
     usable = np.isfinite(near_value)
@@ -307,13 +286,10 @@ def phase_maps(
     }
     if usable.any():
         animals = [field.animal for field, keep in zip(fields, usable, strict=True) if keep]
-        chance = permuted[:, usable].mean(axis=0)
-        effect = over_animals(near_value[usable] - chance, animals)
-        drawn = over_animals((permuted[:, usable] - chance).T, animals).mean(axis=0)
-        attrs["effect"] = float(effect.mean())
-        attrs["effect_low"], attrs["effect_high"] = t_interval(effect)
-        attrs["p"] = float(permutation_p(effect.mean(), drawn))
-        attrs["p_animals"], attrs["p_animals_smallest"] = sign_flip_p(effect)
+        chance = permuted[usable].mean(axis=1)
+        test = Tested.of(near_value[usable] - chance, permuted[usable] - chance[:, None], animals)
+        attrs |= {"effect": test.effect, "effect_low": test.ci_low, "effect_high": test.ci_high, "p": test.p}
+        attrs |= {"p_animals": test.p_animals, "p_animals_smallest": test.p_animals_smallest}
     return xr.Dataset(
         {
             "phase": ("unit", phase),
@@ -342,14 +318,4 @@ def orientation_agreement(
         animals.append(field.animal)
     if not observed:
         return {"effect": np.nan, "p": np.nan, "n_cells": 0}
-    effect = over_animals(np.array(observed), animals)
-    chance = over_animals(np.stack(permuted), animals).mean(axis=0)
-    low, high = t_interval(effect)
-    return {
-        "effect": float(effect.mean()),
-        "ci_low": low,
-        "ci_high": high,
-        "chance": float(chance.mean()),
-        "p": float(permutation_p(effect.mean(), chance)),
-        "p_smallest": 1 / (n_permutations + 1),
-    }
+    return dict(Tested.of(np.array(observed), np.stack(permuted), animals)._asdict())

@@ -26,7 +26,7 @@ MAD_TO_SD = 1.4826
 """SD of a normal distribution over its median absolute deviation."""
 
 
-def signs(bank: xr.Dataset) -> tuple[Array, Array, bool]:
+def _signs(bank: xr.Dataset) -> tuple[Array, Array, bool]:
     """ON and OFF maps (unit, 2, y, x) above baseline, the noise SD (unit, 2), and whether they were recorded apart.
 
     A bank of signed maps has no separate ON and OFF maps: its positive and negative parts stand for them, and cannot
@@ -52,12 +52,12 @@ def signs(bank: xr.Dataset) -> tuple[Array, Array, bool]:
     return maps, sd, apart
 
 
-def element_size(bank: xr.Dataset) -> float:
+def _element_size(bank: xr.Dataset) -> float:
     """Side of the stimulus's element in the bank's units; NaN where the bank does not say.
 
     Examples
     --------
-    >>> element_size(xr.Dataset(attrs={"stimulus": '{"class": "sparse noise", "element_deg": 2.0}', "units": "degree"}))
+    >>> _element_size(xr.Dataset(attrs={"stimulus": '{"element_deg": 2.0}', "units": "degree"}))
     2.0
     """
     try:
@@ -107,7 +107,7 @@ def subfields(bank: xr.Dataset, *, alpha: float = 0.01) -> xr.Dataset:
     """
     if not 0 < alpha < 1:
         raise InputError(f"expected alpha between 0 and 1, got {alpha}; give the rate of false subfields, such as 0.01")
-    maps, sd, apart = signs(bank)
+    maps, sd, apart = _signs(bank)
     n, _, height, width = maps.shape
     dx, dy = pitch(bank)
     threshold = stats.norm.isf(-np.expm1(np.log1p(-alpha) / (height * width)))
@@ -174,7 +174,7 @@ def subfields(bank: xr.Dataset, *, alpha: float = 0.01) -> xr.Dataset:
         "displacement": direction,
         "dominance": dominance,
     }
-    element = element_size(bank)
+    element = _element_size(bank)
     columns["status"] = np.array(
         [_status(*row, element=element) for row in zip(has.tolist(), widths.tolist(), strict=True)], dtype=object
     )

@@ -16,14 +16,17 @@ Kruskal–Wallis and Dunn values over pairs are therefore given "as published" a
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
+
+from rfcompare.bank import bad_units
 
 Array = NDArray[np.float64]
 
@@ -41,6 +44,16 @@ AS_PUBLISHED = "as published; pairs are not independent"
 
 
 @dataclass(frozen=True)
+class Patch:
+    """One field of view's cells: rows of the bank, positions in cortex (µm), animal and name."""
+
+    name: str
+    animal: str
+    rows: NDArray[np.intp]
+    cortex: Array
+
+
+@dataclass(frozen=True)
 class Field:
     """Centers of one field of view's cells: (n, 2) arrays in visual space, and positions in cortex (µm)."""
 
@@ -52,23 +65,34 @@ class Field:
     cortex: Array
 
 
+def patches(bank: xr.Dataset, usable: NDArray[np.bool_] | None = None) -> list[Patch]:
+    """Fields of view with at least `MIN_CELLS` cells of known position that are usable: have a map, unless given."""
+    if usable is None:
+        usable = np.array([problem == "" for problem in bad_units(bank)])
+    cortex = np.stack([bank.cortex_x.values, bank.cortex_y.values], axis=1).astype(np.float64)
+    usable = usable & np.isfinite(cortex).all(axis=1)
+    animals = bank.subject.values.astype(str)
+    labels = bank.field_of_view.values.astype(str) if "field_of_view" in bank.variables else animals
+    out = []
+    # Two animals may both have called a field "1".
+    for animal, label in sorted(set(zip(animals.tolist(), labels.tolist(), strict=True))):
+        rows = np.flatnonzero((animals == animal) & (labels == label) & usable)
+        if rows.size >= MIN_CELLS:
+            out.append(Patch(label, animal, rows, cortex[rows]))
+    return out
+
+
 def split_fields(found: xr.Dataset) -> list[Field]:
     """The fields of view with at least `MIN_CELLS` cells that have both subfields, those cells only."""
-
-    def pair(name: str) -> Array:
-        return np.stack([found[f"{name}_x"].values, found[f"{name}_y"].values], axis=1).astype(np.float64)
-
-    on, off, whole, cortex = pair("on"), pair("off"), pair("field"), pair("cortex")
-    good = np.isfinite(np.concatenate([on, off, cortex], axis=1)).all(axis=1)
-    labels = np.asarray(found.field_of_view.values if "field_of_view" in found.variables else found.subject.values)
-    animals = np.asarray(found.subject.values)
-    fields = []
-    # Two animals may both have called a field "1".
-    for animal, label in sorted({(str(a), str(b)) for a, b in zip(animals, labels, strict=True)}):
-        rows = np.flatnonzero((animals.astype(str) == animal) & (labels.astype(str) == label) & good)
-        if rows.size >= MIN_CELLS:
-            fields.append(Field(label, animal, on[rows], off[rows], whole[rows], cortex[rows]))
-    return fields
+    on, off, whole = (
+        np.stack([found[f"{name}_x"].values, found[f"{name}_y"].values], axis=1).astype(np.float64)
+        for name in ("on", "off", "field")
+    )
+    both = np.isfinite(np.concatenate([on, off], axis=1)).all(axis=1)
+    return [
+        Field(patch.name, patch.animal, on[patch.rows], off[patch.rows], whole[patch.rows], patch.cortex)
+        for patch in patches(found, both)
+    ]
 
 
 def over_animals(values: Array, animals: list[str]) -> Array:
@@ -82,7 +106,7 @@ def t_interval(values: Array, level: float = 0.95) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if values.size < MIN_ANIMALS:
         return -np.inf, np.inf
-    reach = stats.t.ppf(0.5 + level / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    reach = stats.t.ppf(0.5 + level / 2, values.size - 1) * stats.sem(values)
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
@@ -117,6 +141,42 @@ def permutation_p(observed: Array, permuted: Array) -> Array:
     extreme = np.abs(permuted - middle) >= np.abs(observed - middle) * (1 - 1e-12)
     known = np.isfinite(observed) & np.isfinite(permuted).all(axis=0)
     return np.asarray(np.where(known, (1 + extreme.sum(axis=0)) / (1 + len(permuted)), np.nan))
+
+
+class Tested(NamedTuple):
+    """A mean over animals: its Student interval, its p by permutations of cells, and by sign flips of animals."""
+
+    effect: float
+    ci_low: float
+    ci_high: float
+    chance: float
+    p: float
+    p_smallest: float
+    p_animals: float
+    p_animals_smallest: float
+
+    @classmethod
+    def of(cls, observed: Array, permuted: Array, animals: list[str]) -> Tested:
+        """Test a statistic of fields of view over animals.
+
+        Parameters
+        ----------
+        observed : array (field,)
+        permuted : array (field, permutation)
+            The same with cells permuted.
+        animals : list of str
+            Whose each field is.
+        """
+        effect = over_animals(observed, animals)
+        drawn = over_animals(permuted, animals).mean(axis=0)
+        p = float(permutation_p(effect.mean(), drawn))
+        smallest = 1 / (drawn.size + 1)
+        return cls(float(effect.mean()), *t_interval(effect), float(drawn.mean()), p, smallest, *sign_flip_p(effect))
+
+
+def shuffles(n: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Orders of n cells, (1 + count, n): as they are, then at random."""
+    return np.concatenate([np.arange(n)[None], np.argsort(rng.random((count, n)), axis=1)])
 
 
 def in_parts(order: NDArray[Any], pairs: int) -> list[NDArray[Any]]:
@@ -171,17 +231,6 @@ def neighbor_distances(field: Field, order: NDArray[np.intp], radius: float) -> 
     return np.stack([off, on, (off + on) / 2, opposite, whole], axis=1)
 
 
-def _stack_permutations(fields: list[Field], draw: Any, statistic: Any, n_permutations: int) -> tuple[Array, Array]:
-    """Observed (field, category) and permuted (field, permutation, category) statistics."""
-    observed, permuted = [], []
-    for field in fields:
-        n = len(field.on)
-        values = statistic(field, draw(n, n_permutations))
-        observed.append(values[0])
-        permuted.append(values[1:])
-    return np.stack(observed), np.stack(permuted)
-
-
 def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, rng: np.random.Generator) -> xr.Dataset:
     """Pairwise distances of centers against both shuffles, one row per category and shuffle.
 
@@ -203,59 +252,48 @@ def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, r
     """
     animals = [field.animal for field in fields]
 
-    def swap(n: int, count: int) -> NDArray[np.bool_]:
-        return np.concatenate([np.zeros((1, n), dtype=bool), rng.random((count, n)) < 0.5])
+    def swapped(field: Field) -> Array:
+        n = len(field.on)
+        swaps = np.concatenate([np.zeros((1, n), dtype=bool), rng.random((n_permutations, n)) < 0.5])
+        distances = sign_distances(field, swaps)
+        # Averaging two centers shortens distances by itself: shown beside chance of one sign, not tested.
+        whole = np.full((len(distances), 1), np.nan)
+        whole[0] = pdist(field.whole).mean()
+        return np.concatenate([distances, whole], axis=1)
 
-    def shuffle(n: int, count: int) -> NDArray[np.intp]:
-        return np.concatenate([np.arange(n)[None], np.argsort(rng.random((count, n)), axis=1)])
+    def shuffled(field: Field) -> Array:
+        return neighbor_distances(field, shuffles(len(field.on), n_permutations, rng), radius)
 
-    plan: tuple[tuple[str, Any, Any, str], ...] = (
-        ("sign", swap, sign_distances, "within each cell, ON and OFF centers are exchangeable"),
-        (
-            "position",
-            shuffle,
-            lambda f, o: neighbor_distances(f, o, radius),
-            "centers are unrelated to cortical position",
-        ),
+    plan: tuple[tuple[str, Callable[[Field], Array], str], ...] = (
+        ("sign", swapped, "within each cell, ON and OFF centers are exchangeable"),
+        ("position", shuffled, "centers are unrelated to cortical position"),
     )
     rows: list[dict[str, Any]] = []
-    for name, draw, statistic, hypothesis in plan:
-        observed, permuted = _stack_permutations(fields, draw, statistic, n_permutations)
-        usable = np.flatnonzero(np.isfinite(observed).all(axis=1))
-        if usable.size == 0:
+    for name, distances_of, hypothesis in plan:
+        distances = np.stack([distances_of(field) for field in fields])
+        usable = np.asarray(np.isfinite(distances[:, 0]).all(axis=1))
+        if not usable.any():
             continue
-        kept = [animals[row] for row in usable]
-        observed, permuted = observed[usable], permuted[usable]
+        kept = [animal for animal, keep in zip(animals, usable, strict=True) if keep]
+        observed, permuted = distances[usable, 0], distances[usable, 1:]
         chance = permuted.mean(axis=1)
-        if name == "sign":  # averaging two centers shortens distances by itself: shown against chance, not tested
-            whole = np.array([_mean_distance(field.whole) for field in fields])[usable]
-            reference = chance[:, :1]
-            observed = np.concatenate([observed, whole[:, None]], axis=1)
-            chance = np.concatenate([chance, reference], axis=1)
-            permuted = np.concatenate([permuted, np.full((*permuted.shape[:2], 1), np.nan)], axis=2)
-        effect = over_animals(observed / chance - 1, kept)
-        drawn = over_animals(permuted / chance[:, None] - 1, kept).mean(axis=0)
-        p = permutation_p(effect.mean(axis=0), drawn)
+        if name == "sign":
+            chance[:, -1] = chance[:, 0]
         for column, category in enumerate(CATEGORIES):
-            low, high = t_interval(effect[:, column])
-            flip, flip_smallest = sign_flip_p(effect[:, column])
-            tested = bool(np.isfinite(drawn[:, column]).all())
-            rows.append(
-                {
-                    "category": category,
-                    "shuffle": name,
-                    "observed": float(over_animals(observed, kept)[:, column].mean()),
-                    "chance": float(over_animals(chance, kept)[:, column].mean()),
-                    "effect": float(effect[:, column].mean()),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "p": float(p[column]) if tested else np.nan,
-                    "p_smallest": 1 / (n_permutations + 1) if tested else np.nan,
-                    "p_animals": flip if tested else np.nan,
-                    "p_animals_smallest": flip_smallest if tested else np.nan,
-                    "hypothesis": hypothesis if tested else "not tested: averaging two centers shortens distances",
-                }
-            )
+            expected = chance[:, column]
+            found = Tested.of(observed[:, column] / expected - 1, permuted[:, :, column] / expected[:, None] - 1, kept)
+            row = {
+                "category": category,
+                "shuffle": name,
+                "observed": float(over_animals(observed[:, column], kept).mean()),
+                "chance": float(over_animals(expected, kept).mean()),
+                **{key: value for key, value in found._asdict().items() if key != "chance"},
+                "hypothesis": hypothesis,
+            }
+            if np.isnan(found.p):
+                row |= dict.fromkeys(("p_smallest", "p_animals", "p_animals_smallest"), np.nan)
+                row["hypothesis"] = "not tested: averaging two centers shortens distances"
+            rows.append(row)
     table = {
         key: ("test", np.array([row[key] for row in rows], dtype=object if isinstance(rows[0][key], str) else float))
         for key in rows[0]
@@ -270,11 +308,6 @@ def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, r
             "n_cells": int(sum(len(field.on) for field in fields)),
         },
     )
-
-
-def _mean_distance(points: Array) -> float:
-    n = len(points)
-    return float(cdist(points, points).sum() / (n * (n - 1)))
 
 
 def as_published(fields: list[Field]) -> xr.Dataset:
@@ -300,12 +333,10 @@ def as_published(fields: list[Field]) -> xr.Dataset:
             group.append(values / chance - 1)
     pooled = [np.concatenate(group) for group in groups]
     h, p = stats.kruskal(*pooled)
-    everything = np.concatenate(pooled)
-    ranks = stats.rankdata(everything)
-    n = everything.size
-    _, ties = np.unique(everything, return_counts=True)
-    variance = n * (n + 1) / 12 - (ties.astype(float) ** 3 - ties).sum() / (12 * (n - 1))
     sizes = np.array([values.size for values in pooled])
+    n = sizes.sum()
+    ranks = stats.rankdata(np.concatenate(pooled))
+    variance = n * (n + 1) / 12 * stats.tiecorrect(ranks)
     means = np.array([part.mean() for part in np.split(ranks, np.cumsum(sizes)[:-1])])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (means[:, None] - means[None]) / np.sqrt(variance * (1 / sizes[:, None] + 1 / sizes[None]))
@@ -322,13 +353,6 @@ def as_published(fields: list[Field]) -> xr.Dataset:
         coords={"category": list(CATEGORIES), "other": list(CATEGORIES)},
         attrs={"kruskal_wallis_h": float(h), "kruskal_wallis_p": float(p), "note": AS_PUBLISHED},
     )
-
-
-def _affine(cortex: Array, centers: Array) -> tuple[Array, Array]:
-    """Least-squares affine map cortex (mm) → visual space: matrix (2, 2) and residuals (n, 2)."""
-    design = np.column_stack([cortex / 1000.0, np.ones(len(cortex))])
-    solution, *_ = np.linalg.lstsq(design, centers, rcond=None)
-    return np.asarray(solution[:2].T), np.asarray(centers - design @ solution)
 
 
 def visuotopy(fields: list[Field], *, n_permutations: int, rng: np.random.Generator) -> tuple[xr.Dataset, xr.Dataset]:
@@ -353,9 +377,10 @@ def visuotopy(fields: list[Field], *, n_permutations: int, rng: np.random.Genera
         basis, _ = np.linalg.qr(design)
         order = np.argsort(rng.random((n_permutations, n)), axis=1)
         for column, centers in enumerate((field.off, field.on, field.whole)):
-            matrix[row, column], residual = _affine(field.cortex, centers)
+            solution, *_ = np.linalg.lstsq(design, centers, rcond=None)
+            matrix[row, column], residual = solution[:2].T, centers - design @ solution
             total = ((centers - centers.mean(axis=0)) ** 2).sum()
-            scatter[row, column] = np.sqrt((residual**2).sum() / (2 * n - 6)) if n > 3 else np.nan
+            scatter[row, column] = np.sqrt((residual**2).sum() / (2 * n - 6))
             r2[row, column] = 1 - (residual**2).sum() / total
             # Explained sums of squares under permuted positions, all at once: projections on the design's basis.
             explained = (np.einsum("nk,bnc->bkc", basis, centers[order]) ** 2).sum(axis=(1, 2))
