@@ -10,8 +10,8 @@ lies in a folder that is named by the contents of all files here, by Numba's ver
 
 from __future__ import annotations
 
-import contextlib
 import math
+from functools import wraps
 
 import numpy as np
 from numba import config, njit
@@ -51,14 +51,15 @@ def kept(**options):
             return njit(nogil=True, **options)(function)
         finally:
             config.CACHE_DIR = before
-        save = jitted._cache.save_overload
 
-        def save_where_there_is_room(*compiled):
-            with contextlib.suppress(OSError):  # the next process compiles again
-                save(*compiled)
+        @wraps(function)
+        def call(*args):
+            try:
+                return jitted(*args)
+            except OSError:  # there was no room to keep it: it is compiled all the same, by the next process again
+                return jitted(*args)
 
-        jitted._cache.save_overload = save_where_there_is_room
-        return jitted
+        return call
 
     return decorate
 
