@@ -162,19 +162,15 @@ def _growth_sentence(growth: xr.Dataset, found: Verdicts) -> str:
         low, high = float(one.difference_low), float(one.difference_high)
         interval = f"{low:+.2f} to {high:+.2f}" if np.isfinite([low, high]).all() else f"{float(one.difference):+.2f}"
         words.append(f"{float(one.r2):.2f} {name} (column minus null {interval})")
-    n = len(words)
     if not np.isfinite(at.difference_low.values[1:]).any():
         ending = f"with fewer than {MIN_ANIMALS} animals it is not told whether chance averages are fitted worse"
-        return _growth_words(at, found, words, ending)
-    ending = (
-        "being Gabor-like tells a column from every one of these chance averages"
-        if found.beaten == n
-        else f"a Gabor-like average alone does not single out a column: {found.beaten} of {n} chance averages fit worse"
-    )
-    return _growth_words(at, found, words, ending)
-
-
-def _growth_words(at: xr.Dataset, found: Verdicts, words: list[str], ending: str) -> str:
+    elif found.beaten == len(words):
+        ending = "being Gabor-like tells a column from every one of these chance averages"
+    else:
+        ending = (
+            f"a Gabor-like average alone does not single out a column: {found.beaten} of {len(words)} chance averages "
+            "fit worse"
+        )
     return (
         f"A Gabor explains r² {float(at.r2.sel(condition='column')):.2f} of averages of {found.n_averaged} neighboring "
         f"cells in place, against {', '.join(words)}; {ending}."

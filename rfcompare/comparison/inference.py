@@ -94,30 +94,30 @@ def student_weights(size: int, count: int, generator: np.random.Generator) -> Ar
     >>> round(float(low), 1), round(float(high), 1)  # 3.8 ± 2.776 · 1.393
     (-0.1, 7.7)
     """
+    changes = normal_changes(size, count, generator)
     if size == 1:
-        return np.ones((count, 1))
-    normal = generator.standard_normal((count, size))
-    normal -= normal.mean(axis=1, keepdims=True)
+        return 1 + changes
     chi = np.sqrt(generator.chisquare(size - 1, (count, 1)) / (size - 1))
-    return np.asarray(1 / size + normal / chi / math.sqrt(size * (size - 1)))
+    return np.asarray(1 / size + changes / chi)
 
 
-def jackknife_interval(estimate: float, *left_out: ArrayLike, level: float = 0.95, of: str = "subjects") -> Interval:
-    """Interval by the delete-one jackknife with Student's t; several independent sets of subjects add their variances.
+def normal_changes(size: int, count: int, generator: np.random.Generator) -> Array:
+    """Normal changes of the weights of `size` subjects, (count, size): they sum to 0 and covary as a mean's do."""
+    if size == 1:
+        return np.zeros((count, 1))
+    normal = generator.standard_normal((count, size))
+    return np.asarray((normal - normal.mean(axis=1, keepdims=True)) / math.sqrt(size * (size - 1)))
 
-    The variance is that of Efron & Stein (1981), its degrees of freedom those of Welch (1947).
+
+def jackknife_interval(estimate: float, left_out: ArrayLike) -> Interval:
+    """95 % interval by the delete-one jackknife (Efron & Stein 1981) with Student's t.
 
     Parameters
     ----------
     estimate : float
         From all subjects.
-    *left_out : (S,) arrays
-        The estimate without each subject, for each independent set of subjects (animals; training seeds). No interval
-        is given where every set has fewer than 4.
-    level : float
-        Confidence level.
-    of : str
-        What was left out, for the method's name.
+    left_out : (S,) array
+        The estimate without each subject; no interval is given for fewer than 4.
 
     Examples
     --------
@@ -127,14 +127,9 @@ def jackknife_interval(estimate: float, *left_out: ArrayLike, level: float = 0.9
     >>> round(interval.low, 2), round(interval.high, 2)
     (0.45, 4.55)
     """
-    sets = [finite_sample(values, "leave-one-out values") for values in left_out]
-    sizes = np.array([values.size for values in sets])
-    if sizes.size == 0 or sizes.max() < MIN_SUBJECTS:
+    values = finite_sample(left_out, "leave-one-out values")
+    if values.size < MIN_SUBJECTS:
         return Interval(np.nan, np.nan, f"no interval for the species: fewer than {MIN_SUBJECTS} subjects")
-    variances = np.array([(values.size - 1) * values.var() for values in sets])
-    total = float(variances.sum())
-    if total == 0:
-        return Interval(estimate, estimate, f"jackknife over {of}")
-    degrees = total**2 / float((variances**2 / (sizes - 1)).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, degrees)) * math.sqrt(total)
-    return Interval(estimate - half, estimate + half, f"jackknife over {of}")
+    error = math.sqrt((values.size - 1) * values.var())
+    half = float(stats.t.ppf(0.975, values.size - 1)) * error
+    return Interval(estimate - half, estimate + half, "jackknife over subjects")

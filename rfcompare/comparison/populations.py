@@ -93,9 +93,7 @@ class Space:
                 f"expected descriptors with {', '.join(missing)}, got none; describe the population from its fits"
             )
         values = np.stack([transformed(descriptors, name) for name in self.quantities], axis=1)
-        kept = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
-        if self.name == "gabor_form" and "nx" in descriptors:
-            kept &= np.asarray(descriptors["nx"].values, dtype=np.float64) >= FEW_CYCLES
+        kept = np.asarray(np.isfinite(values).all(axis=1) & _identifiable(descriptors, self.name))
         return values[kept] / np.asarray(self.scales), kept
 
 
@@ -149,10 +147,7 @@ def make_space(
             left_out.append(f"{quantity}: some units have no sign")
             continue
         values = transformed(cortex, quantity)
-        identified = np.isfinite(values)
-        if name == "gabor_form" and "nx" in cortex:
-            identified &= np.asarray(cortex["nx"].values, dtype=np.float64) >= FEW_CYCLES
-        values = values[identified]
+        values = values[np.isfinite(values) & _identifiable(cortex, name)]
         if values.size < 2:
             left_out.append(f"{quantity}: not defined in the cortex")
             continue
@@ -167,6 +162,13 @@ def make_space(
         raise InputError(f"expected at least one axis that varies in the cortex, got none ({'; '.join(left_out)})")
     own = name == "model_free" and tuple(quantities) != MODEL_FREE
     return Space("chosen" if own else name, tuple(kept), tuple(scales), tuple(left_out))
+
+
+def _identifiable(descriptors: xr.Dataset, space: str) -> NDArray[np.bool_]:
+    """Units with a position in a space: in the Gabor form those whose carrier can be identified."""
+    if space != "gabor_form" or "nx" not in descriptors:
+        return np.ones(descriptors.sizes["unit"], dtype=np.bool_)
+    return np.asarray(descriptors["nx"].values.astype(np.float64) >= FEW_CYCLES)
 
 
 def _signless(descriptors: xr.Dataset) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from rfcompare.comparison.inference import student_weights
+from rfcompare.comparison.inference import normal_changes, student_weights
 
 Array = NDArray[np.float64]
 
@@ -222,7 +222,7 @@ def weighted_draws(
     biased = 2 * to_animals.mean() - full[0].mean() - full[1].mean()
     animal, kernel = (student_weights(size, N_DRAWS, generator) for size in sizes)
     straight = (excess(animal, kernel) - excess(2 / sizes[0] - animal, 2 / sizes[1] - kernel)) / 2
-    other = [1 / size + _normal(size, generator) for size in sizes]
+    other = [1 / size + normal_changes(size, N_DRAWS, generator) for size in sizes]
     bent = (excess(*other) + excess(2 / sizes[0] - other[0], 2 / sizes[1] - other[1])) / 2
     if min(sizes) > 1:  # a sample's covariance is no larger than the species' on average, but its square is
         found = _moments(full[0], to_animals, full[1])
@@ -251,14 +251,6 @@ def _reaching(unbiased: float, biased: float, straight: float, bent: float) -> f
     middle = unbiased + BEYOND_ERROR**2 * straight / biased / 2
     largest = middle + math.sqrt(max(middle**2 - unbiased**2 + BEYOND_ERROR**2 * bent, 0.0))
     return math.sqrt(max(largest, 0.0) / biased)
-
-
-def _normal(size: int, generator: np.random.Generator) -> Array:
-    """Changes of weights that sum to 0, with the covariance of a mean's."""
-    if size == 1:
-        return np.zeros((N_DRAWS, 1))
-    normal = generator.standard_normal((N_DRAWS, size))
-    return np.asarray((normal - normal.mean(axis=1, keepdims=True)) / math.sqrt(size * (size - 1)))
 
 
 def _pairs(matrix: Array) -> float:
