@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.2.9"]
 # ///
-"""The steps of `.ci/run`, one by one: `nox -s lint`, `types`, `docs`, `tests`, `oldest`."""
+"""The steps of `.ci/run`, one by one: `nox -s lint`, `types`, `docs`, `tests`, `coverage`, `oldest`."""
 
 from pathlib import Path
 
@@ -41,6 +41,13 @@ def tests(session: nox.Session) -> None:
     """The whole suite on two cores."""
     session.install("-e", ".[test]")
     session.run("pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the whole suite."""
+    session.install("-e", ".[test]", "pytest-cov>=6")
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term", *session.posargs)
 
 
 @nox.session(venv_backend="uv", python="3.11", default=False)
