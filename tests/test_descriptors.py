@@ -13,6 +13,7 @@ from rfcompare.quantities import KAPPA, MODEL_FREE, QUANTITIES
 
 FITTED = 1e-3  # a noiseless Gabor is fitted to about 1e-5; described quantities multiply few of them
 WINDOWED = 0.02  # a window of two radii and a padded grid move spectral moments of smooth maps by less than this
+PIXELS = 0.02  # whether the pixels of a circle's edge count as in or out
 ROUNDING = 1e-9  # transforms of a few thousand float64 values
 
 
@@ -110,6 +111,37 @@ def test_a_blob_is_low_pass_isotropic_and_on() -> None:
     assert table["low_pass_share"][0] == pytest.approx(1 - np.exp(-((0.2 / r) ** 2) / (2 * sd**2)), rel=WINDOWED)
     # A Rayleigh distribution's SD over its mean is √((4 − π)/π) = 0.523
     assert table["spectral_bandwidth"][0] == pytest.approx(np.sqrt((4 - np.pi) / np.pi), rel=WINDOWED)
+
+
+@pytest.mark.parametrize("center", [(0.0, 0.0), (6.0, -5.0)])
+def test_localization_is_the_energy_within_two_radii_of_the_centroid(center: tuple[float, float]) -> None:
+    axis = np.arange(41) - 20.0
+    squared = (axis - center[0]) ** 2 + (axis[:, None] - center[1]) ** 2
+    table = describe_arrays(np.exp(-squared / (2 * 3.0**2))[None])
+    # The energy falls as exp(−r²/σ²): within R lies 1 − exp(−R²/σ²) of it.
+    expected = 1 - np.exp(-((2 * table["field_radius"][0] / 3.0) ** 2))
+    assert table["localization"][0] == pytest.approx(expected, abs=PIXELS)
+    # A second blob as strong, far away, is as much energy outside as the first has inside.
+    pair = np.exp(-squared / (2 * 3.0**2)) + 0.45 * np.exp(
+        -((axis + 14) ** 2 + (axis[:, None] - 14) ** 2) / (2 * 3.0**2)
+    )
+    # Its energy is 0.45² = 0.2025 of the first one's, below the quarter that the field is found by.
+    assert describe_arrays(pair[None])["localization"][0] == pytest.approx(expected / 1.2025, abs=PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("phase", "polarity", "folded"), [(20.0, 20.0, 20.0), (120.0, 120.0, 60.0), (250.0, 110.0, 70.0)]
+)
+def test_phases_are_folded_where_they_should_be(phase: float, polarity: float, folded: float) -> None:
+    table = rfc.describe(rfc.fit(bank_of(gabor(phase=phase)), "gabor", seed=0)).isel(unit=0)
+    assert float(table.polarity_phase) == pytest.approx(polarity, abs=0.1)
+    assert float(table.folded_phase) == pytest.approx(folded, abs=0.1)
+
+
+def test_maps_described_without_fits_say_whether_they_could_be() -> None:
+    table = describe_maps(bank_of(gabor(), np.zeros((41, 41)), gabor(phase=90.0)))
+    assert table.status.values[0] == table.status.values[2] == "converged" and table.status.values[1] != "converged"
+    assert np.isfinite(table.field_radius.values[[0, 2]]).all() and np.isnan(table.field_radius.values[1])
 
 
 def test_the_spectrum_peaks_at_the_carrier_of_a_long_grating() -> None:
