@@ -10,6 +10,7 @@ from rfcompare.comparison import (
     inference,
 )
 from rfcompare.comparison import statistics as one
+from rfcompare.comparison.inference import rank_test, student_weights
 from rfcompare.errors import InputError
 
 EXACT = 1e-12  # the same arithmetic in another order
@@ -82,3 +83,15 @@ def test_student_weights_of_a_mean_give_students_interval() -> None:
     drawn = np.percentile(weights @ sample, [2.5, 97.5])
     low, high = stats.t.interval(0.95, 3, sample.mean(), stats.sem(sample))
     assert drawn == pytest.approx([float(low), float(high)], abs=0.05)  # Monte Carlo error of a tail at 400,000 draws
+
+
+@pytest.mark.parametrize(("alternative", "p"), [("less", 3 / 5), ("greater", 4 / 5)])
+def test_a_tie_counts_as_extreme_either_way(alternative: str, p: float) -> None:
+    # Of 1, 2, 4, 5 two are at most 2, (1 + 2)/5, and three at least 2, (1 + 3)/5; of 1, 2, 2, 3 three either way.
+    found = rank_test(2.0, [1.0, 2.0, 4.0, 5.0], alternative=alternative)
+    assert (found.p, found.smallest) == (p, 1 / 5)
+    assert rank_test(2.0, [1.0, 2.0, 2.0, 3.0], alternative=alternative).p == 4 / 5
+
+
+def test_one_subject_has_one_weight() -> None:
+    assert np.array_equal(student_weights(1, 3, np.random.default_rng(0)), np.ones((3, 1)))
