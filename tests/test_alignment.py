@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import rfcompare as rfc
-from rfcompare.alignment import Grid, field_of, median_radius, scale_between, window_like
+from rfcompare.alignment import Grid, field_of, median_radius, scale_between
 from rfcompare.errors import InputError
 
 INTERPOLATION = 4e-3
@@ -150,18 +150,6 @@ def test_halves_lags_and_noise_travel() -> None:
     assert seen.noise_acf.sel(lag_y=0, lag_x=0).values[0, 0] == pytest.approx(1.0)
 
 
-def test_window_like_cuts_around_each_field_on_its_own_pixels() -> None:
-    cells = bank_of(oblique(grid(41), grid(41)))
-    kernels = bank_of(np.eye(11))
-    cut = window_like(cells, kernels, by="px")
-    assert cut.rf.shape == (1, 1, 11, 11)
-    # The field is at (2, −1): rows 20 − 1 ± 5, columns 20 + 2 ± 5.
-    assert np.array_equal(cut.rf.values[0, 0], cells.rf.values[0, 0, 14:25, 17:28])
-    near_edge = bank_of(np.roll(cells.rf.values[0, 0], 15, axis=1))
-    cut = window_like(near_edge, kernels, by="px")
-    assert np.isnan(cut.rf.values).any() and cut.rf.shape == (1, 1, 11, 11)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -186,8 +174,6 @@ def test_more_ways_to_get_it_wrong() -> None:
         rfc.align(cells, cells, by="degree", deg_per_px=1.0)
     with pytest.raises(InputError, match="got a grid"):
         rfc.align(kernels, Grid.regular((5, 5), pitch=1.0, units="px"), by="size")
-    with pytest.raises(InputError, match="too coarsely"):
-        window_like(cells, bank_of(np.eye(2)), by="px")
     with pytest.raises(InputError, match="2 × 2"):
         Grid.regular((1, 5), pitch=1.0, units="px")
 

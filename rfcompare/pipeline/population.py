@@ -14,6 +14,7 @@ from rfcompare.bank import (
     check,
     count_alive,
     dead_units,
+    fingerprint,
     inherit,
     load,
     select,
@@ -29,7 +30,7 @@ from rfcompare.sources.population import by_side as by_side
 from rfcompare.sources.population import check_addresses as check_addresses
 from rfcompare.sources.population import open_population as open_population
 from rfcompare.sources.population import split_name as split_name
-from rfcompare.sources.reference import path_of
+from rfcompare.sources.reference import PREFIX, path_of
 from rfcompare.sources.remote import kept_in
 
 STAND_INS: Mapping[str, str] = {
@@ -40,12 +41,6 @@ STAND_INS: Mapping[str, str] = {
     "reference:treeshrew-simulated": "drawn by a simulation from assumed parameters, not recorded from an animal",
 }
 """What a shipped default is, wherever it stands for the real thing."""
-
-SHIPPED_FITS: Mapping[str, str] = {
-    "reference:alexnet": "alexnet-fits",
-    "reference:treeshrew-simulated": "treeshrew-simulated-fits",
-}
-"""Populations whose Gabor fits from seed 0 ship, and the entries that hold them."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ def prepare(
     cache : bool
         Keep the fits of large populations in the cache folder.
     shipped : bool
-        Take the fits that ship with a reference population rather than fit it anew.
+        Take the fits that ship with a shipped default rather than fit it anew.
     progress : bool
         Show progress on standard error.
     **reading
@@ -170,7 +165,7 @@ def prepare(
     else:
         bank = opened
         signed = to_signed(bank)
-        if shipped and not reading and seed == 0 and isinstance(population, str) and population in SHIPPED_FITS:
+        if shipped and not reading and seed == 0 and isinstance(population, str) and population in STAND_INS:
             fits = _shipped_fits(population, signed)
         else:
             fits = fit_population(signed, seed=seed, cache=cache, progress=progress)
@@ -179,9 +174,16 @@ def prepare(
     return Population(name, bank, signed, fits, describe(fits))
 
 
+def fits_entry(name: str) -> str:
+    """The entry that holds the Gabor fits, from seed 0, of a shipped default."""
+    return f"{name.removeprefix(PREFIX)}-fits"
+
+
 def _shipped_fits(name: str, signed: xr.Dataset) -> xr.Dataset:
-    """The fits that ship with a reference population, which hold numbers; maps are drawn."""
-    fits = load(path_of(SHIPPED_FITS[name])).assign(rf=signed.rf.variable)
+    """The fits that ship with a default, which hold numbers; maps are drawn."""
+    fits = load(path_of(fits_entry(name))).assign(rf=signed.rf.variable)
+    # Rendered maps differ in their last digits from processor to processor.
+    fits.attrs["bank_sha256"] = fingerprint(signed)
     return check(fits.assign(rf_fit=predict(fits, signed).variable.astype(signed.rf.dtype)))
 
 

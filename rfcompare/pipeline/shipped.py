@@ -11,7 +11,7 @@ import xarray as xr
 from rfcompare.bank import save
 from rfcompare.bank.keeping import read_hdf5, write_hdf5
 from rfcompare.pipeline.cortex import ColumnStudy, study_columns
-from rfcompare.pipeline.population import SHIPPED_FITS
+from rfcompare.pipeline.population import fits_entry
 from rfcompare.pipeline.study import EMBEDDED, SHIPPED, Study
 from rfcompare.sources.reference import path_of
 
@@ -42,7 +42,7 @@ def write_shipped(folder: Path) -> list[Path]:
     columns = study_columns(study.cortex.bank, kernels=study.network.bank)
     found = {
         SHIPPED: study.results,
-        **{SHIPPED_FITS[side.name]: side.fits.drop_vars(["rf", "rf_fit"]) for side in (study.cortex, study.network)},
+        **{fits_entry(side.name): side.fits.drop_vars(["rf", "rf_fit"]) for side in (study.cortex, study.network)},
     }
     paths = [folder / f"{name.replace('-', '_')}.nc" for name in (*found, COLUMNS)]
     for path, data in zip(paths, found.values(), strict=False):

@@ -29,7 +29,7 @@ from rfcompare.sources.reference import PREFIX, entry_of, path_of
 BETWEEN = " – "
 """What stands between a network's and a cortex's name."""
 
-EMBEDDED = ("reference:alexnet", "reference:treeshrew-simulated")
+EMBEDDED = tuple(STAND_INS)
 """The populations that a study takes where none is named: for them the shipped tables of real ones stand beside."""
 
 SHIPPED = "demonstration-likeness"
