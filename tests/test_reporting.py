@@ -472,3 +472,11 @@ def test_prints_on_few_sheets_and_cuts_no_table(opened: Opened) -> None:
     assert not names
     assert not tab.is_visible("[data-table=units]")
     tab.emulate_media(media="screen")
+
+
+def test_subjects_that_nobody_names_are_no_zero() -> None:
+    frame = pd.DataFrame({"title": ["orientation"], "n_units_a": [246], "n_subjects_a": [0], "n_subjects_b": [1]})
+    table = tables.page_table("published", "Published", frame)
+    shown = dict(zip([column["name"] for column in table["columns"]], table["rows"][0], strict=True))
+    assert shown["n_subjects_a"]["text"] == "" and shown["n_subjects_b"]["text"] == "1"
+    assert table["columns"][-1]["name"] == "n_subjects_a"  # nothing is in it: it is not among those shown first

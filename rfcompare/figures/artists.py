@@ -74,7 +74,9 @@ def letter(*panels: Axes | SubFigure, first: str = "a") -> None:
     ['b', 'c']
     """
     for panel, text in zip(panels, _LETTERS[_LETTERS.index(first) :], strict=False):
-        if isinstance(panel, SubFigure):
+        if isinstance(panel, SubFigure) and panel.get_suptitle():  # beside the heading that it has
+            panel.text(0.01, 0.98, text, ha="left", va="top", fontsize=LARGE, fontweight="bold")
+        elif isinstance(panel, SubFigure):
             panel.suptitle(text, x=0.01, ha="left", fontsize=LARGE, fontweight="bold")
         else:
             panel.set_title(text, loc="left", fontsize=LARGE, fontweight="bold")

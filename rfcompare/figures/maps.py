@@ -275,7 +275,7 @@ def fits(*fitted: xr.Dataset, **look: Unpack[Look]) -> Figure:
     halves = np.atleast_1d(figure.subfigures(len(fitted) // across, across, wspace=0.03))
     tables = [_draw_examples(*each) for each in zip(halves, fitted, styles, strict=True)]
     if len(fitted) > 1:
-        letter(*(half.axes[0] for half in halves))
+        letter(*halves)
     captions = [_fits_text(*each) for each in zip(fitted, styles, strict=True)]
     text = (
         "Data, fit and residual (data − fit) at the 95th, 75th, 50th, 25th and 5th percentile of r² of all units, "

@@ -44,8 +44,8 @@ def unit_table(descriptors: Sequence[xr.Dataset], styles: Sequence[Population]) 
 
 _TITLES = {
     "title": "name", "citation": "source", "ci_low": "95 % from", "ci_high": "95 % to", "low": "95 % from",
-    "high": "95 % to", "p_adjusted": "p, adjusted", "p_smallest": "p, smallest possible", "p_cells": "p, cells alone",
-    "p_noise": "p against noise", "p_noise_smallest": "p against noise, smallest possible", "r2": "r²",
+    "high": "95 % to", "p_adjusted": "p, adjusted", "p_smallest": "least p", "p_cells": "p, cells alone",
+    "p_noise": "p against noise", "p_noise_smallest": "least p against noise", "r2": "r²",
     "estimate_a": "cells", "estimate_b": "kernels", "on_bound_a": "cells on a bound",
     "on_bound_b": "kernels on a bound", "n_units_a": "n cells", "n_units_b": "n kernels",
     "n_total_a": "n cells in all", "n_total_b": "n kernels in all",
@@ -78,6 +78,8 @@ def page_table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
 
 def _readable(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Put titles first, and last what is empty, said above the table or only a short name; how many are not last."""
+    unknown = {name: frame[name].where(frame[name] > 0) for name in ("n_subjects_a", "n_subjects_b") if name in frame}
+    frame = frame.assign(**unknown)  # nobody says whose they are, which is not nobody's
     last = [name for name in ("kind_a", "kind_b") if name in frame]
     last += [name for name in frame if name not in last and frame[name].isna().all() and len(frame)]
     first = []

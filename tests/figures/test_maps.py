@@ -113,7 +113,8 @@ def test_fits_draw_data_fit_and_residual_on_one_scale(fitted: tuple[xr.Dataset, 
 
 def test_populations_bear_the_letters_of_the_caption(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     figure = figures.fits(*fitted)
-    assert [letter for axes in figure.axes if (letter := axes.get_title(loc="left"))] == ["a", "b"]
+    bold = [text.get_text() for half in figure.subfigs for text in half.texts if text.get_weight() == "bold"]
+    assert bold == ["a", "b"]
     assert "(a) simulated cortex" in figures.caption(figure) and "(b) small net" in figures.caption(figure)
     assert not any(axes.get_title(loc="left") for axes in figures.fits(fitted[0]).axes)
 
