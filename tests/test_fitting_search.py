@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 SAME_COST = 1e-3  # two searches that end in one minimum end within this share of its cost
 SAME_PARAMETER = 0.1  # … and within this share of a standard error of each other
 NOISE = 0.2  # SD of the noise on maps of unit variance
+CANCELS = 1e3  # times a map: products of such amplitudes, 1e6, have a rounding of 1e-10, of two hundred pixels 1e-9
 ROUNDING = 1e-9  # of JᵀJ scaled to a unit diagonal: sums of 200 products in two orders
 SHALLOW = 0.005  # minima whose r² differ by less answer the same question alike
 WITH_PARAMETERS = tuple(name for name in MODELS if MODELS[name].parameters)
@@ -103,7 +104,11 @@ def test_the_compiled_engine_knows_every_formula(name: str, channels: int) -> No
     scale = np.sqrt(np.einsum("nii->ni", expected))
     scale = np.where(scale > 0, scale, 1.0)
     unit = scale[:, :, None] * scale[:, None, :]
-    np.testing.assert_allclose(compiled.information / unit, expected / unit, atol=ROUNDING)
+    # Where two terms grow without end against each other (a difference of Gaussians of one width), products of some 10⁴
+    # by 10⁴ cancel, and what they leave is their rounding.
+    apart = np.abs(linear[:, :, :-1]).max((1, 2), initial=0.0) < CANCELS * np.abs(fitted).max((1, 2, 3))
+    assert apart.mean() >= 0.9
+    np.testing.assert_allclose((compiled.information / unit)[apart], (expected / unit)[apart], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
