@@ -27,25 +27,25 @@ from rfcompare.errors import InputError, named_strictly
 By = Literal["degree", "px", "size"]
 """How lengths on two grids are related."""
 
-HALF_WIDTH = 6
+_HALF_WIDTH = 6
 """Taps of the interpolation filter to either side, in pixels of the coarser grid."""
 
-KAISER_BETA = 4.5
+_KAISER_BETA = 4.5
 """Window of the filter: flat within 0.3 % up to 0.38 cycles per pixel, 45 dB down at 0.62."""
 
-SURROUND_MIN_SIZE = 7
+_SURROUND_MIN_SIZE = 7
 """Maps smaller than this have no surround to call zero: a 3×3 kernel's border is most of the kernel."""
 
-SMOOTHING = 0.06
+_SMOOTHING = 0.06
 """SD of the smoothing that finds a field in its squared map, as a share of the map's size."""
 
 LEAST_KNOWN = 0.2
 """A pixel beside NaN is interpolated when at least this share of the filter's weight fell on measured pixels."""
 
-LEAST_PIXELS = 0.5
+_LEAST_PIXELS = 0.5
 """Maps smaller than this on the new grid would vanish between its pixels."""
 
-FIELD_LEVEL = 0.25
+_FIELD_LEVEL = 0.25
 """The field is where the smoothed energy exceeds this share of its maximum (and its median over the map)."""
 
 
@@ -179,7 +179,7 @@ def align(
         "units_from": source.units,
         "center": center,
         "outside": outside,
-        "filter": f"Kaiser-windowed sinc, {HALF_WIDTH} taps a side, beta {KAISER_BETA}",
+        "filter": f"Kaiser-windowed sinc, {_HALF_WIDTH} taps a side, beta {_KAISER_BETA}",
     }
     result.attrs["alignment"] = json.dumps(record, sort_keys=True)
     size = f"{grid.y.size} × {grid.x.size}"
@@ -210,9 +210,9 @@ def resample(
     middle_x, middle_y = (field_of(bank)[:2]) if center == "field" else (np.zeros(1), np.zeros(1))
     for name, wide, step in zip("xy", (source.x.size, source.y.size), source.pitch, strict=True):
         pixels = wide * step * scale["xy".index(name)] / grid.pitch["xy".index(name)]
-        if pixels < LEAST_PIXELS:
+        if pixels < _LEAST_PIXELS:
             raise InputError(
-                f"expected maps at least {LEAST_PIXELS:g} pixels of the new grid wide along {name}, got {pixels:.2g}; "
+                f"expected maps at least {_LEAST_PIXELS:g} pixels of the new grid wide along {name}, got {pixels:.2g}; "
                 "check deg_per_px"
             )
     mirror = outside == "missing"  # what lies beyond is unknown, and an edge must not pull it to zero
@@ -329,7 +329,7 @@ def field_of(bank: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     maps = bank.rf.transpose("unit", ..., "y", "x").values.astype(float)
     energy = np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0) ** 2
     energy = energy.reshape(maps.shape[0], -1, *maps.shape[-2:]).sum(1)
-    weight = field_energy(energy)
+    weight = _field_energy(energy)
     total = weight.sum((1, 2))
     share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     x, y = bank.x.values.astype(float), bank.y.values.astype(float)
@@ -340,18 +340,18 @@ def field_of(bank: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     return middle_x, middle_y, np.sqrt(np.maximum(spread, np.prod(pitch(bank)) / 6))
 
 
-def field_energy(energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _field_energy(energy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Smoothed energy (n, y, x) less its floor, 0 outside the field."""
-    smooth = gaussian_filter1d(energy, SMOOTHING * energy.shape[1], axis=1, mode="constant")
-    smooth = gaussian_filter1d(smooth, SMOOTHING * energy.shape[2], axis=2, mode="constant")
-    floor = np.maximum(FIELD_LEVEL * smooth.max((1, 2)), np.median(smooth, (1, 2)))
+    smooth = gaussian_filter1d(energy, _SMOOTHING * energy.shape[1], axis=1, mode="constant")
+    smooth = gaussian_filter1d(smooth, _SMOOTHING * energy.shape[2], axis=2, mode="constant")
+    floor = np.maximum(_FIELD_LEVEL * smooth.max((1, 2)), np.median(smooth, (1, 2)))
     return cast("npt.NDArray[np.float64]", np.clip(smooth - floor[:, None, None], 0, None))
 
 
 def zero_surround(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Maps about the median of their outermost pixels, with 0 where nothing was measured."""
     n, height, width = maps.shape
-    if min(height, width) >= SURROUND_MIN_SIZE:
+    if min(height, width) >= _SURROUND_MIN_SIZE:
         border = np.zeros((height, width), bool)
         border[[0, -1]] = border[:, [0, -1]] = True
         ring = maps[:, border]
@@ -390,11 +390,11 @@ def _taps(
     # In source pixels, (unit, out); the filter is as wide as the coarser grid asks.
     position = (target[None, :] + middle[:, None] - source[0]) / step
     coarser = max(1.0, (target[-1] - target[0]) / (target.size - 1) / step)
-    reach = int(np.ceil(HALF_WIDTH * coarser)) + 1
+    reach = int(np.ceil(_HALF_WIDTH * coarser)) + 1
     lattice = np.rint(position)[:, :, None] + np.arange(-reach, reach + 1)
     distance = (position[:, :, None] - lattice) / coarser
-    window = np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (distance / HALF_WIDTH) ** 2, 0, None))) / np.i0(KAISER_BETA)
-    taps = np.where(np.abs(distance) <= HALF_WIDTH, np.sinc(distance) * window, 0.0)
+    window = np.i0(_KAISER_BETA * np.sqrt(np.clip(1 - (distance / _HALF_WIDTH) ** 2, 0, None))) / np.i0(_KAISER_BETA)
+    taps = np.where(np.abs(distance) <= _HALF_WIDTH, np.sinc(distance) * window, 0.0)
     taps /= taps.sum(-1, keepdims=True)  # a constant stays constant
     index = lattice.astype(int)
     if mirror:

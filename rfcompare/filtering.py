@@ -16,10 +16,10 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.taxonomy import classify
 
-NETWORK_MEAN = (0.485, 0.456, 0.406)
+_NETWORK_MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's photographs (R, G, B in [0, 1]), which every ImageNet network subtracts from its input."""
 
-MAX_PIXELS = 4_000_000
+_MAX_PIXELS = 4_000_000
 """Larger photographs are reduced to this many pixels: enough for any figure."""
 
 
@@ -30,7 +30,7 @@ def filter_image(
     unit: str | int,
     *,
     width_deg: float | None = None,
-    mean: tuple[float, float, float] = NETWORK_MEAN,
+    mean: tuple[float, float, float] = _NETWORK_MEAN,
 ) -> xr.Dataset:
     """Filter an image with one unit of a bank, as the network or the cell would.
 
@@ -98,7 +98,7 @@ def filter_image(
                 "expected no width_deg for kernels in pixels, got one; load them with deg_per_px to give them degrees"
             )
         dx = dy = 1.0
-        excess = pixels.shape[0] * pixels.shape[1] / MAX_PIXELS
+        excess = pixels.shape[0] * pixels.shape[1] / _MAX_PIXELS
         if excess > 1:
             rows, columns = (int(side / excess**0.5) for side in pixels.shape[:2])
             pixels = _resample(pixels, columns=columns, rows=rows)
@@ -139,7 +139,7 @@ def _choose(bank: xr.Dataset, unit: str | int) -> xr.Dataset:
 def _read(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float64]:
     """Pixels (row, column, rgb) in [0, 1], row 0 on top."""
     if isinstance(image, str | os.PathLike):
-        array = np.asarray(picture(image, most_pixels=4 * MAX_PIXELS))
+        array = np.asarray(picture(image, most_pixels=4 * _MAX_PIXELS))
     else:
         array = np.asarray(image)
     if array.ndim == 2:
@@ -155,9 +155,9 @@ def _read(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float64]:
 def _resample(pixels: NDArray[np.float64], *, columns: int, rows: int) -> NDArray[np.float64]:
     from PIL import Image
 
-    if columns < 1 or rows < 1 or columns * rows > 4 * MAX_PIXELS:
+    if columns < 1 or rows < 1 or columns * rows > 4 * _MAX_PIXELS:
         raise InputError(
-            f"expected an image of 1 to {4 * MAX_PIXELS} field pixels, got {columns}×{rows}; choose another width_deg"
+            f"expected an image of 1 to {4 * _MAX_PIXELS} field pixels, got {columns}×{rows}; choose another width_deg"
         )
     planes = [
         np.asarray(

@@ -260,7 +260,7 @@ def test_a_stopped_training_goes_on_without_a_word(tmp_path: Path, monkeypatch: 
 
     words = ("train", "lines", "--steps", "20", "-o")
     assert run(*words, tmp_path / "whole.nc").exit_code == 0
-    draw, drawn = lines.draw_lines, []
+    draw, drawn = lines._draw_lines, []
 
     def interrupted(n: int, random: object) -> object:
         drawn.append(n)
@@ -268,7 +268,7 @@ def test_a_stopped_training_goes_on_without_a_word(tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
         return draw(n, random)
 
-    monkeypatch.setattr(lines, "draw_lines", interrupted)
+    monkeypatch.setattr(lines, "_draw_lines", interrupted)
     stopped = run(*words, tmp_path / "bank.nc")
     assert stopped.exit_code == 1 and "the same command goes on" in stopped.stderr
     assert [path.name for path in tmp_path.glob("bank*")] == ["bank.nc.checkpoint"]

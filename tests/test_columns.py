@@ -16,22 +16,22 @@ from scipy.interpolate import RegularGridInterpolator
 import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.columns import analyze_columns, separate_columns, subfields
-from rfcompare.columns.aggregates import NULLS, aggregate, mean_maps, profiles, recenter
-from rfcompare.columns.cortical_maps import grating_preference, orientation_maps, phase_maps, preferences
+from rfcompare.columns.aggregates import NULLS, _mean_maps, _recenter, aggregate, profiles
+from rfcompare.columns.cortical_maps import _grating_preference, orientation_maps, phase_maps, preferences
 from rfcompare.columns.topology import (
     Field,
+    _neighbor_distances,
+    _permutation_p,
+    _sign_distances,
     as_published,
-    neighbor_distances,
     patches,
-    permutation_p,
-    sign_distances,
     sign_flip_p,
     split_fields,
     t_interval,
     topology_tests,
     visuotopy,
 )
-from rfcompare.pipeline.cortex import GRID, assumptions
+from rfcompare.pipeline.cortex import _GRID, _assumptions
 from rfcompare.simulation import TreeShrew, simulate_population, simulate_treeshrew
 from rfcompare.simulation.treeshrew import _draw_cells, _lobes
 
@@ -180,7 +180,7 @@ def test_swapped_distances_equal_brute_force() -> None:
     rng = np.random.default_rng(0)
     field = cells(6, rng)
     swaps = rng.random((5, 6)) < 0.5
-    found = sign_distances(field, swaps)
+    found = _sign_distances(field, swaps)
     pairs = [(i, j) for i in range(6) for j in range(6) if i != j]
     for row, swap in enumerate(swaps):
         on = np.where(swap[:, None], field.off, field.on)
@@ -196,7 +196,7 @@ def test_neighbor_distances_equal_brute_force() -> None:
     rng = np.random.default_rng(1)
     field = cells(7, rng)
     order = np.argsort(rng.random((4, 7)), axis=1)
-    found = neighbor_distances(field, order, 150.0)
+    found = _neighbor_distances(field, order, 150.0)
     for row, chosen in enumerate(order):
         near = [
             (i, j)
@@ -212,7 +212,7 @@ def test_neighbor_distances_equal_brute_force() -> None:
 
 def test_p_values_by_hand() -> None:
     # Observed 3 lies 3 from the permutations' mean of 0; of 4 permutations one (−4) lies as far: (1 + 1)/(1 + 4).
-    assert permutation_p(np.array(3.0), np.array([-4.0, 1.0, 1.0, 2.0])) == 0.4
+    assert _permutation_p(np.array(3.0), np.array([-4.0, 1.0, 1.0, 2.0])) == 0.4
     # Three animals of one sign: of 8 sign patterns only all + and all − reach the observed sum.
     assert sign_flip_p(np.array([1.0, 2.0, 3.0])) == (0.25, 0.25)
     # Of 4,096 random flips of 20 animals only the observed one is there for certain.
@@ -221,9 +221,9 @@ def test_p_values_by_hand() -> None:
     assert t_interval(np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx((0.446, 4.554), abs=1e-3)
     assert t_interval(np.array([1.0, 2.0, 3.0])) == (-np.inf, np.inf)
     # What is not defined is not the most extreme value of all.
-    both = permutation_p(np.array([np.nan, 3.0]), np.array([[0.0, -4.0], [1.0, 1.0], [2.0, 3.0]]))
+    both = _permutation_p(np.array([np.nan, 3.0]), np.array([[0.0, -4.0], [1.0, 1.0], [2.0, 3.0]]))
     assert np.isnan(both[0]) and both[1] == 0.75
-    assert np.isnan(permutation_p(np.array(3.0), np.array([1.0, np.nan, 2.0])))
+    assert np.isnan(_permutation_p(np.array(3.0), np.array([1.0, np.nan, 2.0])))
 
 
 def test_an_exact_visuotopic_map_is_found() -> None:
@@ -466,7 +466,7 @@ def test_two_stimuli_show_one_population_differently() -> None:
     agreement = {}
     for stimulus in ("sparse noise", "hartley"):
         bank, truth = simulate_treeshrew(seed=2, stimulus=stimulus, segregation=0.0)
-        own = grating_preference(rfc.to_signed(bank)).orientation.values
+        own = _grating_preference(rfc.to_signed(bank)).orientation.values
         keep = truth.cell_class.values == "both"
         agreement[stimulus] = float(np.cos(2 * np.deg2rad(own - truth.orientation.values))[keep].mean())
     assert agreement["hartley"] > 0.8  # Veit 2014: Hartley fields predict the orientation preference
@@ -486,7 +486,7 @@ def test_averages_and_their_noise_by_hand() -> None:
         cortex_x=[0, 100, 400],
         cortex_y=[0, 0, 0],
     )
-    mean = mean_maps(bank, np.array([[0.5, 0.5, 0.0]]), ["both"], np.array([0]), "two cells")
+    mean = _mean_maps(bank, np.array([[0.5, 0.5, 0.0]]), ["both"], np.array([0]), "two cells")
     np.testing.assert_allclose(mean.rf.values[0], (maps[0] + maps[1]) / 2)
     assert float(mean.noise_sd[0]) == 2.5  # √(3² + 4²)/2
 
@@ -558,11 +558,11 @@ def test_recentering_moves_the_field_and_keeps_the_noise() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(50, 1, 20, 20))
     bank = rfc.make_bank(noise, channel=("signed",), kind="simulated")
-    moved = recenter(bank, rng.uniform(-3, 3, (50, 2)))
+    moved = _recenter(bank, rng.uniform(-3, 3, (50, 2)))
     assert float(moved.rf.var()) == pytest.approx(noise.var(), rel=1e-6)  # every factor has magnitude 1
     xx, yy = np.meshgrid(np.arange(20) - 9.5, np.arange(20) - 9.5)
     blob = np.exp(-((xx - 2.5) ** 2 + (yy + 1.5) ** 2) / 6)
-    there = recenter(rfc.make_bank(blob[None, None], channel=("signed",), kind="simulated"), np.array([[2.5, -1.5]]))
+    there = _recenter(rfc.make_bank(blob[None, None], channel=("signed",), kind="simulated"), np.array([[2.5, -1.5]]))
     np.testing.assert_allclose(there.rf.values[0, 0], np.exp(-(xx**2 + yy**2) / 6), atol=1e-3)
 
 
@@ -769,8 +769,8 @@ def test_the_verb_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_answers_are_shown_over_a_grid_of_assumptions() -> None:
-    grid = assumptions()
-    assert len(grid) == np.prod([len(values) for values in GRID.values()])
+    grid = _assumptions()
+    assert len(grid) == np.prod([len(values) for values in _GRID.values()])
     # Without segregation nothing is flanked and ON scatters like OFF, whatever else is assumed.
     none = grid[grid["segregation"] == 0]
     assert not none["flanked"].any() and not none["aligned"].any()

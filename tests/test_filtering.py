@@ -14,7 +14,7 @@ import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
 from rfcompare.figures.filtering import filter_response
-from rfcompare.filtering import NETWORK_MEAN, filter_image
+from rfcompare.filtering import _NETWORK_MEAN, filter_image
 
 OBLIQUE = np.array([[3.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.0, 0.0, -2.0]])
 """Row 0 on top; no mirror image, turn or negative of it is itself."""
@@ -31,7 +31,7 @@ def test_response_is_that_of_a_convolutional_layer() -> None:
     image = rng.random((12, 17, 3))
     weights = rng.normal(size=(3, 5, 5))
     seen = filter_image(image, bank_of(weights, ("r", "g", "b")), "k")
-    planes = torch.from_numpy((image - NETWORK_MEAN).transpose(2, 0, 1))[None]
+    planes = torch.from_numpy((image - _NETWORK_MEAN).transpose(2, 0, 1))[None]
     expected = torch.nn.functional.conv2d(planes, torch.from_numpy(weights)[None])[0, 0].numpy()
     response = seen.response.values[::-1]  # rows from the top, as torch has them
     assert np.allclose(response[2:-2, 2:-2], expected)

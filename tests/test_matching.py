@@ -16,7 +16,7 @@ import rfcompare as rfc
 from rfcompare.cli import main
 from rfcompare.errors import InputError
 from rfcompare.matching import Search, apply_transform
-from rfcompare.matching.maps import _maps, noise_of
+from rfcompare.matching.maps import _maps, _noise_of
 from rfcompare.matching.search import best_transforms
 from rfcompare.matching.spectra import lattice_for
 from tests.sample_populations import gabor_maps
@@ -260,7 +260,7 @@ def test_noise_free_originals_reach_the_ceiling_and_do_not_beat_it(snr: float, k
     halves = clean + np.sqrt(2) * sd[:, None, None] * rng.standard_normal((2, *clean.shape))
     how = {"half": halves[:, :, None]} if known_by == "halves" else {"noise_sd": sd}
     fields = bank_of(halves.mean(0), **how)
-    assert noise_of(fields) == pytest.approx(sd, rel=0.2)  # 225 pixels: 4 SD of an SD are 4/√450 = 19 %
+    assert _noise_of(fields) == pytest.approx(sd, rel=0.2)  # 225 pixels: 4 SD of an SD are 4/√450 = 19 %
     found = rfc.match(bank_of(clean), fields, by="px", progress=False)
     beyond = found.best.values - found.ceiling.values
     assert abs(beyond.mean()) < CEILING_BIAS
@@ -378,7 +378,7 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyte
     from rfcompare.matching import search as room
 
     banks = [rfc.simulation.simulate_population(n=n, size=9, seed=seed)[0] for n, seed in ((3, 0), (7, 1))]
-    monkeypatch.setattr(room, "PART", 2)
+    monkeypatch.setattr(room, "_PART", 2)
     whole = rfc.match(*banks, seed=0, progress=False)
     searched: list[int] = []
     one = room._search_field

@@ -96,7 +96,7 @@ def test_a_figure_is_drawn_once_for_the_same_data_and_again_for_others(
     for each, look in others:
         pipeline.write_figures(each, ["gabor_space"], tmp_path / "other", formats=["png"], **look)
     assert len(asked) == 3
-    monkeypatch.setattr(kept_room, "MOST_KEPT", 2)
+    monkeypatch.setattr(kept_room, "_MOST_KEPT", 2)
     pipeline.write_figures(study, ["gabor_space"], tmp_path / "first", formats=["png"])
     assert len(asked) == 3 and len(list((tmp_path / "cache" / "figures").iterdir())) <= 2
     monkeypatch.setenv("RFCOMPARE_CACHE", str(tmp_path / "first" / "gabor_space.txt"))  # nothing can be kept in a file

@@ -97,7 +97,7 @@ def test_workers_of_a_cluster_give_the_same_numbers(tmp_path: Path, monkeypatch:
 
 
 def test_no_scheduler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PATIENCE", 0.5)
+    monkeypatch.setattr(parts, "_PATIENCE", 0.5)
     with pytest.raises(rfc.InputError, match="expected a dask scheduler"):
         pipeline.fit_to_file(population(), tmp_path / "f.nc", scheduler="tcp://127.0.0.1:9")
 

@@ -206,7 +206,7 @@ def test_maps_are_packed_within_half_a_step(fits: list[xr.Dataset]) -> None:
 
 def test_many_maps_keep_the_page_small(fits: list[xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 5,000 bytes a side: a 13 × 13 map pair takes 2 · 169 · 4/3 + 40 = 491 bytes, so 10 fit; 11 × 11: 363, 13.
-    monkeypatch.setattr(plane, "MAP_BYTES", 10_000)
+    monkeypatch.setattr(plane, "_MAP_BYTES", 10_000)
     page = rfc.write_report(tmp_path / "page.html", fits=fits)
     packed = json.loads(re.search(r'id="maps">(.*?)</script>', page.read_text(encoding="utf-8"))[1])  # type: ignore[index]
     assert [len(side["units"]) for side in packed] == [10, 13]

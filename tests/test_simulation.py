@@ -9,7 +9,7 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare.simulation import eye, parameter_table, simulate_population, simulate_treeshrew, write_treeshrew
-from rfcompare.simulation.treeshrew import STORED_STEP, find_pinwheels
+from rfcompare.simulation.treeshrew import _STORED_STEP, find_pinwheels
 from tests import sample_eye
 
 REFERENCE = Path(rfc.__file__).parents[1] / "reference_data" / "treeshrew_simulated.h5"
@@ -167,7 +167,7 @@ def test_pinwheels_are_found_where_they_are_and_unknown_places_have_none() -> No
 def test_a_file_gives_bank_and_truth_back(tmp_path: Path) -> None:
     bank, truth = write_treeshrew(tmp_path / "shrew.h5", seed=1, n_cells=6)
     again = rfc.load(tmp_path / "shrew.h5")
-    assert np.abs(again.rf_half.values - bank.rf_half.values).max() <= STORED_STEP / 2 + FLOAT32
+    assert np.abs(again.rf_half.values - bank.rf_half.values).max() <= _STORED_STEP / 2 + FLOAT32
     np.testing.assert_allclose(again.rf_half.values.mean(axis=0), again.rf.values, atol=FLOAT32)
     assert again.attrs == bank.attrs
     with xr.open_dataset(tmp_path / "shrew.h5", group="truth") as kept:
@@ -179,7 +179,7 @@ def test_the_shipped_population_is_what_the_command_writes(tmp_path: Path) -> No
     write_treeshrew(tmp_path / "shrew.h5", seed=0)
     assert REFERENCE.stat().st_size < MAX_BYTES
     shipped, made = rfc.load(REFERENCE), rfc.load(tmp_path / "shrew.h5")
-    xr.testing.assert_allclose(shipped, made, atol=2 * STORED_STEP)
+    xr.testing.assert_allclose(shipped, made, atol=2 * _STORED_STEP)
     assert shipped.attrs["history"] == made.attrs["history"]
 
 

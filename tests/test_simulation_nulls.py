@@ -7,7 +7,7 @@ import xarray as xr
 import rfcompare as rfc
 from rfcompare.errors import InputError
 from rfcompare.simulation import NULLS, simulate_null, simulate_population
-from rfcompare.simulation.nulls import INITIALIZERS, PROPERTIES
+from rfcompare.simulation.nulls import _INITIALIZERS, _PROPERTIES
 
 POPULATIONS = 60
 SAME = 0.1  # relative difference that 60 populations of 40 units and the deconvolution's positivity leave
@@ -45,7 +45,7 @@ def deviation(name: str, kernels: np.ndarray, drawn: np.ndarray) -> float:
     return difference((drawn**2).mean(0) / scale, (kernels**2).mean(0))
 
 
-@pytest.mark.parametrize("property_name", PROPERTIES)
+@pytest.mark.parametrize("property_name", _PROPERTIES)
 @pytest.mark.parametrize("name", NULLS)
 def test_a_null_preserves_what_it_says_and_no_more(kernels: xr.Dataset, name: str, property_name: str) -> None:
     bank = simulate_null(kernels, name, n_populations=POPULATIONS, seed=0)
@@ -61,7 +61,7 @@ def test_the_table_names_what_each_null_tests() -> None:
     for name, null in NULLS.items():
         assert null.name == name
         assert null.tests
-        assert set(null.preserves) <= set(PROPERTIES)
+        assert set(null.preserves) <= set(_PROPERTIES)
 
 
 def test_only_random_gabors_are_gabors(kernels: xr.Dataset) -> None:
@@ -86,7 +86,7 @@ def test_populations_are_named_and_do_not_depend_on_their_number(kernels: xr.Dat
     assert np.array_equal(few.x, kernels.x)
 
 
-@pytest.mark.parametrize("initializer", INITIALIZERS)
+@pytest.mark.parametrize("initializer", _INITIALIZERS)
 def test_untrained_kernels_have_the_initializers_variance(kernels: xr.Dataset, initializer: str) -> None:
     bank = simulate_null(kernels, "untrained", n_populations=50, initializer=initializer, seed=0)
     gain = {"kaiming_uniform": 1 / 3, "kaiming_normal": 2.0, "lecun_normal": 1.0}[initializer]

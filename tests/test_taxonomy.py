@@ -21,11 +21,11 @@ from rfcompare.pipeline import load_many
 from rfcompare.quantities import KAPPA
 from rfcompare.sources.reference import path_of
 from rfcompare.taxonomy import THRESHOLDS, gabor_verdict, summarize, training_history
-from rfcompare.taxonomy.classes import ANSWERS, NUMBERS
+from rfcompare.taxonomy.classes import _NUMBERS, ANSWERS
 from rfcompare.taxonomy.color import name_color
 from rfcompare.taxonomy.learning import _chance_of_as_many
-from rfcompare.taxonomy.networks import COLUMNS, _better_as_pairs, _count_classes, _first_kernel, _what_shows
-from rfcompare.taxonomy.profile import NOISE_MAPS, _surrogates, chance
+from rfcompare.taxonomy.networks import _COLUMNS, _better_as_pairs, _count_classes, _first_kernel, _what_shows
+from rfcompare.taxonomy.profile import NOISE_MAPS, _chance, _surrogates
 from rfcompare.taxonomy.spectrum import measure_spectra, name_band
 
 SIZE = 11
@@ -229,7 +229,7 @@ def test_every_kernel_has_one_row_with_five_answers_a_sentence_and_numbers(
     table, _, bank = classified
     assert list(table["unit"]) == list(bank.unit.values)
     assert list(table.columns[:7]) == ["unit", *ANSWERS, "sentence"]
-    assert set(NUMBERS) <= set(table.columns)
+    assert set(_NUMBERS) <= set(table.columns)
     assert table[[*ANSWERS, "sentence"]].map(lambda text: isinstance(text, str) and bool(text)).to_numpy().all()
     assert table["sentence"].str.endswith(".").all()
     assert (table["kind"] == "learned").all()
@@ -576,7 +576,7 @@ def test_survey_counts_every_unit_of_every_population_once() -> None:
     spot = gaussian(axis[None, :], axis[:, None], 1.0, 1.0)
     cortex = rfc.make_bank(spot[None, None], channel=("signed",), kind="simulated")
     table = rfc.survey({"network": color, "cortex": cortex}, torchvision=False, progress=False)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(_COLUMNS)
     assert set(table.population) == {"network", "cortex", "untrained 5×5"}
     assert set(table.kind) == {"learned", "simulated", "untrained"}
     whole = table[(table.group == "all") & table.question.isin(ANSWERS)]
@@ -639,7 +639,7 @@ def test_history_follows_noise_into_structure() -> None:
 
 
 def test_a_fit_without_r2_is_not_beyond_all_noise() -> None:
-    p = chance(np.array([0.5, np.nan, 0.95]), [0.1, 0.5, 0.9])
+    p = _chance(np.array([0.5, np.nan, 0.95]), [0.1, 0.5, 0.9])
     assert p[[0, 2]].tolist() == [0.75, 0.25] and np.isnan(p[1])
 
 
@@ -647,7 +647,7 @@ def test_noise_kernels_are_called_structured_as_often_as_they_may() -> None:
     # p-values as `chance` gives them, of values drawn like the noise maps' own: 2,000 banks of 500 kernels.
     rng = np.random.default_rng(0)
     null = np.sort(rng.random((2000, NOISE_MAPS)), axis=1)
-    counts = np.array([(chance(rng.random(500), row.tolist()) <= 0.05).sum() for row in null])
+    counts = np.array([(_chance(rng.random(500), row.tolist()) <= 0.05).sum() for row in null])
     p = np.array([_chance_of_as_many(int(count), 500) for count in counts])
     for level in (0.01, 0.05, 0.1):
         assert (p <= level).mean() < level + 3 * np.sqrt(level * (1 - level) / 2000)
@@ -716,7 +716,7 @@ def test_shipped_kernels_became_oriented_by_training() -> None:
 
 def test_shipped_survey_has_networks_untrained_ones_and_cortex() -> None:
     table = pd.read_csv(path_of("survey"), keep_default_na=False, na_values=[""])
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(_COLUMNS)
     assert {"learned", "untrained", "measured", "parametric", "simulated"} <= set(table.kind)
     share = table.set_index(["population", "group", "question", "answer"])["share"]
     assert share["untrained 11×11", "all", "profile", "unstructured"] > 0.9

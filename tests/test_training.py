@@ -13,8 +13,8 @@ from rfcompare.errors import InputError
 from rfcompare.taxonomy import gabor_verdict
 from rfcompare.taxonomy.spectrum import measure_spectra
 from rfcompare.training import code_patches, read_digits, train_digits, train_images, train_lines
-from rfcompare.training.digits import IDX_FILES
-from rfcompare.training.images import cut_tiles, read_photographs
+from rfcompare.training.digits import _IDX_FILES
+from rfcompare.training.images import _cut_tiles, read_photographs
 from rfcompare.training.loop import watched_steps
 
 LINES_ACCURACY = 0.99
@@ -42,8 +42,8 @@ def digits(tmp_path: Path) -> Path:
                 image[2:14, place : place + 2] = 255
             else:
                 image[place : place + 2, 2:14] = 255
-        write_idx(tmp_path / IDX_FILES[part][0], images)
-        write_idx(tmp_path / f"{IDX_FILES[part][1]}.gz", labels)
+        write_idx(tmp_path / _IDX_FILES[part][0], images)
+        write_idx(tmp_path / f"{_IDX_FILES[part][1]}.gz", labels)
     return tmp_path
 
 
@@ -103,7 +103,7 @@ def test_an_interrupted_run_ends_like_one_that_never_stopped(tmp_path: Path, mon
     from rfcompare.training import lines
 
     whole = train_lines(steps=40, seed=1)
-    draw = lines.draw_lines
+    draw = lines._draw_lines
     drawn = 0
 
     def interrupted(n: int, random: object) -> object:
@@ -114,7 +114,7 @@ def test_an_interrupted_run_ends_like_one_that_never_stopped(tmp_path: Path, mon
         return draw(n, random)  # type: ignore[arg-type]
 
     checkpoint = tmp_path / "lines.pt"
-    monkeypatch.setattr(lines, "draw_lines", interrupted)
+    monkeypatch.setattr(lines, "_draw_lines", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_lines(steps=40, seed=1, checkpoint=checkpoint)
     drawn = -1000
@@ -188,13 +188,13 @@ def test_idx_files_are_read_as_written(digits: Path) -> None:
     ],
 )
 def test_broken_idx_files_are_refused(digits: Path, content: bytes, message: str) -> None:
-    (digits / IDX_FILES["train"][0]).write_bytes(content)
+    (digits / _IDX_FILES["train"][0]).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_digits(digits)
 
 
 def test_missing_and_mismatched_idx_files_are_refused(digits: Path, tmp_path: Path) -> None:
-    write_idx(digits / IDX_FILES["train"][0], np.zeros((3, 16, 16), np.uint8))
+    write_idx(digits / _IDX_FILES["train"][0], np.zeros((3, 16, 16), np.uint8))
     with pytest.raises(InputError, match="as many labels"):
         read_digits(digits)
     with pytest.raises(InputError, match="got none"):
@@ -207,7 +207,7 @@ def test_photographs_are_read_whatever_lies_beside_them(photographs: Path) -> No
     read = read_photographs(photographs)
     assert len(read) == 6 and all(image.shape == (170, 190, 3) for image in read)
     # 170×190 px: two tiles of 160 px reach across each side, the four of them overlap.
-    tiles = cut_tiles(read)
+    tiles = _cut_tiles(read)
     assert tiles.shape == (24, 3, 160, 160)
     assert np.array_equal(tiles[3], read[0][10:170, 30:190].transpose(2, 0, 1))
 

@@ -13,7 +13,7 @@ import xarray as xr
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
 
-BLOCK = 1 << 25
+_BLOCK = 1 << 25
 """Bytes of a variable that are looked at at a time."""
 
 
@@ -70,7 +70,7 @@ def fingerprint(dataset: xr.Dataset) -> str:
             continue
         digest.update(f"{variable.dtype}".encode())
         # Row by row where there are many, so that what is read lazily is never held whole.
-        rows = max(1, BLOCK // max(1, variable[:1].nbytes)) if variable.ndim else 1
+        rows = max(1, _BLOCK // max(1, variable[:1].nbytes)) if variable.ndim else 1
         for first in range(0, variable.shape[0] if variable.ndim else 1, rows):
             values = variable[first : first + rows].values if variable.ndim else variable.values
             digest.update(np.ascontiguousarray(values).tobytes())

@@ -24,16 +24,16 @@ DEAD, LIVELY = 1e-5, 0.1
 """A unit is dead whose norm is below the first of the layer's median norm. Where a larger share of the units than the
 second is that far above the median, most are dead, and the level is the median of the others."""
 
-BLOCK = 1 << 22
+_BLOCK = 1 << 22
 """Values of a bank that are looked at at a time."""
 
-LARGEST = 1e70
+_LARGEST = 1e70
 """Largest value of a usable map, and the inverse of the smallest: the fourth powers of both are still numbers."""
 
-WRITTEN_AS_JSON = ("selection", "space", "score", "nulls", "common_scale")
+_WRITTEN_AS_JSON = ("selection", "space", "score", "nulls", "common_scale")
 """Attributes that rfcompare writes and reads as JSON, where a Dataset has them."""
 
-MAX_FAULTS = 12
+_MAX_FAULTS = 12
 """How many faults one message lists before it only counts the rest."""
 
 
@@ -77,7 +77,7 @@ def check(dataset: xr.Dataset) -> xr.Dataset:
     if word == "bank" and not faults:
         faults += _bank_faults(dataset)
     if faults:
-        listed = faults[:MAX_FAULTS] + ([f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else [])
+        listed = faults[:_MAX_FAULTS] + ([f"and {len(faults) - _MAX_FAULTS} more"] if len(faults) > _MAX_FAULTS else [])
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise InputError(
             f"this {word} has {count}: {'; '.join(listed)}; mend {'it' if len(faults) == 1 else 'them'} and check again"
@@ -118,7 +118,7 @@ def _structure_faults(dataset: xr.Dataset, schema: Schema) -> list[str]:
     for name, value in dataset.attrs.items():
         if not isinstance(value, str | int | float):
             faults.append(f"expected attribute {name!r} to be text or a number, got {type(value).__name__}")
-        elif name in WRITTEN_AS_JSON and not _is_json(value):
+        elif name in _WRITTEN_AS_JSON and not _is_json(value):
             faults.append(f"expected attribute {name!r} to be JSON, got {str(value)[:80]!r}")
     for dim in schema.dims:
         if dim in dataset.dims and dataset.sizes[dim] == 0 and dim != "quantity":
@@ -175,12 +175,12 @@ def _range_faults(bank: xr.Dataset) -> list[str]:
     if bank.rf.dtype == np.float32:  # holds none
         return []
     size = np.fmax.reduce(np.abs(bank.rf.values.reshape(bank.sizes["unit"], -1)), axis=1)
-    beyond = np.flatnonzero(np.isfinite(size) & (size > 0) & ((size < 1 / LARGEST) | (size > LARGEST)))
+    beyond = np.flatnonzero(np.isfinite(size) & (size > 0) & ((size < 1 / _LARGEST) | (size > _LARGEST)))
     if not beyond.size:
         return []
     more = f" and beyond in {beyond.size - 1} more" if beyond.size > 1 else ""
     return [
-        f"expected values between {1 / LARGEST:.0e} and {LARGEST:.0e}, got {size[beyond[0]]:.3g} at most in unit "
+        f"expected values between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, got {size[beyond[0]]:.3g} at most in unit "
         f"{str(bank.unit.values[beyond[0]])!r}{more} (give the maps in other units)"
     ]
 
@@ -278,8 +278,8 @@ def count_alive(dataset: xr.Dataset) -> str:
 
 
 def _blocks(bank: xr.Dataset) -> Iterator[npt.NDArray[Any]]:
-    """The maps, as many units at a time as `BLOCK` values hold."""
-    rows = max(1, BLOCK * bank.sizes["unit"] // max(1, bank.rf.size))
+    """The maps, as many units at a time as `_BLOCK` values hold."""
+    rows = max(1, _BLOCK * bank.sizes["unit"] // max(1, bank.rf.size))
     for first in range(0, bank.sizes["unit"], rows):
         yield np.asarray(bank.rf.isel(unit=slice(first, first + rows)).transpose("unit", ...).values)
 

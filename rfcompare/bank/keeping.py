@@ -18,7 +18,7 @@ from rfcompare.bank.untrusted import sound_hdf5
 from rfcompare.bank.writing import HDF5, ending_in, existing_file, write_bytes
 from rfcompare.errors import InputError, first_line, named_strictly
 
-MAPS = ("rf", "rf_half", "rf_fit")
+_MAPS = ("rf", "rf_half", "rf_fit")
 """Variables that are kept as they are."""
 
 
@@ -78,7 +78,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         elif variable.dtype.kind == "f":
             encoding[name] = {"_FillValue": None}
             # Maps are mostly noise: packing them takes seven times as long as all else and saves a tenth.
-            if variable.ndim > 1 and name not in MAPS:
+            if variable.ndim > 1 and name not in _MAPS:
                 encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
     write_hdf5(target, [(None, plain, encoding)])
 

@@ -17,16 +17,16 @@ import h5py
 SECONDS = 120
 """A file that HDF5 has not looked through by then has caught it in a circle."""
 
-MAX_OBJECTS = 200_000
+_MAX_OBJECTS = 200_000
 """Groups and datasets of one file; more are a mistake."""
 
-READ_BYTES = 2**25
+_READ_BYTES = 2**25
 """Datasets of up to so many bytes are read whole, of larger ones a first piece."""
 
-MAX_TEXTS = 10**7
+_MAX_TEXTS = 10**7
 """Texts of one dataset; more are not read as labels."""
 
-TEXTS_AT_ONCE = 1000
+_TEXTS_AT_ONCE = 1000
 
 FREE_BYTES = 2**27
 """What is at most this large (128 MiB) may be packed as tightly as it likes."""
@@ -46,7 +46,7 @@ def expands_too_far(unpacked: float, packed: float) -> bool:
     return unpacked > FREE_BYTES and unpacked > MOST_EXPANSION * max(packed, 1)
 
 
-def fault_of(path: str, *, saved: bool) -> str:
+def _fault_of(path: str, *, saved: bool) -> str:
     """What is wrong with a file, "" for nothing.
 
     rfcompare's own, `saved`, hold no links and nothing outside themselves; in others what is not asked for is let be.
@@ -62,13 +62,13 @@ def fault_of(path: str, *, saved: bool) -> str:
                     return f"{name} is a group that holds itself"
                 continue
             seen.add((about.fileno, about.addr))
-            if len(seen) > MAX_OBJECTS:
-                return f"it holds more than {MAX_OBJECTS} objects"
+            if len(seen) > _MAX_OBJECTS:
+                return f"it holds more than {_MAX_OBJECTS} objects"
             fault = _attributes(name or "/", node, saved)
             if isinstance(node, h5py.Dataset):
                 fault = fault or _dataset(name, node, saved)
             elif isinstance(node, h5py.Group):
-                for child in node.id if saved else list(node.id)[:MAX_OBJECTS]:
+                for child in node.id if saved else list(node.id)[:_MAX_OBJECTS]:
                     kind = node.id.links.get_info(child).type
                     if kind == h5py.h5l.TYPE_HARD:
                         waiting.append((f"{name}/{child.decode('utf-8', 'replace')}", _opened(node, child, saved)))
@@ -125,7 +125,7 @@ def _dataset(name: str, data: Any, saved: bool) -> str:
     try:
         if data.dtype.kind == "O" and _texts(data) > data.file.id.get_filesize():
             return f"{name} would take more than the file holds, whose texts are one text many times over"
-        data[() if size <= READ_BYTES else (0,) * data.ndim]
+        data[() if size <= _READ_BYTES else (0,) * data.ndim]
     except (KeyError, OSError, RuntimeError, TypeError, ValueError, UnicodeError):
         if saved:
             raise
@@ -134,10 +134,10 @@ def _dataset(name: str, data: Any, saved: bool) -> str:
 
 def _texts(data: Any) -> float:
     """Bytes of a dataset's texts or ragged rows, which lie unpacked in the file; counted up to `FREE_BYTES` at most."""
-    if data.size > MAX_TEXTS or not data.ndim or h5py.check_ref_dtype(data.dtype) is not None:
+    if data.size > _MAX_TEXTS or not data.ndim or h5py.check_ref_dtype(data.dtype) is not None:
         return 0
     total = 0
-    step = max(1, TEXTS_AT_ONCE * data.shape[0] // data.size)
+    step = max(1, _TEXTS_AT_ONCE * data.shape[0] // data.size)
     for start in range(0, data.shape[0], step):
         total += sum(getattr(each, "nbytes", None) or len(each) for each in data[start : start + step].flat)
         if total > FREE_BYTES:
@@ -152,7 +152,7 @@ def main() -> None:
         path, saved = json.loads(line)
         alarm(SECONDS)
         try:
-            answer = fault_of(path, saved=saved)
+            answer = _fault_of(path, saved=saved)
         except MemoryError:
             answer = "it asks for more memory than there is"
         except Exception as error:  # whatever h5py makes of what HDF5 met

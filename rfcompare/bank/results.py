@@ -9,7 +9,7 @@ import xarray as xr
 
 from rfcompare.quantities import kind_words
 
-ROWS = 10
+_ROWS = 10
 """Rows that a result shows of itself."""
 
 _COLUMNS = ("estimate_a", "estimate_b", "effect", "ci_low", "ci_high", "p", "p_adjusted", "null", "ceiling")
@@ -59,7 +59,7 @@ class Results(xr.Dataset):  # type: ignore[no-untyped-call]
     def __repr__(self) -> str:
         if not self._whole():
             return super().__repr__()
-        shown, rest = self.table().head(ROWS), self.sizes["quantity"] - ROWS
+        shown, rest = self.table().head(_ROWS), self.sizes["quantity"] - _ROWS
         text = shown.to_string(float_format="{:.3g}".format, na_rep="")
         return f"{self._said()}\n\n{text}\n{_more(rest)}"
 
@@ -68,7 +68,7 @@ class Results(xr.Dataset):  # type: ignore[no-untyped-call]
             return str(super()._repr_html_())
         from html import escape
 
-        shown, rest = self.table().head(ROWS), self.sizes["quantity"] - ROWS
+        shown, rest = self.table().head(_ROWS), self.sizes["quantity"] - _ROWS
         text = shown.to_html(float_format="{:.3g}".format, na_rep="")
         return f"<p>{escape(self._said())}</p>{text}<p>{escape(_more(rest))}</p>"
 

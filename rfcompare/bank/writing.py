@@ -21,16 +21,16 @@ from rfcompare.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n")
 """A text that begins so is a formula to a spreadsheet, which may then run it."""
 
-HOME = ".rfcompare"
+_HOME = ".rfcompare"
 """What a folder of results holds for the next run into it: the hashes of what was written, and the lock."""
 
-LOCK = "lock"
+_LOCK = "lock"
 """The file in such a folder that a run holds while it writes."""
 
-FOLDERS = ("figures", "tables")
+_FOLDERS = ("figures", "tables")
 """Folders inside a folder of results."""
 
 _INPUTS: list[Path] = []
@@ -238,7 +238,7 @@ def _no_formula(value: object) -> object:
     if not isinstance(value, str):
         return value
     value = value.replace("\r", " ")  # would end the row to some readers
-    if not value.startswith(FORMULA_STARTS):
+    if not value.startswith(_FORMULA_STARTS):
         return value
     with contextlib.suppress(ValueError):
         float(value)  # a number is none
@@ -256,7 +256,7 @@ class _Claim:
 
     @property
     def log(self) -> Path:
-        return self.folder / HOME / "written"
+        return self.folder / _HOME / "written"
 
     def read(self) -> None:
         if self.log.is_file():
@@ -268,7 +268,7 @@ class _Claim:
 
     def foreign(self) -> list[str]:
         """Files of the folder that no run wrote, or that were changed since."""
-        files = [file for place in (".", *FOLDERS) for file in sorted((self.folder / place).glob("*"))]
+        files = [file for place in (".", *_FOLDERS) for file in sorted((self.folder / place).glob("*"))]
         return [
             file.relative_to(self.folder).as_posix()
             for file in files
@@ -324,7 +324,7 @@ def claimed(path: str | os.PathLike[str], *, force: bool = False, whole: bool = 
             f"write or that changed since ({', '.join(foreign[:3])}{', …' if len(foreign) > 3 else ''}); choose "
             "another with -o, or write there with --force"
         )
-    home = folder_to_write(folder / HOME, cure="choose another with -o")
+    home = folder_to_write(folder / _HOME, cure="choose another with -o")
     with alone(home, writes=path):
         _CLAIMS.append(claim)
         try:
@@ -340,7 +340,7 @@ def alone(home: Path, *, writes: str | os.PathLike[str]) -> Iterator[None]:
     """Let one run at a time through: the lock in `home`, a folder of rfcompare's own, guards what it writes."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(home / LOCK)
+    lock = FileLock(home / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

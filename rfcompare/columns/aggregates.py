@@ -21,14 +21,14 @@ from rfcompare.columns.topology import Patch, Tested, shuffles, sign_flip_p, t_i
 
 Array = NDArray[np.float64]
 
-SIZES = (1, 2, 4, 8, 16)
+_SIZES = (1, 2, 4, 8, 16)
 """Numbers of cells averaged when r² is followed against them."""
 
 NULLS = ("positions shuffled", "recentered", "orientation-matched elsewhere")
-MATCHED = 15.0
+_MATCHED = 15.0
 """Cells from elsewhere count as orientation-matched within this many degrees."""
 
-N_PROFILE = 41
+_N_PROFILE = 41
 
 
 def _about_aggregates(signed: xr.Dataset, history: str) -> dict[str, Any]:
@@ -38,26 +38,8 @@ def _about_aggregates(signed: xr.Dataset, history: str) -> dict[str, Any]:
     return {**attrs, "history": f"{past}\n{history}".strip()}
 
 
-def mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[np.intp], history: str) -> xr.Dataset:
-    """A bank of weighted means of a signed bank's maps.
-
-    Parameters
-    ----------
-    signed : xarray.Dataset
-    weight : array or sparse array (mean, unit)
-        Rows sum to 1; few of many units enter one mean.
-    names : list of str
-        The means' unit names.
-    rows : array (mean,)
-        The unit that each mean stands at: it gives subject, field of view and cortical position.
-    history : str
-        What was averaged.
-
-    Returns
-    -------
-    xarray.Dataset
-        A signed bank with ``noise_sd``, ``noise_acf`` and halves where `signed` has them.
-    """
+def _mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[np.intp], history: str) -> xr.Dataset:
+    """A bank of weighted means of a signed bank's maps."""
     weight = sparse.csr_array(weight)
 
     def mean(values: NDArray[Any]) -> Array:
@@ -123,7 +105,7 @@ def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> tupl
     place = (np.repeat(np.arange(rows.size), count), np.concatenate(members))
     weight = sparse.csr_array((np.repeat(1 / count, count), place), shape=(rows.size, signed.sizes["unit"]))
     names = [f"column at {signed.unit.values[row]}" for row in rows]
-    bank = mean_maps(signed, weight, names, rows, f"mean of the cells within {radius:g} µm in cortex")
+    bank = _mean_maps(signed, weight, names, rows, f"mean of the cells within {radius:g} µm in cortex")
     taken = np.zeros(signed.sizes["unit"], dtype=bool)
     disjoint = np.zeros(rows.size, dtype=bool)
     for column in np.argsort(-count, kind="stable"):
@@ -209,10 +191,10 @@ def profiles(
     maps = np.asarray(columns.rf.values[:, 0], dtype=np.float64)
     measured = np.isfinite(maps)
     maps = np.where(measured, maps, 0.0)
-    cycle = np.linspace(-1.25, 1.25, N_PROFILE)
+    cycle = np.linspace(-1.25, 1.25, _N_PROFILE)
     covariance = _noise_covariance(columns)
     sd = np.asarray(columns.noise_sd.values) if "noise_sd" in columns.variables else _spread(maps)
-    profile, z = np.zeros((len(maps), N_PROFILE)), np.zeros((len(maps), N_PROFILE))
+    profile, z = np.zeros((len(maps), _N_PROFILE)), np.zeros((len(maps), _N_PROFILE))
     for unit, one in enumerate(maps):
         weight = _stripes(columns, orientation[unit], frequency[unit], origin[unit], cycle)
         weight *= measured[unit].ravel()  # what was not measured is not 0
@@ -222,7 +204,7 @@ def profiles(
         spread = weight @ covariance if covariance is not None else weight
         with np.errstate(invalid="ignore", divide="ignore"):
             z[unit] = profile[unit] / (sd[unit] * np.sqrt((spread * weight).sum(axis=1)))
-    threshold = float(stats.norm.isf(-np.expm1(np.log1p(-alpha) / N_PROFILE) / 2))
+    threshold = float(stats.norm.isf(-np.expm1(np.log1p(-alpha) / _N_PROFILE) / 2))
     table = pd.DataFrame([_structure(*pair, cycle, threshold) for pair in zip(profile, z, strict=True)])
     result = xr.Dataset(
         {name: ("unit", table[name].to_numpy(dtype=object if name == "structure" else np.float64)) for name in table},
@@ -277,7 +259,7 @@ def _spread(maps: Array) -> Array:
     return np.asarray(1.4826 * np.median(np.abs(maps - middle), axis=(1, 2)))
 
 
-def recenter(signed: xr.Dataset, centers: Array, targets: Array | None = None) -> xr.Dataset:
+def _recenter(signed: xr.Dataset, centers: Array, targets: Array | None = None) -> xr.Dataset:
     """Maps shifted so that `centers` come to lie at `targets` (default: the middle).
 
     The shift multiplies the Fourier transform, so that the map wraps around and its noise keeps variance and
@@ -335,7 +317,7 @@ def growing_averages(
     """
     everywhere = np.concatenate([field.rows for field in fields])
     in_place = np.nan_to_num(np.asarray(signed.rf.values, dtype=np.float64))
-    in_middle = np.asarray(recenter(signed, centers).rf.values)
+    in_middle = np.asarray(_recenter(signed, centers).rf.values)
     sd = np.asarray(signed.noise_sd.values) if "noise_sd" in signed.variables else np.full(len(in_place), np.nan)
     maps, noise, names, stand, condition, count = [], [], [], [], [], []
     for field in fields:
@@ -348,14 +330,14 @@ def growing_averages(
             nearest = field.rows[np.argsort(away, kind="stable")]
             random = np.concatenate([[seed], rng.permutation(field.rows[field.rows != seed])])
             gap = np.abs(axial_difference(orientation[elsewhere], orientation[seed]))
-            matched = rng.permutation(elsewhere[gap <= MATCHED])
+            matched = rng.permutation(elsewhere[gap <= _MATCHED])
             for name, source, cells in (
                 ("column", in_place, nearest),
                 (NULLS[0], in_place, random),
                 (NULLS[1], in_middle, nearest),
                 (NULLS[2], in_middle, matched),
             ):
-                for size in (size for size in SIZES if size <= cells.size):
+                for size in (size for size in _SIZES if size <= cells.size):
                     maps.append(source[cells[:size]].mean(axis=0))
                     noise.append(np.sqrt((sd[cells[:size]] ** 2).sum()) / size)
                     names.append(f"{name}, {size} at {signed.unit.values[seed]}")

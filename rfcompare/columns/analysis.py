@@ -36,10 +36,10 @@ from rfcompare.fitting import fit, fit_models, fits_of, predict
 
 Array = NDArray[np.float64]
 
-MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
+_MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
 """What a column's average may be: nothing, a blob, center and surround, an edge, a center with flanks, a wavelet."""
 
-DEMONSTRATION = "Demonstration on simulated maps: depends on assumed parameters, no finding about an animal. "
+_DEMONSTRATION = "Demonstration on simulated maps: depends on assumed parameters, no finding about an animal. "
 
 
 @named_strictly
@@ -113,7 +113,7 @@ def analyze_columns(
     found = subfields(bank, alpha=alpha)
     parts: dict[str, xr.Dataset] = {"subfields": found}
     missing = _missing(bank, found)
-    head = DEMONSTRATION if bank.attrs["kind"] == "simulated" else ""
+    head = _DEMONSTRATION if bank.attrs["kind"] == "simulated" else ""
     conclusion = [head + subfield_sentence(found)]
     if _has_positions(bank):
         signed = to_signed(bank)
@@ -311,7 +311,7 @@ def _columns(
     known = "noise_acf" in bank.variables or "rf_half" in bank.variables
     if "noise_acf" in bank.variables:
         bank = bank.drop_vars("rf_half", errors="ignore")  # halves would only be fitted once more
-    table = fit_models(bank, MODELS, criterion="auto" if known else "r2", seed=0, progress=False)
+    table = fit_models(bank, _MODELS, criterion="auto" if known else "r2", seed=0, progress=False)
     gabor = fits_of(table, "gabor")
     result = columns.assign({name: across[name] for name in across.data_vars}).assign_coords(cycle=across.cycle)
     result["orientation"] = ("unit", orientation)

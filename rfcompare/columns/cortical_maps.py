@@ -13,15 +13,15 @@ from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
 
 Array = NDArray[np.float64]
 
-N_ORIENTATIONS = 36
-N_FREQUENCIES = 16
-SIMILAR = 30.0
+_N_ORIENTATIONS = 36
+_N_FREQUENCIES = 16
+_SIMILAR = 30.0
 """Orientation preferences within this many degrees count as similar where absolute phases are compared."""
 
-BLOCK = 5
+_BLOCK = 5
 """Cells of neighboring orientation that are exchanged with each other when absolute phases are permuted."""
 
-N_GRID = 31
+_N_GRID = 31
 """Points per side of a field's map."""
 
 
@@ -36,59 +36,27 @@ def axial_difference(first: Array, second: Array) -> Array:
 
 
 def _transform_at(maps: Array, kx: Array, ky: Array, x: Array, y: Array) -> NDArray[np.complex128]:
-    """Fourier transform Σ rf·exp(−2πi(kx·x + ky·y)) of every map at its own wave vectors.
-
-    Parameters
-    ----------
-    maps : array (unit, y, x)
-    kx, ky : array (unit, vector) or (vector,)
-        Wave vectors in cycles per unit of x and y.
-
-    Returns
-    -------
-    array (unit, vector)
-    """
+    """Fourier transform Σ rf·exp(−2πi(kx·x + ky·y)) of every map at its own wave vectors."""
     kx, ky = (np.broadcast_to(k, (len(maps), np.shape(k)[-1])) for k in (kx, ky))
     along_x = np.exp(-2j * np.pi * x[None, :, None] * kx[:, None, :])
     along_y = np.exp(-2j * np.pi * y[None, :, None] * ky[:, None, :])
     return np.asarray(np.einsum("uyv,uyv->uv", maps @ along_x, along_y))
 
 
-def grating_preference(signed: xr.Dataset) -> xr.Dataset:
-    """Orientation and frequency of the grating that would drive each linear field best.
-
-    Parameters
-    ----------
-    signed : xarray.Dataset
-        Signed bank.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dim unit: ``orientation`` (degrees; vector average of the tuning at the best frequency), ``frequency`` (cycles
-        per unit), ``selectivity`` (length of that average: 0 none, 1 a single orientation).
-
-    Examples
-    --------
-    >>> import numpy as np, rfcompare as rfc
-    >>> x = np.arange(-7, 8.0)
-    >>> stripes = np.exp(-(x**2 + x[:, None] ** 2) / 18) * np.cos(2 * np.pi * 0.15 * x)
-    >>> found = grating_preference(rfc.make_bank(stripes[None, None], channel=("signed",), kind="analytic"))
-    >>> round(float(found.orientation[0])), round(float(found.frequency[0]), 2)  # the nearest of 16 frequencies
-    (90, 0.14)
-    """
+def _grating_preference(signed: xr.Dataset) -> xr.Dataset:
+    """Orientation and frequency of the grating that would drive each linear field best."""
     maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
     x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
     dx, dy = pitch(signed)
     extent = max(x.size * dx, y.size * dy)
-    frequency = np.geomspace(0.75 / extent, 0.45 / max(dx, dy), N_FREQUENCIES)
-    orientation = np.arange(N_ORIENTATIONS) * 180.0 / N_ORIENTATIONS
+    frequency = np.geomspace(0.75 / extent, 0.45 / max(dx, dy), _N_FREQUENCIES)
+    orientation = np.arange(_N_ORIENTATIONS) * 180.0 / _N_ORIENTATIONS
     angle = np.deg2rad(orientation)
     kx = (-np.sin(angle)[:, None] * frequency).ravel()
     ky = (np.cos(angle)[:, None] * frequency).ravel()
     power = np.concatenate(
         [np.abs(_transform_at(part, kx, ky, x, y)) ** 2 for part in np.array_split(maps, max(1, len(maps) // 64))]
-    ).reshape(len(maps), N_ORIENTATIONS, N_FREQUENCIES)
+    ).reshape(len(maps), _N_ORIENTATIONS, _N_FREQUENCIES)
     # The best frequency is where the two orientation-tuned components are strongest, not the mean level: noise and
     # blobs respond alike at all orientations.
     tuned = np.abs(np.einsum("uof,o->uf", power, np.exp(2j * angle)))
@@ -112,7 +80,7 @@ def preferences(bank: xr.Dataset, signed: xr.Dataset) -> xr.Dataset:
     gratings. A preference read from the same map as the subfields is not independent of them; ``attrs["source"]`` says
     which it is. ``field_orientation`` is always the map's own.
     """
-    own = grating_preference(signed)
+    own = _grating_preference(signed)
     found = own.rename(orientation="field_orientation", frequency="field_frequency")
     replaced = 0
     for name in ("orientation", "frequency"):
@@ -153,23 +121,23 @@ def orientation_maps(
         a cell with the average of the others, with ``p`` for positions permuted within fields, over animals.
     """
     theta = np.asarray(found.orientation.values, dtype=np.float64)
-    shape = (len(fields), N_GRID, N_GRID)
+    shape = (len(fields), _N_GRID, _N_GRID)
     smooth, coherence = np.full(shape, np.nan), np.full(shape, np.nan)
-    grid_x, grid_y = np.zeros((len(fields), N_GRID)), np.zeros((len(fields), N_GRID))
+    grid_x, grid_y = np.zeros((len(fields), _N_GRID)), np.zeros((len(fields), _N_GRID))
     agreement = np.zeros(len(fields))
     permuted = np.zeros((len(fields), n_permutations))
     pinwheels: list[tuple[str, float, float, float]] = []
     for row, field in enumerate(fields):
         vector = np.exp(2j * np.deg2rad(theta[field.rows]))
         low, high = field.cortex.min(axis=0), field.cortex.max(axis=0)
-        grid_x[row], grid_y[row] = (np.linspace(low[i], high[i], N_GRID) for i in range(2))
+        grid_x[row], grid_y[row] = (np.linspace(low[i], high[i], _N_GRID) for i in range(2))
         points = np.stack(np.meshgrid(grid_x[row], grid_y[row]), axis=-1).reshape(-1, 2)
         distance = cdist(points, field.cortex)
         weight = np.exp(-0.5 * (distance / smoothing) ** 2)
         z = (weight @ vector) / np.maximum(weight.sum(axis=1), 1e-300)
         known = distance.min(axis=1) <= 1.5 * smoothing
-        smooth[row] = np.where(known, axial_angle(z), np.nan).reshape(N_GRID, N_GRID)
-        coherence[row] = np.where(known, np.abs(z), np.nan).reshape(N_GRID, N_GRID)
+        smooth[row] = np.where(known, axial_angle(z), np.nan).reshape(_N_GRID, _N_GRID)
+        coherence[row] = np.where(known, np.abs(z), np.nan).reshape(_N_GRID, _N_GRID)
         for px, py, charge in zip(*find_pinwheels(smooth[row], grid_x[row], grid_y[row]), strict=True):
             pinwheels.append((f"{field.animal} {field.name}", float(px), float(py), float(charge)))
         kernel = np.exp(-0.5 * (cdist(field.cortex, field.cortex) / smoothing) ** 2)
@@ -216,7 +184,7 @@ def _within_orientation(theta: Array, n_permutations: int, rng: np.random.Genera
     n = theta.size
     order = np.tile(np.arange(n), (n_permutations, 1))
     ranked = np.roll(np.argsort(theta, kind="stable"), rng.integers(n))
-    for cells in np.array_split(ranked, max(1, n // BLOCK)):
+    for cells in np.array_split(ranked, max(1, n // _BLOCK)):
         shuffled = np.argsort(rng.random((n_permutations, cells.size)), axis=1)
         order[:, cells] = cells[shuffled]
     return order
@@ -251,8 +219,8 @@ def phase_maps(
     phase = np.full(len(maps), np.nan)
     near_value, far_value = np.full(len(fields), np.nan), np.full(len(fields), np.nan)
     permuted = np.full((len(fields), n_permutations), np.nan)
-    step = 180.0 / N_ORIENTATIONS
-    grid = np.deg2rad(np.arange(N_ORIENTATIONS) * step)
+    step = 180.0 / _N_ORIENTATIONS
+    grid = np.deg2rad(np.arange(_N_ORIENTATIONS) * step)
     for row, field in enumerate(fields):
         own, common = theta[field.rows], float(np.median(frequency[field.rows]))
         angle = np.deg2rad(own)[:, None]
@@ -261,11 +229,11 @@ def phase_maps(
         bank_of = _transform_at(maps[field.rows], -common * np.sin(grid), common * np.cos(grid), x, y)
         bank_of = bank_of / np.maximum(np.abs(bank_of), 1e-300)
         gap = axial_difference(own[None], own[:, None])
-        index = np.rint((own[:, None] + gap / 2) % 180.0 / step).astype(int) % N_ORIENTATIONS
+        index = np.rint((own[:, None] + gap / 2) % 180.0 / step).astype(int) % _N_ORIENTATIONS
         # At 180° − ½ step the nearest grating on the circle is that of 0°, the same for both cells of the pair.
         unit, other = np.indices(index.shape)
         alike = (bank_of[unit, index] * bank_of[other, index].conj()).real
-        similar = np.triu(np.abs(gap) < SIMILAR, 1)
+        similar = np.triu(np.abs(gap) < _SIMILAR, 1)
         near = cdist(field.cortex, field.cortex) <= radius
         if not (similar & near).any() or not (similar & ~near).any():
             continue
@@ -279,9 +247,9 @@ def phase_maps(
     names = [f"{field.animal} {field.name}" for field in fields]
     attrs: dict[str, float | str] = {
         "radius": radius,
-        "similar_orientation": SIMILAR,
+        "similar_orientation": _SIMILAR,
         "hypothesis": "absolute phase is unrelated to cortical position among cells of similar orientation",
-        "permutation": f"fields exchanged within blocks of {BLOCK} cells of neighboring orientation",
+        "permutation": f"fields exchanged within blocks of {_BLOCK} cells of neighboring orientation",
         "p_smallest": 1 / (n_permutations + 1),
     }
     if usable.any():

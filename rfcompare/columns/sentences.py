@@ -10,10 +10,10 @@ import xarray as xr
 
 from rfcompare.columns.topology import MIN_ANIMALS
 
-LEVEL = 0.05
+_LEVEL = 0.05
 """Sentences call something different from chance where p is at most this."""
 
-WAVELETS = ("gabor", "derivative1", "derivative2")
+_WAVELETS = ("gabor", "derivative1", "derivative2")
 """Models with an orientation and lobes of both signs."""
 
 
@@ -33,7 +33,7 @@ def subfield_sentence(found: xr.Dataset) -> str:
 
 def verdict(about: Any, yes: str, no: str) -> str:
     """`yes` where the effect is above 0 and told from chance, else `no`."""
-    return yes if float(about["p"]) <= LEVEL and float(about["effect"]) > 0 else no
+    return yes if float(about["p"]) <= _LEVEL and float(about["effect"]) > 0 else no
 
 
 def topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
@@ -59,7 +59,7 @@ def topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:
             p, effect = float(one.p), float(one.effect)
             how = "closer together than" if effect < 0 else "farther apart than"
             words.append(
-                f"{category.split('-')[0]} centers are {how if p <= LEVEL else 'not told apart from'} subfields of "
+                f"{category.split('-')[0]} centers are {how if p <= _LEVEL else 'not told apart from'} subfields of "
                 f"random sign ({100 * effect:+.1f} %, p = {p:.3g})"
             )
     if words:
@@ -113,9 +113,9 @@ class Verdicts:
             n_off=int(np.char.startswith(structure, "OFF center").sum()),
             n_both=both,
             n_one=one,
-            n_wavelets=int(np.isin(columns.model.values[rows].astype(str), WAVELETS).sum()),
+            n_wavelets=int(np.isin(columns.model.values[rows].astype(str), _WAVELETS).sum()),
             flanked=rows.size > 0 and both + one >= rows.size / 2,
-            aligned=float(columns.attrs["flank_p"]) <= LEVEL and float(columns.attrs["flank_effect"]) > 0,
+            aligned=float(columns.attrs["flank_p"]) <= _LEVEL and float(columns.attrs["flank_effect"]) > 0,
             n_averaged=size,
             beaten=beaten,
         )

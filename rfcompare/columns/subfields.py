@@ -22,7 +22,7 @@ from rfcompare.errors import InputError
 
 Array = NDArray[np.float64]
 
-MAD_TO_SD = 1.4826
+_MAD_TO_SD = 1.4826
 """SD of a normal distribution over its median absolute deviation."""
 
 
@@ -45,7 +45,7 @@ def _signs(bank: xr.Dataset) -> tuple[Array, Array, bool]:
     if "noise_sd" in bank:
         sd = np.repeat(np.asarray(bank.noise_sd.values, dtype=np.float64)[:, None], maps.shape[1], axis=1)
     else:
-        sd = MAD_TO_SD * np.median(np.abs(maps), axis=(2, 3))
+        sd = _MAD_TO_SD * np.median(np.abs(maps), axis=(2, 3))
     if not apart:
         maps = np.concatenate([maps, -maps], axis=1)
         sd = np.repeat(sd, 2, axis=1)

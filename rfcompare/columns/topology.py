@@ -30,17 +30,17 @@ from rfcompare.bank import bad_units
 
 Array = NDArray[np.float64]
 
-CATEGORIES = ("OFF-OFF", "ON-ON", "same sign", "opposite sign", "whole field")
+_CATEGORIES = ("OFF-OFF", "ON-ON", "same sign", "opposite sign", "whole field")
 MIN_CELLS = 5
 """Fewest cells with both subfields for a field of view to enter a test: an affine map alone has three per axis."""
 
 MIN_ANIMALS = 4
 """Fewest animals for an interval for the species, as in `rfcompare.comparison`."""
 
-PAIRS_AT_ONCE = 2**22
+_PAIRS_AT_ONCE = 2**22
 """Permuted pairs of cells held in memory at a time."""
 
-AS_PUBLISHED = "as published; pairs are not independent"
+_AS_PUBLISHED = "as published; pairs are not independent"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def split_fields(found: xr.Dataset) -> list[Field]:
     ]
 
 
-def over_animals(values: Array, animals: list[str]) -> Array:
+def _over_animals(values: Array, animals: list[str]) -> Array:
     """Mean over fields within an animal, one row per animal: (field, …) → (animal, …)."""
     names = np.array(animals)
     return np.stack([values[names == name].mean(axis=0) for name in sorted(set(animals))])
@@ -127,15 +127,10 @@ def sign_flip_p(values: Array) -> tuple[float, float]:
     return p, (2.0 if n <= 12 else 1.0) / len(flips)
 
 
-def permutation_p(observed: Array, permuted: Array) -> Array:
+def _permutation_p(observed: Array, permuted: Array) -> Array:
     """Two-sided Monte Carlo p: distance from the permutations' mean, the observed value counted among them.
 
     NaN where the observed value or a permuted one is not defined: NaN is as extreme as nothing.
-
-    Parameters
-    ----------
-    observed : array (…,)
-    permuted : array (permutation, …)
     """
     middle = permuted.mean(axis=0)
     extreme = np.abs(permuted - middle) >= np.abs(observed - middle) * (1 - 1e-12)
@@ -167,9 +162,9 @@ class Tested(NamedTuple):
         animals : list of str
             Whose each field is.
         """
-        effect = over_animals(observed, animals)
-        drawn = over_animals(permuted, animals).mean(axis=0)
-        p = float(permutation_p(effect.mean(), drawn))
+        effect = _over_animals(observed, animals)
+        drawn = _over_animals(permuted, animals).mean(axis=0)
+        p = float(_permutation_p(effect.mean(), drawn))
         smallest = 1 / (drawn.size + 1)
         return cls(float(effect.mean()), *t_interval(effect), float(drawn.mean()), p, smallest, *sign_flip_p(effect))
 
@@ -180,21 +175,13 @@ def shuffles(n: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
 
 
 def in_parts(order: NDArray[Any], pairs: int) -> list[NDArray[Any]]:
-    """Permutations in parts whose pairs of cells stay within `PAIRS_AT_ONCE`."""
-    return np.array_split(order, max(1, -(-len(order) * pairs // PAIRS_AT_ONCE)))
+    """Permutations in parts whose pairs of cells stay within `_PAIRS_AT_ONCE`."""
+    return np.array_split(order, max(1, -(-len(order) * pairs // _PAIRS_AT_ONCE)))
 
 
-def sign_distances(field: Field, swaps: NDArray[np.bool_]) -> Array:
+def _sign_distances(field: Field, swaps: NDArray[np.bool_]) -> Array:
     """Mean pairwise distances with some cells' centers swapped: (swap, category) for the four signed categories.
 
-    Parameters
-    ----------
-    field : Field
-    swaps : array of bool (swap, cell)
-        Cells whose ON center is called OFF and the reverse.
-
-    Notes
-    -----
     With q = 1 − s, Σ over ordered pairs is a sum of quadratic forms in the three distance matrices, so that no
     distance is computed twice.
     """
@@ -214,7 +201,7 @@ def sign_distances(field: Field, swaps: NDArray[np.bool_]) -> Array:
     return np.stack([off, on, (off + on) / 2, opposite], axis=1)
 
 
-def neighbor_distances(field: Field, order: NDArray[np.intp], radius: float) -> Array:
+def _neighbor_distances(field: Field, order: NDArray[np.intp], radius: float) -> Array:
     """Mean visual distance between cortical neighbors, positions permuted: (permutation, category)."""
     near = cdist(field.cortex, field.cortex) <= radius
     np.fill_diagonal(near, False)
@@ -255,14 +242,14 @@ def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, r
     def swapped(field: Field) -> Array:
         n = len(field.on)
         swaps = np.concatenate([np.zeros((1, n), dtype=bool), rng.random((n_permutations, n)) < 0.5])
-        distances = sign_distances(field, swaps)
+        distances = _sign_distances(field, swaps)
         # Averaging two centers shortens distances by itself: shown beside chance of one sign, not tested.
         whole = np.full((len(distances), 1), np.nan)
         whole[0] = pdist(field.whole).mean()
         return np.concatenate([distances, whole], axis=1)
 
     def shuffled(field: Field) -> Array:
-        return neighbor_distances(field, shuffles(len(field.on), n_permutations, rng), radius)
+        return _neighbor_distances(field, shuffles(len(field.on), n_permutations, rng), radius)
 
     plan: tuple[tuple[str, Callable[[Field], Array], str], ...] = (
         ("sign", swapped, "within each cell, ON and OFF centers are exchangeable"),
@@ -279,14 +266,14 @@ def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, r
         chance = permuted.mean(axis=1)
         if name == "sign":
             chance[:, -1] = chance[:, 0]
-        for column, category in enumerate(CATEGORIES):
+        for column, category in enumerate(_CATEGORIES):
             expected = chance[:, column]
             found = Tested.of(observed[:, column] / expected - 1, permuted[:, :, column] / expected[:, None] - 1, kept)
             row = {
                 "category": category,
                 "shuffle": name,
-                "observed": float(over_animals(observed[:, column], kept).mean()),
-                "chance": float(over_animals(expected, kept).mean()),
+                "observed": float(_over_animals(observed[:, column], kept).mean()),
+                "chance": float(_over_animals(expected, kept).mean()),
                 **{key: value for key, value in found._asdict().items() if key != "chance"},
                 "hypothesis": hypothesis,
             }
@@ -321,7 +308,7 @@ def as_published(fields: list[Field]) -> xr.Dataset:
         Dims category, other: ``dunn_z``, ``dunn_p`` (Bonferroni over the ten comparisons, Dunn 1964); attributes
         ``kruskal_wallis_h``, ``kruskal_wallis_p``, ``note``.
     """
-    groups: list[list[Array]] = [[] for _ in CATEGORIES]
+    groups: list[list[Array]] = [[] for _ in _CATEGORIES]
     for field in fields:
         upper = np.triu_indices(len(field.on), 1)
         off, on = cdist(field.off, field.off)[upper], cdist(field.on, field.on)[upper]
@@ -340,7 +327,7 @@ def as_published(fields: list[Field]) -> xr.Dataset:
     means = np.array([part.mean() for part in np.split(ranks, np.cumsum(sizes)[:-1])])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (means[:, None] - means[None]) / np.sqrt(variance * (1 / sizes[:, None] + 1 / sizes[None]))
-    comparisons = len(CATEGORIES) * (len(CATEGORIES) - 1) // 2
+    comparisons = len(_CATEGORIES) * (len(_CATEGORIES) - 1) // 2
     adjusted = np.minimum(1.0, comparisons * 2 * stats.norm.sf(np.abs(z)))
     np.fill_diagonal(adjusted, np.nan)
     return xr.Dataset(
@@ -350,8 +337,8 @@ def as_published(fields: list[Field]) -> xr.Dataset:
             "mean_effect": ("category", np.array([values.mean() for values in pooled])),
             "n_pairs": ("category", sizes),
         },
-        coords={"category": list(CATEGORIES), "other": list(CATEGORIES)},
-        attrs={"kruskal_wallis_h": float(h), "kruskal_wallis_p": float(p), "note": AS_PUBLISHED},
+        coords={"category": list(_CATEGORIES), "other": list(_CATEGORIES)},
+        attrs={"kruskal_wallis_h": float(h), "kruskal_wallis_p": float(p), "note": _AS_PUBLISHED},
     )
 
 
@@ -405,7 +392,7 @@ def visuotopy(fields: list[Field], *, n_permutations: int, rng: np.random.Genera
         attrs={"p_smallest": 1 / (n_permutations + 1), "hypothesis": "centers are unrelated to cortical position"},
     )
     animals = [field.animal for field in fields]
-    logs = over_animals(np.log(scatter[:, 1:] / scatter[:, :1]), animals)
+    logs = _over_animals(np.log(scatter[:, 1:] / scatter[:, :1]), animals)
     intervals = [t_interval(logs[:, i]) for i in range(2)]
     flips = [sign_flip_p(logs[:, i]) for i in range(2)]
     ratio = xr.Dataset(

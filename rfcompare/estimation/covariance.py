@@ -17,16 +17,16 @@ from rfcompare.bank import make_bank, make_rng
 from rfcompare.errors import InputError
 from rfcompare.estimation.regression import check_options, lagged, read_recording, whole_lags
 
-MAX_FEATURES = 2000
+_MAX_FEATURES = 2000
 """Most lags × pixels: the covariance is decomposed once for every shifted recording."""
 
-AVERAGE_ALPHA = 0.001
+_AVERAGE_ALPHA = 0.001
 """The average is projected out when its p is at most this."""
 
-LEAST_SHIFT = 0.05
+_LEAST_SHIFT = 0.05
 """Shifted recordings are off by at least this share of the frames."""
 
-BATCH_VALUES = 2**23
+_BATCH_VALUES = 2**23
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,8 +113,8 @@ def spike_triggered_covariance(
     if (rates < 0).any() or not (rates.sum(0) > 0).all():
         raise InputError("expected spike counts with at least one spike in every cell, got others; check the responses")
     width = int(np.prod(frames.shape[1:])) * len(lags)
-    if width > MAX_FEATURES:
-        raise InputError(f"expected at most {MAX_FEATURES} features (lags × pixels), got {width}; crop the stimulus")
+    if width > _MAX_FEATURES:
+        raise InputError(f"expected at most {_MAX_FEATURES} features (lags × pixels), got {width}; crop the stimulus")
     if kind == "measured" and not protocol:
         raise InputError("expected protocol for a measured bank, got none; say what was shown")
     names = [f"cell{i}" for i in range(rates.shape[1])] if cell is None else [str(name) for name in cell]
@@ -139,12 +139,12 @@ def spike_triggered_covariance(
     ) as bar:
         for name, counts in zip(names, rates.T, strict=True):
             count = counts[first:]
-            least = int(LEAST_SHIFT * count.size)
+            least = int(_LEAST_SHIFT * count.size)
             shifts = rng.integers(least, max(least + 1, count.size - least), n_shifts)
             white = (_means(features, counts[:, None], lags)[0] - mean) @ unmix
             p_average = _hotelling(white, features, counts, lags, mean, unmix)
             # An average that is no more than noise points most often along the very filters that are looked for.
-            out = _unit_norm(white) if p_average <= AVERAGE_ALPHA else None
+            out = _unit_norm(white) if p_average <= _AVERAGE_ALPHA else None
             spectrum, filters = _spectrum(features, counts, lags, mean, unmix, out)
             bar.update()
             extremes = np.empty((n_shifts, 2))
@@ -222,7 +222,7 @@ def _means(features: npt.NDArray[np.float32], weights: Floats, lags: Sequence[in
     """Weighted means (weight, feature) of the lagged features."""
     width, first, last = features.shape[2] * len(lags), max(lags), features.shape[0]
     total = np.zeros((weights.shape[1], width))
-    step = max(1, BATCH_VALUES // width)
+    step = max(1, _BATCH_VALUES // width)
     for begin in range(first, last, step):
         end = min(begin + step, last)
         total += weights[begin:end].T @ lagged(features, lags, begin, end)
@@ -233,7 +233,7 @@ def _second_moment(features: npt.NDArray[np.float32], weight: Floats, lags: Sequ
     """Weighted mean of the features' outer products."""
     width, first, last = features.shape[2] * len(lags), max(lags), features.shape[0]
     total = np.zeros((width, width))
-    step = max(1, BATCH_VALUES // width)
+    step = max(1, _BATCH_VALUES // width)
     for begin in range(first, last, step):
         end = min(begin + step, last)
         fired = np.flatnonzero(weight[begin:end])

@@ -22,12 +22,12 @@ from rfcompare.alignment import LEAST_KNOWN, By, Grid, interpolation, resample, 
 from rfcompare.bank import add_history, check, make_rng, pitch
 from rfcompare.errors import InputError, named_strictly
 
-Step = Literal["grid", "spot", "rectification", "noise"]
+_Step = Literal["grid", "spot", "rectification", "noise"]
 
-RECORDED = ("measured", "not stated")
+_RECORDED = ("measured", "not stated")
 """Kinds whose maps have noise, whether or not their file says how much."""
 
-OVERSAMPLING = 5
+_OVERSAMPLING = 5
 """Positions per pixel of the recording at which a kernel is averaged over the stimulus element."""
 
 Floats = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ def measure_like(
     *,
     by: By = "size",
     deg_per_px: float | None = None,
-    steps: Sequence[Step] = ("grid", "spot", "rectification", "noise"),
+    steps: Sequence[_Step] = ("grid", "spot", "rectification", "noise"),
     spot: float | None = None,
     threshold: float = 0.0,
     snr: float | None = None,
@@ -93,10 +93,10 @@ def measure_like(
         check(bank)
         if bank.sizes.get("channel") != 1 or "lag" in bank.dims:
             raise InputError(f"expected {name} to be a signed bank, got {tuple(bank.channel.values)}; call to_signed")
-    unknown = [step for step in steps if step not in get_args(Step)]
+    unknown = [step for step in steps if step not in get_args(_Step)]
     if unknown or ("spot" in steps and "grid" not in steps):
         raise InputError(
-            f"expected steps among {', '.join(get_args(Step))}, and a spot only with the grid, got {tuple(steps)}; "
+            f"expected steps among {', '.join(get_args(_Step))}, and a spot only with the grid, got {tuple(steps)}; "
             "mend them"
         )
     if not _is_share(threshold):
@@ -104,7 +104,7 @@ def measure_like(
             f"expected threshold from 0 to below 1, got {threshold}; it is a share of the largest response"
         )
     rng, recorded = make_rng(seed)
-    done: dict[str, Any] = {"steps": [step for step in get_args(Step) if step in steps], "seed": recorded}
+    done: dict[str, Any] = {"steps": [step for step in get_args(_Step) if step in steps], "seed": recorded}
     # What is infinite is no map that an element could average or noise could cover.
     infinite = np.isinf(kernels.rf.transpose("unit", ...).values).reshape(kernels.sizes["unit"], -1).any(1)
     kernels = kernels.assign(rf=kernels.rf.where(xr.DataArray(~infinite, dims="unit")))
@@ -212,7 +212,7 @@ class Recording:
         window = (scaled**2).mean(0)
         variance, ratios, gain = noise_variance(cortex), np.zeros(0), None
         noise = "known" if variance is not None and np.nanmax(variance) > 0 else "none"
-        if variance is None and str(cortex.attrs["kind"]) in RECORDED:
+        if variance is None and str(cortex.attrs["kind"]) in _RECORDED:
             noise = "unknown"
         if variance is not None and noise == "known":
             ratios = _signal_to_noise(cortex)
@@ -260,7 +260,7 @@ class Recording:
             As recorded, the draws of a map side by side.
         noise_sd : (n · draws,) array
         """
-        rows, columns = operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
+        rows, columns = _operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
@@ -371,14 +371,14 @@ def _checked_side(side: Any, cortex: xr.Dataset) -> float:
     return float(side)
 
 
-def operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Floats, Floats]:
+def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Floats, Floats]:
     """Matrices (rows, columns) that put a map on another grid, averaged over a square of `side` about each pixel.
 
     Examples
     --------
     >>> import numpy as np
     >>> grid = Grid.regular((5, 5), pitch=1.0, units="px")
-    >>> rows, columns = operators(grid, grid, (1.0, 1.0), side=3.0)
+    >>> rows, columns = _operators(grid, grid, (1.0, 1.0), side=3.0)
     >>> (rows @ np.ones((5, 5)) @ columns.T).round(2)[2]
     array([0.68, 0.99, 1.02, 0.99, 0.68])
     """
@@ -388,8 +388,8 @@ def operators(source: Grid, target: Grid, scale: tuple[float, float], side: floa
         if side == 0:
             matrices.append(interpolation(centers, own))
             continue
-        fine_step = step / OVERSAMPLING
-        size = OVERSAMPLING * (centers.size + 2 * int(np.ceil(side / step)))
+        fine_step = step / _OVERSAMPLING
+        size = _OVERSAMPLING * (centers.size + 2 * int(np.ceil(side / step)))
         positions = fine_step * (np.arange(size) - (size - 1) / 2)
         # The share of each fine pixel that the element covers.
         reach = (side + fine_step) / 2 - np.abs(positions[None, :] - centers[:, None])
@@ -407,7 +407,7 @@ def _through_element(
     seen = resample(kernels, target, scale=scale, outside="zero")
     if side == 0:
         return seen
-    rows, columns = operators(Grid.of(kernels), target, scale, side)
+    rows, columns = _operators(Grid.of(kernels), target, scale, side)
     values = kernels.rf.transpose("unit", "channel", "y", "x").values.astype(float)
     known = ~np.isnan(values)
     # The mean over what the kernel has under the element: one missing pixel must not spread over the whole map.

@@ -16,10 +16,10 @@ from rfcompare.bank import add_history, at_lag, keep_arrays, kept_arrays, make_r
 from rfcompare.errors import InputError
 from rfcompare.estimation.regression import estimate
 
-LEAST_SHIFT = 0.05
+_LEAST_SHIFT = 0.05
 """Responses are shifted against the stimulus by at least this share of the recording."""
 
-COLUMNS = 64
+_COLUMNS = 64
 """Shifted responses that are correlated with the stimulus at a time."""
 
 
@@ -90,10 +90,10 @@ def estimate_maps(
     rng, recorded = make_rng(seed)
     by_correlation = bank if method == "sta" else estimate(frames, rates, **{**every, "method": "sta"})
     found = _energy(by_correlation).max(1)
-    least = int(LEAST_SHIFT * len(rates))
+    least = int(_LEAST_SHIFT * len(rates))
     shifts = rng.integers(least, len(rates) - least, n_shifts)
     plain: Any = {name: options[name] for name in ("channel", "background") if name in options}
-    blocks = [rows for rows in np.array_split(shifts, -(-n_shifts * rates.shape[1] // COLUMNS)) if rows.size]
+    blocks = [rows for rows in np.array_split(shifts, -(-n_shifts * rates.shape[1] // _COLUMNS)) if rows.size]
     file = None if keep is None else keep / f"{_digest(frames, rates, shifts, lags, plain)}.npz"
     kept = kept_arrays(file) or {}
     sound = {"done", "above"} <= set(kept) and kept["above"].shape == (rates.shape[1],)

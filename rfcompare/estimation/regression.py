@@ -22,27 +22,27 @@ import xarray as xr
 from rfcompare.bank import make_bank
 from rfcompare.errors import InputError, KeywordError, meant
 
-Method = Literal["sta", "ridge", "smooth", "stc"]
+_Method = Literal["sta", "ridge", "smooth", "stc"]
 
-PENALTIES = np.logspace(-4, 3, 15)
+_PENALTIES = np.logspace(-4, 3, 15)
 """Penalties tried, in units of the stimulus's mean variance."""
 
-N_FOLDS = 4
+_N_FOLDS = 4
 """Folds; even ones make the first half of the recording, odd ones the second."""
 
-BLOCKS_PER_FOLD = 10
+_BLOCKS_PER_FOLD = 10
 """Blocks that each fold is made of, spread over the recording."""
 
-MAX_FEATURES = 6000
+_MAX_FEATURES = 6000
 """Most features (channels × lags × pixels) of a regression: their covariance must fit in memory, in four folds."""
 
-SMOOTH_FLOOR = 0.1
+_SMOOTH_FLOOR = 0.1
 """Share of plain ridge in the smoothness penalty, so that a constant map is penalized too."""
 
-NOISE_REACH = 2
+_NOISE_REACH = 2
 """Pixels over which the noise's autocorrelation is estimated."""
 
-BATCH_VALUES = 2**23
+_BATCH_VALUES = 2**23
 """Values of a lagged stimulus held at a time (64 MB)."""
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ def estimate(
     responses: npt.ArrayLike,
     *,
     kind: str,
-    method: Method = "sta",
+    method: _Method = "sta",
     channel: Sequence[str] = ("signed",),
     background: float = 0.0,
     lag: int | Sequence[int] = 0,
@@ -119,8 +119,8 @@ def estimate(
     >>> round(float(np.corrcoef(bank.rf.values.ravel(), truth.ravel())[0, 1]), 1)
     1.0
     """
-    if method not in get_args(Method):
-        raise InputError(f"expected method to be one of {', '.join(get_args(Method))}, got {method!r}; choose one")
+    if method not in get_args(_Method):
+        raise InputError(f"expected method to be one of {', '.join(get_args(_Method))}, got {method!r}; choose one")
     if kind == "measured" and not protocol:
         raise InputError(
             "expected protocol for a measured bank, got none; say what was shown, as in "
@@ -236,7 +236,7 @@ def read_recording(
         raise InputError("expected finite numbers in stimulus and responses, got others; leave such frames out")
     if not lags or min(lags) < 0 or len(set(lags)) < len(lags):
         raise InputError(f"expected different lags of 0 frames or more, got {lags}; a response follows its stimulus")
-    needed = max(lags) + 2 * N_FOLDS * BLOCKS_PER_FOLD
+    needed = max(lags) + 2 * _N_FOLDS * _BLOCKS_PER_FOLD
     if frames.shape[0] < needed:
         raise InputError(f"expected at least {needed} frames, got {frames.shape[0]}; halves and folds need them")
     return frames, rates
@@ -289,21 +289,21 @@ def lagged(features: npt.NDArray[np.float32], lags: Sequence[int], start: int, s
 
 def _fold_sums(features: npt.NDArray[np.float32], rates: Floats, lags: Sequence[int], *, full: bool) -> list[_Sums]:
     width = features.shape[1] * features.shape[2] * len(lags)
-    if full and width > MAX_FEATURES:
+    if full and width > _MAX_FEATURES:
         raise InputError(
-            f"expected at most {MAX_FEATURES} features (channels × lags × pixels), got {width}; crop the stimulus"
+            f"expected at most {_MAX_FEATURES} features (channels × lags × pixels), got {width}; crop the stimulus"
         )
     first, last = max(lags), features.shape[0]
-    size = max(1, -(-(last - first) // (N_FOLDS * BLOCKS_PER_FOLD)))
-    folds: list[_Sums | None] = [None] * N_FOLDS
+    size = max(1, -(-(last - first) // (_N_FOLDS * _BLOCKS_PER_FOLD)))
+    folds: list[_Sums | None] = [None] * _N_FOLDS
     for number, start in enumerate(range(first, last, size)):
-        for begin, end in _batches(start, min(start + size, last), max(1, BATCH_VALUES // width)):
+        for begin, end in _batches(start, min(start + size, last), max(1, _BATCH_VALUES // width)):
             x = lagged(features, lags, begin, end).astype(np.float64)
             r = rates[begin:end]
             own = x.T @ x if full else np.einsum("ij,ij->j", x, x)
             part = _Sums(end - begin, x.sum(0), r.sum(0), (r**2).sum(0), x.T @ r, own)
-            sofar = folds[number % N_FOLDS]
-            folds[number % N_FOLDS] = part if sofar is None else sofar + part
+            sofar = folds[number % _N_FOLDS]
+            folds[number % _N_FOLDS] = part if sofar is None else sofar + part
     return [fold for fold in folds if fold is not None]
 
 
@@ -328,7 +328,7 @@ def _regress(
     mean_variance = np.trace(total.covariance[0]) / total.n / width
     if not mean_variance > 0:
         raise InputError("expected a stimulus that varies, got a constant one; check the frames")
-    error, variance = np.zeros((PENALTIES.size, n_units)), np.zeros(n_units)
+    error, variance = np.zeros((_PENALTIES.size, n_units)), np.zeros(n_units)
     for left_out, fold in enumerate(folds):
         training = _total([other for number, other in enumerate(folds) if number != left_out])
         own, cross, power = fold.covariance
@@ -347,7 +347,7 @@ def _regress(
         return result
 
     halves = [maps_of(_total(folds[half::2])) for half in (0, 1)]
-    return maps_of(total), halves, {"penalty": PENALTIES[best], "prediction_r2": prediction}
+    return maps_of(total), halves, {"penalty": _PENALTIES[best], "prediction_r2": prediction}
 
 
 def _solve(sums: _Sums, mean_variance: float, whiten: Floats | None) -> Iterator[Floats]:
@@ -359,7 +359,7 @@ def _solve(sums: _Sums, mean_variance: float, whiten: Floats | None) -> Iterator
         cross = scipy.linalg.solve_triangular(whiten, cross, lower=True)
     values, vectors = scipy.linalg.eigh(own)
     projected = vectors.T @ cross
-    for penalty in PENALTIES:
+    for penalty in _PENALTIES:
         maps = vectors @ (projected / (values.clip(0) + penalty * mean_variance * sums.n)[:, None])
         yield maps if whiten is None else scipy.linalg.solve_triangular(whiten, maps, lower=True, trans=1)
 
@@ -374,14 +374,14 @@ def _smoothing_factor(shape: tuple[int, ...]) -> Floats:
         else:
             along[0, 0] = along[-1, -1] = 1.0
         laplacian = np.kron(laplacian, np.eye(size)) + np.kron(np.eye(laplacian.shape[0]), along)
-    return np.asarray(np.linalg.cholesky(laplacian + SMOOTH_FLOOR * np.eye(laplacian.shape[0])), dtype=np.float64)
+    return np.asarray(np.linalg.cholesky(laplacian + _SMOOTH_FLOOR * np.eye(laplacian.shape[0])), dtype=np.float64)
 
 
 def _noise(difference: Floats) -> tuple[Floats, Floats | None]:
     """SD (unit,) and, pooled over units, autocorrelation (unit, channel, lag_y, lag_x), from half the difference."""
     noise_sd = np.sqrt((difference**2).mean(axis=tuple(range(1, difference.ndim))))
     height, width = difference.shape[-2:]
-    reach = min(NOISE_REACH, height - 1, width - 1)
+    reach = min(_NOISE_REACH, height - 1, width - 1)
     if reach < 1 or not (noise_sd > 0).any():
         return noise_sd, None
     scaled = difference[noise_sd > 0] / noise_sd[noise_sd > 0].reshape(-1, *[1] * (difference.ndim - 1))

@@ -190,7 +190,7 @@ def save(
         raise InputError(f"expected figure formats among {', '.join(sorted(known))}, got {', '.join(unknown)}")
     folder = folder_to_write(folder, cure="choose another with -o")
     written = []
-    with style(), laid_out(figure):
+    with style(), _laid_out(figure):
         for ending in formats:
             written.append(save_picture(figure, folder / f"{stem}.{ending}", dpi=dpi))
     write_csv(numbers(figure), folder / f"{stem}.csv")
@@ -224,16 +224,8 @@ def save_picture(figure: Figure, path: str | Path, *, dpi: float = 300) -> Path:
 
 
 @contextmanager
-def laid_out(figure: Figure) -> Iterator[None]:
-    """Lay a figure out once for all the formats it is saved in: most of the time would go into doing it again.
-
-    Examples
-    --------
-    >>> figure = Figure(layout="constrained")
-    >>> with laid_out(figure):
-    ...     type(figure.get_layout_engine()).__name__
-    'PlaceHolderLayoutEngine'
-    """
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out once for all the formats it is saved in: most of the time would go into doing it again."""
     engine = figure.get_layout_engine()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -295,7 +287,7 @@ def populations(datasets: Sequence[xr.Dataset], look: Look | None = None) -> lis
     'ramp (analytic, n = 2)'
     """
     result: list[Population] = []
-    chosen = sides(datasets)
+    chosen = _sides(datasets)
     names = [population_name(dataset) for dataset in datasets]
     shades = [SIDE_COLORS[side][chosen[:index].count(side) % 3] for index, side in enumerate(chosen)]
     picked = colors(list(zip(names, chosen, strict=True)), shades, (look or {}).get("palette"))
@@ -341,7 +333,7 @@ _NETWORK_MARKS = {"color_direction", "color_direction_original", "rank_one_share
 _CORTEX_MARKS = {"noise_sd", "rf_half", "cortex_x", "field_of_view"}
 
 
-def sides(datasets: Sequence[xr.Dataset]) -> list[Side]:
+def _sides(datasets: Sequence[xr.Dataset]) -> list[Side]:
     """Say of every Dataset whether it is of a cortex, a network or a reference.
 
     Nulls and analytic maps are references; learned and untrained kernels, and whatever has colors, networks; whatever
@@ -352,7 +344,7 @@ def sides(datasets: Sequence[xr.Dataset]) -> list[Side]:
     --------
     >>> import rfcompare as rfc
     >>> maps = np.stack([[np.eye(3)]] * 2)
-    >>> sides([rfc.make_bank(maps, channel=("signed",), kind=kind) for kind in ("parametric", "learned")])
+    >>> _sides([rfc.make_bank(maps, channel=("signed",), kind=kind) for kind in ("parametric", "learned")])
     ['cortex', 'network']
     """
     known = [_own_side(dataset) for dataset in datasets]

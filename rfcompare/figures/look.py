@@ -27,7 +27,7 @@ _WIDTHS = {"single": 89.0, "double": 183.0}
 _NARROW = 120.0
 """Below this many mm panels stand below one another instead of side by side."""
 
-Width = Literal["single", "double"]
+_Width = Literal["single", "double"]
 
 Palette = str | Sequence[str] | Mapping[str, str]
 
@@ -69,14 +69,14 @@ class Look(TypedDict, total=False):
     ('Simulated', 'Spatial frequency $f$ (cycles/pixels)')
     """
 
-    width: Width | float
+    width: _Width | float
     axes: Axes | SubFigure | None
     palette: Palette
     title: str
     units: Mapping[str, str]
 
 
-def drawn(width: Width) -> Callable[[_Drawer], _Drawer]:
+def drawn(width: _Width) -> Callable[[_Drawer], _Drawer]:
     """Make a function that draws one that anybody may call: it knows its keywords and draws in `style`.
 
     Raises

@@ -284,15 +284,9 @@ def fits(*fitted: xr.Dataset, **look: Unpack[Look]) -> Figure:
     return record(figure, look, numbers=pd.concat(tables, ignore_index=True), caption=text)
 
 
-def example_units(fitted: xr.Dataset) -> list[int]:
-    """Choose the units nearest to the 95th, 75th, 50th, 25th and 5th percentile of r².
-
-    Examples
-    --------
-    >>> example_units(xr.Dataset({"r2": ("unit", np.linspace(0, 1, 101))}))
-    [95, 75, 50, 25, 5]
-    """
-    r2, _ = shown_r2(fitted)
+def _example_units(fitted: xr.Dataset) -> list[int]:
+    """Choose the units nearest to the 95th, 75th, 50th, 25th and 5th percentile of r²."""
+    r2, _ = _shown_r2(fitted)
     finite = np.flatnonzero(np.isfinite(r2))
     ranked = finite[np.argsort(r2[finite], kind="stable")]
     if ranked.size == 0:
@@ -301,7 +295,7 @@ def example_units(fitted: xr.Dataset) -> list[int]:
     return list(dict.fromkeys(chosen))
 
 
-def shown_r2(fitted: xr.Dataset) -> tuple[Array, str]:
+def _shown_r2(fitted: xr.Dataset) -> tuple[Array, str]:
     """Return the r² that says something about a population, and what it is called.
 
     Of a bank rendered from parameters that is the r² stored from the original maps; its own is fixed by construction.
@@ -309,7 +303,7 @@ def shown_r2(fitted: xr.Dataset) -> tuple[Array, str]:
     Examples
     --------
     >>> fitted = xr.Dataset({"r2": ("unit", [1.0]), "r2_original": ("unit", [0.9])}, attrs={"kind": "parametric"})
-    >>> shown_r2(fitted)
+    >>> _shown_r2(fitted)
     (array([0.9]), 'r² of the original map')
     """
     if fitted.attrs.get("kind") != "parametric":
@@ -330,7 +324,7 @@ def r2_words(fitted: xr.Dataset) -> str:
     >>> r2_words(fitted.assign_attrs(kind="learned"))
     'median r² 0.800, 1 of 2 above 0.7'
     """
-    r2, name = shown_r2(fitted)
+    r2, name = _shown_r2(fitted)
     if name == _R2_FIXED:
         return name
     middle = f"{np.nanmedian(r2):.3f}" if np.isfinite(r2).any() else "not defined"
@@ -348,7 +342,7 @@ def _parameter_text(fitted: xr.Dataset, unit: int) -> str:
     orientation 45°
     f 0.200 cycles/px
     """
-    r2, name = shown_r2(fitted)
+    r2, name = _shown_r2(fitted)
     # What rendering fixes is not given as a number that was measured.
     lines = [name if name == _R2_FIXED else f"{name.replace(' the original map', ' original')} {r2[unit]:.3f}"]
     known = ("r2_corrected", "r2_noise_corrected", "orientation", "frequency", "sigma_x", "sigma_y")
@@ -368,12 +362,12 @@ def _parameter_text(fitted: xr.Dataset, unit: int) -> str:
 
 
 def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> pd.DataFrame:
-    chosen = example_units(fitted)
+    chosen = _example_units(fitted)
     if not chosen:
         raise InputError("expected at least one unit with a finite r², got none; see the status of the fits")
     rendered = population.kind == "parametric"  # its residual would be zero by construction
     titles = ("rendered", "fit") if rendered else ("data", "fit", "residual")
-    r2, name = shown_r2(fitted)
+    r2, name = _shown_r2(fitted)
     below = [] if name == _R2_FIXED else [1.25]
     grid = place.add_gridspec(
         len(chosen) + len(below), len(titles) + 1, width_ratios=[*[1] * len(titles), 1.9],
@@ -408,7 +402,7 @@ def _draw_examples(place: Any, fitted: xr.Dataset, population: Population) -> pd
 def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> pd.DataFrame:
     import seaborn as sns
 
-    r2, name = shown_r2(fitted)
+    r2, name = _shown_r2(fitted)
     finite = r2[np.isfinite(r2)]
     edges = np.linspace(0, 1, 21)
     # A fit worse than the mean has r² < 0: it is counted in the first bin rather than left out.
@@ -426,7 +420,7 @@ def _draw_r2(axes: Axes, fitted: xr.Dataset, population: Population) -> pd.DataF
 
 
 def _fits_text(fitted: xr.Dataset, population: Population) -> str:
-    r2, _ = shown_r2(fitted)
+    r2, _ = _shown_r2(fitted)
     clean = (unit_values(fitted, "status") == "converged").sum()
     text = (
         f"{population.cited}, {sign_words(fitted)}: {r2_words(fitted)}, {(~np.isfinite(r2)).sum()} without a fit, "

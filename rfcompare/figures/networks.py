@@ -410,7 +410,7 @@ def survey(
     bars["place"] = np.arange(len(bars)) + np.concatenate([[0], np.cumsum(bars["kind"] == "simulated")[:-1]])
     place, marked = bars["place"], bars.loc[bars["kind"] == "simulated", "place"]
     every = list(dict.fromkeys(answer for answers in keys.values() for answer in answers))
-    picked = colors([[answer] for answer in every], [answer_color(answer) for answer in every], look.get("palette"))
+    picked = colors([[answer] for answer in every], [_answer_color(answer) for answer in every], look.get("palette"))
     shades = dict(zip(every, picked, strict=True))
     narrow = is_narrow(look)
     across, tall = (1, len(asked)) if narrow else (len(asked), 1)
@@ -457,14 +457,8 @@ def _answers(rows: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda answer: (known.index(answer) if answer in known else len(known), answer))
 
 
-def answer_color(answer: str) -> str:
-    """Return the color of one answer of the survey, the same in every figure.
-
-    Examples
-    --------
-    >>> answer_color("Gabor") == answer_color("band-pass")
-    True
-    """
+def _answer_color(answer: str) -> str:
+    """Return the color of one answer of the survey, the same in every figure."""
     import seaborn as sns
 
     return _GROUPS.get(answer) or sns.color_palette("colorblind").as_hex()[sum(answer.encode()) % 10]

@@ -173,7 +173,7 @@ def _draw_matrix(axes: Axes, similarity: Array, styles: list[Population]) -> Non
     import seaborn as sns
     from seaborn.matrix import dendrogram
 
-    (beside, rows), (above, columns) = tree(similarity), tree(similarity.T)
+    (beside, rows), (above, columns) = _tree(similarity), _tree(similarity.T)
     sns.heatmap(
         similarity[np.ix_(rows, columns)], vmin=0, vmax=1, cmap="viridis", rasterized=True, ax=axes,
         xticklabels=max(1, columns.size // 8), yticklabels=max(1, rows.size // 8),
@@ -197,13 +197,13 @@ def _draw_matrix(axes: Axes, similarity: Array, styles: list[Population]) -> Non
     mark_kind(axes, *styles, corner="lower right")
 
 
-def tree(similarity: Array) -> tuple[Array | None, NDArray[np.intp]]:
+def _tree(similarity: Array) -> tuple[Array | None, NDArray[np.intp]]:
     """Average-linkage tree of three or more rows by their Euclidean distances, as SciPy's, and the order of its leaves.
 
     Examples
     --------
     >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.0]])
-    >>> tree(rows)[1].tolist()
+    >>> _tree(rows)[1].tolist()
     [1, 2, 0]
     """
     if len(similarity) < 3:

@@ -24,11 +24,11 @@ from rfcompare.matching.spectra import Maps, Search, lattice_for, prepare, suppo
 from rfcompare.quantities import kind_words
 from rfcompare.simulation.nulls import simulate_null
 
-DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
+_DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
 
-Z95 = 1.96
+_Z95 = 1.96
 
-MAD_TO_SD = 1.4826
+_MAD_TO_SD = 1.4826
 """SD of a Gaussian over its median absolute value."""
 
 _PAIR = ("unit_a", "unit_b")
@@ -166,7 +166,7 @@ def match(
     result.attrs |= {
         "by": by,
         "common_scale": json.dumps([float(value) for value in scale]),
-        "direction": DIRECTION,
+        "direction": _DIRECTION,
         "seed": recorded,
         "search": json.dumps(vars(search), sort_keys=True),
         "assigned_similarity": mean,
@@ -231,7 +231,7 @@ def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
     values = np.where(usable[:, None, None], values, 0.0)
     middle_x, middle_y, radius = field_of(bank)
     x, y = bank.x.values.astype(float), bank.y.values.astype(float)
-    support = supports(values, np.stack([middle_x, middle_y], axis=1), radius, (x, y), noise_of(bank))
+    support = supports(values, np.stack([middle_x, middle_y], axis=1), radius, (x, y), _noise_of(bank))
     return prepare(values, x, y, support, scale)
 
 
@@ -242,7 +242,7 @@ def _of_order_one(bank: xr.Dataset) -> xr.Dataset:
     return bank.assign({name: bank[name].copy(data=bank[name].values * factor) for name in measured})
 
 
-def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
+def _noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
     """Noise SD of each unit's pixels: stated, else from two halves, else from the edge of a measured map, else None."""
     if "noise_sd" in bank:
         return np.asarray(bank.noise_sd.values, float)
@@ -255,7 +255,7 @@ def noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
         edge[1:-1, 1:-1] = False
         ring = maps[:, edge]
         measured = np.isfinite(ring).any(1)
-        return np.asarray(MAD_TO_SD * np.nanmedian(np.abs(np.where(measured[:, None], ring, 0.0)), axis=1))
+        return np.asarray(_MAD_TO_SD * np.nanmedian(np.abs(np.where(measured[:, None], ring, 0.0)), axis=1))
     return None
 
 
@@ -344,7 +344,7 @@ def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
         norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
         r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
         z = np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12))
-        off = Z95 / np.sqrt(np.maximum(pixels - 3, 1))
+        off = _Z95 / np.sqrt(np.maximum(pixels - 3, 1))
         r = np.tanh(np.stack([z, z - off, z + off])).clip(0)
         return np.asarray(2 * r / (1 + r))  # Spearman and Brown: of the halves' mean
     if "noise_sd" not in b:
@@ -353,7 +353,7 @@ def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
     free = np.maximum(pixels - 1, 1)  # noise along the map itself takes nothing from their correlation
     noise = b.noise_sd.values.astype(float) ** 2 * free
     noise = np.divide(noise, energy, out=np.full(energy.shape, np.nan), where=energy > 0)
-    off = Z95 * noise * np.sqrt(2 / free)
+    off = _Z95 * noise * np.sqrt(2 / free)
     return np.stack([1 - noise, 1 - noise - off, 1 - noise + off]).clip(0, 1)
 
 
@@ -411,20 +411,20 @@ def _ceiling(
     return value, at_least, at_most
 
 
-N_SWAPS = 199
+_N_SWAPS = 199
 """Times that kernels and null maps change places: the smallest p is .005."""
 
 
 def _swapped(
     similarity: npt.NDArray[np.float64], null_found: Sequence[npt.NDArray[np.float64]], rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Mean assigned similarity when every kernel may stand for a null map and the reverse, `N_SWAPS` times."""
+    """Mean assigned similarity when every kernel may stand for a null map and the reverse, `_N_SWAPS` times."""
     kernels = similarity[np.isfinite(similarity).any(1)]
     if not null_found or any(len(one) != len(kernels) for one in null_found):
         return np.zeros(0)
     stacked = np.stack([kernels, *null_found])
     places = np.arange(len(kernels))
-    drawn = (stacked[rng.integers(len(stacked), size=len(kernels)), places] for _ in range(N_SWAPS))
+    drawn = (stacked[rng.integers(len(stacked), size=len(kernels)), places] for _ in range(_N_SWAPS))
     return np.array([one[_assign(one)].mean() for one in drawn])
 
 

@@ -25,19 +25,19 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.simulation.nulls import simulate_null
 
 Floats = npt.NDArray[np.float64]
-Nonlinearity = Literal["linear", "half-rectified", "squared"]
+_Nonlinearity = Literal["linear", "half-rectified", "squared"]
 
-DIRECTION = "higher = more alike; a population and itself: 1"
+_DIRECTION = "higher = more alike; a population and itself: 1"
 
-CYCLES_PER_RADIUS = (0.08, 0.8)
+_CYCLES_PER_RADIUS = (0.08, 0.8)
 """Range of gratings' frequencies, in cycles per median field radius: from blobs to nx of about 1."""
 
-N_HALVES = 20
+_N_HALVES = 20
 """Random halves of a population whose similarity is the ceiling where subjects are not known."""
 
-LEAST_SUBJECTS = 4
+_LEAST_SUBJECTS = 4
 
-LEAST_IMAGES = 4
+_LEAST_IMAGES = 4
 """Fewest stimuli whose geometry can be compared."""
 
 
@@ -76,7 +76,7 @@ def respond(
     *,
     scale: tuple[float, float] = (1.0, 1.0),
     pixel: float = 1.0,
-    nonlinearity: Nonlinearity = "half-rectified",
+    nonlinearity: _Nonlinearity = "half-rectified",
 ) -> xr.DataArray:
     """Responses of every unit, as a linear filter with a static nonlinearity, centered on its field.
 
@@ -326,7 +326,7 @@ def compare_responses(
     by: By = "size",
     deg_per_px: float | None = None,
     images: npt.ArrayLike | None = None,
-    nonlinearity: Nonlinearity = "half-rectified",
+    nonlinearity: _Nonlinearity = "half-rectified",
     null: str | None = "spectrum_noise",
     n_nulls: int = 19,
     seed: int | np.random.Generator | None = 0,
@@ -379,13 +379,13 @@ def compare_responses(
     rng, recorded = make_rng(seed)
     # The stimuli live in units of b's lengths, in which gratings are set by b's median radius.
     scale = scale_between(a, b, by=by, deg_per_px=deg_per_px)
-    low, high = (cycles / median_radius(b) for cycles in CYCLES_PER_RADIUS)
+    low, high = (cycles / median_radius(b) for cycles in _CYCLES_PER_RADIUS)
     stimuli: dict[str, Gratings | Floats] = {"gratings": Gratings(np.geomspace(low, high, 6))}
     if images is not None:
         patches = np.asarray(images, float)
-        if patches.ndim != 3 or len(patches) < LEAST_IMAGES or not np.isfinite(patches).all():
+        if patches.ndim != 3 or len(patches) < _LEAST_IMAGES or not np.isfinite(patches).all():
             raise InputError(
-                f"expected at least {LEAST_IMAGES} finite images (image, y, x), got shape {patches.shape}; "
+                f"expected at least {_LEAST_IMAGES} finite images (image, y, x), got shape {patches.shape}; "
                 "stack gray patches"
             )
         if (np.ptp(patches, axis=(1, 2)) == 0).any():
@@ -417,12 +417,12 @@ def compare_responses(
             row.number["ceiling"] = ceiling
             row.text["ceiling_kind"] = kind
             names = subjects(b)
-            if names is not None and np.unique(names).size >= LEAST_SUBJECTS:
+            if names is not None and np.unique(names).size >= _LEAST_SUBJECTS:
                 left_out = [similarity(whole_a, whole_b.take(names != each)) for each in np.unique(names)]
                 interval = jackknife_interval(effect, left_out)
                 row.number |= {"ci_low": interval.low, "ci_high": interval.high}
                 row.text["method"] = interval.method
-            row.note(DIRECTION, *headings(a, b))
+            row.note(_DIRECTION, *headings(a, b))
             row.number |= {
                 "n_units_a": float(a.sizes["unit"]),
                 "n_units_b": float(b.sizes["unit"]),
@@ -432,7 +432,7 @@ def compare_responses(
             rows.append(row)
     result = dataset(rows, str(a.attrs["kind"]), str(b.attrs["kind"]))
     result.attrs |= {
-        "direction": DIRECTION,
+        "direction": _DIRECTION,
         "by": by,
         "common_scale": json.dumps([float(value) for value in scale]),
         "nonlinearity": nonlinearity,
@@ -468,7 +468,7 @@ class _Answers:
         stimuli: Gratings | Floats,
         scale: tuple[float, float],
         pixel: float,
-        nonlinearity: Nonlinearity,
+        nonlinearity: _Nonlinearity,
     ) -> _Answers:
         def one(maps: xr.Dataset) -> Floats:
             # Each unit has unit norm: no population's geometry is that of its few largest maps.
@@ -515,7 +515,7 @@ def _ceiling(
     if size < 4:
         return float("nan"), "too few units"
     values = []
-    for _ in range(N_HALVES):
+    for _ in range(_N_HALVES):
         half = np.zeros(size, bool)
         half[rng.permutation(size)[: size // 2]] = True
         values.append(similarity(answers.take(half), answers.take(~half)))

@@ -44,28 +44,28 @@ from rfcompare.matching.spectra import (
     turning,
 )
 
-FIRST_CANDIDATES = 6
+_FIRST_CANDIDATES = 6
 """Coarse transforms of a pair that the overlap is worked out for at first; then twice as many each time."""
 
-FIRST_RANK = 40
+_FIRST_RANK = 40
 """Components by which the coarse transforms of a pair are put in order."""
 
-OWN_STEPS = 2
+_OWN_STEPS = 2
 """Steps of rotation and of scale either way within which a map is looked for in what was measured of it."""
 
-LAGGING = 0.05
+_LAGGING = 0.05
 """A start whose correlation is this far below the best of its pair is climbed from no further."""
 
-CACHED = 1024
+_CACHED = 1024
 """Coarse copies that are compared with a field at a time: their correlations stay in a core's cache."""
 
-PART = 256
+_PART = 256
 """Fields searched with a block of kernels before what was found is kept: what a stopped search may lose."""
 
-BLOCK_BYTES = 320 * 2**20
+_BLOCK_BYTES = 320 * 2**20
 """Spectra of transformed copies held at a time: those of 48 kernels beside fields of ordinary size."""
 
-RANK = 80
+_RANK = 80
 """Principal components, of real and of imaginary parts each, by which copies are searched; what is found is worked out
 in full. Against the search of whole spectra 98 % of the similarities of 96 kernels and 200 fields are within .01."""
 
@@ -111,13 +111,13 @@ def best_transforms(
         * np.empty(0, dtype).itemsize
     )
     size = a.values.shape[0]
-    step = -(-size // max(1, -(-size * per_unit // BLOCK_BYTES)))
+    step = -(-size // max(1, -(-size * per_unit // _BLOCK_BYTES)))
     for start in range(0, size, step):
         block = slice(start, min(start + step, size))
         copies: _Copies | None = None
         parts = []
-        for first in range(0, b.values.shape[0], PART):
-            last = min(first + PART, b.values.shape[0])
+        for first in range(0, b.values.shape[0], _PART):
+            last = min(first + _PART, b.values.shape[0])
             file = None if keep is None else keep / f"{_digest(a, b, search, block, (first, last), dtype)}.npz"
             kept = kept_arrays(file)
             if kept is not None and set(kept) == set(Best.__dataclass_fields__):
@@ -222,12 +222,12 @@ class _Copies:
         against = fields.maps, fields.support, fields.energy
 
         def short(part: int) -> _Short:
-            return _Short.of(full[part], np.sqrt((np.abs(against[part]) ** 2).mean(0)), RANK, sample)
+            return _Short.of(full[part], np.sqrt((np.abs(against[part]) ** 2).mean(0)), _RANK, sample)
 
         maps, energy, support = at_once(short, range(len(full)))
         chosen = maps.values[:, turn * scales.size + size].reshape(-1, maps.values.shape[-1])
         rank = maps.even.shape[0]
-        coarse = chosen[:, :rank][:, :FIRST_RANK].copy(), chosen[:, rank:][:, :FIRST_RANK].copy()
+        coarse = chosen[:, :rank][:, :_FIRST_RANK].copy(), chosen[:, rank:][:, :_FIRST_RANK].copy()
         turn, size = np.concatenate([turn, turn + rotations.size]), np.concatenate([size, size])
         apart = np.abs(turn[:, None] - turn) % (2 * rotations.size)
         apart = np.minimum(apart, 2 * rotations.size - apart)
@@ -332,8 +332,8 @@ def _search_field(
     n, least, rank = copies.maps.values.shape[0], search.min_overlap, copies.maps.even.shape[0]
     first_rank = copies.coarse[0].shape[1]
     bound = np.empty((2, copies.coarse[0].shape[0]), copies.coarse[0].dtype)
-    for start in range(0, bound.shape[1], CACHED):
-        part = slice(start, start + CACHED)
+    for start in range(0, bound.shape[1], _CACHED):
+        part = slice(start, start + _CACHED)
         even = copies.coarse[0][part] @ field.short_maps[:first_rank]
         odd = copies.coarse[1][part] @ field.short_maps[rank : rank + first_rank]
         bound[0, part] = np.abs(even + odd).max(1)
@@ -344,11 +344,11 @@ def _search_field(
     # its best. A few more are looked at in any case, to start the climb from.
     value, where = np.full(bound.shape, -1.0), np.zeros(bound.shape, np.intp)
     order = np.argsort(-bound, axis=1)
-    active, first, width = np.arange(n), 0, FIRST_CANDIDATES
+    active, first, width = np.arange(n), 0, _FIRST_CANDIDATES
     while active.size and first < order.shape[1]:
         candidate = order[active, first : first + width]
         unit, chosen = np.repeat(active, candidate.shape[1]), candidate.ravel()
-        lagging = np.repeat(value[active].max(1), candidate.shape[1]) - LAGGING  # nothing is climbed from below
+        lagging = np.repeat(value[active].max(1), candidate.shape[1]) - _LAGGING  # nothing is climbed from below
         found = _admissible(copies, field, unit, copies.coarse_turn[chosen], copies.coarse_size[chosen], least, lagging)
         value[unit, chosen], where[unit, chosen] = found
         first, width = first + width, 2 * width
@@ -367,7 +367,7 @@ def _search_field(
         value[copies.near[top]] = -1.0
     for step_turn, step_size in _climb(search):
         leader = np.repeat(best.reshape(n, -1).max(1), search.starts)
-        going = np.flatnonzero((best > 0) & (best > leader - LAGGING))
+        going = np.flatnonzero((best > 0) & (best > leader - _LAGGING))
         if not going.size:
             break
         row = np.repeat(going, 2)
@@ -480,13 +480,13 @@ def _refined(
 def own_best(a: Maps, b: Maps, search: Search) -> npt.NDArray[np.float64]:
     """Best correlation of every map of `a` with the one of `b` that stands for the same cell, near where both stand.
 
-    Of the transforms those within `OWN_STEPS` of none are searched, over all shifts: a map's own place is among them.
+    Of the transforms those within `_OWN_STEPS` of none are searched, over all shifts: a map's own place is among them.
     """
     lattice = lattice_for(a, b, search)
     shifts = _shifts(search, float(np.median(b.radius[b.usable])))
     fields = _Fields.of(b, lattice, shifts, np.complex64)
-    turns = search.rotation_step * np.arange(-OWN_STEPS, OWN_STEPS + 1)
-    sizes = 2.0 ** (search.scale_step * np.arange(-OWN_STEPS, OWN_STEPS + 1))
+    turns = search.rotation_step * np.arange(-_OWN_STEPS, _OWN_STEPS + 1)
+    sizes = 2.0 ** (search.scale_step * np.arange(-_OWN_STEPS, _OWN_STEPS + 1))
     spectra, _, _ = transformed_spectra(a, slice(None), lattice, turns, sizes)
 
     def one(j: int) -> float:

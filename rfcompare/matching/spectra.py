@@ -15,37 +15,37 @@ from scipy.ndimage import gaussian_filter1d
 
 from rfcompare.errors import InputError
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 Floats = npt.NDArray[np.floating]
 Complex = npt.NDArray[np.complexfloating]
 Precision = type[np.complexfloating] | np.dtype[np.complexfloating]
 Places = npt.NDArray[np.intp] | npt.NDArray[np.bool_]
 
-SMOOTHING = 0.08
+_SMOOTHING = 0.08
 """SD of the smoothing that finds a support in the squared map, as a share of the map's size."""
 
-SUPPORT_LEVEL = 0.05
+_SUPPORT_LEVEL = 0.05
 """The support is where the smoothed energy exceeds this share of its maximum…"""
 
-NOISE_SDS = 3.0
+_NOISE_SDS = 3.0
 """…and, where the noise is known, its own energy by this many SDs…"""
 
-SUPPORT_RADII = 4.0
+_SUPPORT_RADII = 4.0
 """…within this many field radii of the centroid."""
 
-EXTENT_ENERGY = 0.99
+_EXTENT_ENERGY = 0.99
 """A map's extent is the radius that holds this share of its energy."""
 
-BAND_ENERGY = 0.998
+_BAND_ENERGY = 0.998
 """Frequencies are compared up to the radius that holds this share of the fields' energy (of 90 % of the fields)."""
 
-LEAST_OWN = 0.3
+_LEAST_OWN = 0.3
 """Below this share of a map's energy in its own blurred support there is nothing to correct (an empty map)."""
 
-LOW = 0.6
+_LOW = 0.6
 """Energies and supports, being smooth, are compared at frequencies up to this share of the limit."""
 
-MAX_FREQUENCIES = 400
+_MAX_FREQUENCIES = 400
 """Frequencies of the half plane that are compared at most; finer structure is left out."""
 
 
@@ -127,11 +127,11 @@ class Maps:
     radius : array (unit,)
         RMS radius of the energy in the support.
     extent : array (unit,)
-        Radius that holds `EXTENT_ENERGY`.
+        Radius that holds `_EXTENT_ENERGY`.
     energy : array (unit,)
         Energy below the Nyquist circle, per area.
     band : array (unit,)
-        Frequency below which `BAND_ENERGY` of it lies.
+        Frequency below which `_BAND_ENERGY` of it lies.
     kept : array (unit,)
         Share of the map's energy inside its support.
     """
@@ -165,7 +165,7 @@ def supports(
 ) -> npt.NDArray[np.bool_]:
     """Where each map (unit, y, x) is more than nothing: its support, which is measured and near the field."""
     energy = np.nan_to_num(maps) ** 2
-    width_y, width_x = SMOOTHING * maps.shape[1], SMOOTHING * maps.shape[2]
+    width_y, width_x = _SMOOTHING * maps.shape[1], _SMOOTHING * maps.shape[2]
     smooth = gaussian_filter1d(energy, width_y, axis=1, mode="nearest")
     smooth = gaussian_filter1d(smooth, width_x, axis=2, mode="nearest")
     level = np.zeros(maps.shape[0])
@@ -173,11 +173,11 @@ def supports(
         noise = np.nan_to_num(np.asarray(noise_sd)) ** 2
         smooth = smooth - noise[:, None, None]
         # A Gaussian of these widths averages 4π·σy·σx pixels, each with a squared noise of SD √2·noise.
-        level = NOISE_SDS * noise * np.sqrt(2 / max(4 * np.pi * width_y * width_x, 1.0))
-    level = np.maximum(level, SUPPORT_LEVEL * smooth.max((1, 2)))
+        level = _NOISE_SDS * noise * np.sqrt(2 / max(4 * np.pi * width_y * width_x, 1.0))
+    level = np.maximum(level, _SUPPORT_LEVEL * smooth.max((1, 2)))
     x, y = grid
     distance = np.hypot(x[None, None] - middle[:, 0, None, None], y[None, :, None] - middle[:, 1, None, None])
-    near = distance <= SUPPORT_RADII * np.asarray(radius)[:, None, None]
+    near = distance <= _SUPPORT_RADII * np.asarray(radius)[:, None, None]
     return np.asarray((smooth > level[:, None, None]) & near & ~np.isnan(maps))
 
 
@@ -203,7 +203,7 @@ def prepare(
     squared = (flat_x - center[:, :1]) ** 2 + (flat_y - center[:, 1:]) ** 2
     order = np.argsort(squared, axis=1)
     cumulative = np.take_along_axis(share, order, 1).cumsum(1)
-    last = np.minimum((cumulative < EXTENT_ENERGY).sum(1), squared.shape[1] - 1)
+    last = np.minimum((cumulative < _EXTENT_ENERGY).sum(1), squared.shape[1] - 1)
     extent = np.sqrt(np.take_along_axis(squared, np.take_along_axis(order, last[:, None], 1), 1)[:, 0])
     # Beyond the Nyquist circle (the corners of the square) a map cannot be rotated, so nothing there is compared.
     size = 2 * max(clean.shape[1:])
@@ -212,7 +212,7 @@ def prepare(
     outward = np.argsort(radial)
     outward = outward[radial[outward] <= 0.5 / max(dx, dy) + 1e-12]
     within = power.reshape(n, -1)[:, outward].cumsum(1) / size**2
-    edge = (within < BAND_ENERGY * within[:, -1:]).sum(1).clip(max=outward.size - 1)
+    edge = (within < _BAND_ENERGY * within[:, -1:]).sum(1).clip(max=outward.size - 1)
     return Maps(
         values=clean.reshape(n, -1),
         support=support.reshape(n, -1),
@@ -253,14 +253,14 @@ def lattice_for(a: Maps, b: Maps, search: Search) -> Lattice:
     shift = search.max_shift * np.median(b.radius[b.usable])
     period = float(reach_a + reach_b + shift)
     needed = np.percentile(b.band[b.usable], 90) + 0.5 / period
-    limit = min(b.nyquist, needed, largest * a.nyquist, float(np.sqrt(2 * MAX_FREQUENCIES / np.pi)) / period)
+    limit = min(b.nyquist, needed, largest * a.nyquist, float(np.sqrt(2 * _MAX_FREQUENCIES / np.pi)) / period)
     reach = int(np.floor(limit * period))
     m, n = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1))
     half = (n > 0) | (m >= 0)
     chosen = half & (np.hypot(m, n) <= limit * period + 1e-9)
     kx, ky = m[chosen] / period, n[chosen] / period
     weight = np.where((kx == 0) & (ky == 0), 1.0, 2.0) / period**2
-    return Lattice(kx, ky, weight, np.hypot(kx, ky) <= LOW * limit, period, limit)
+    return Lattice(kx, ky, weight, np.hypot(kx, ky) <= _LOW * limit, period, limit)
 
 
 def transformed_spectra(
@@ -341,7 +341,7 @@ def transformed_spectra(
             pass
     # Cut off at the last frequency, a support is blurred; what a map keeps in its own blurred support counts as all.
     own = np.einsum("utk,utk,k->ut", energy_spectra, support_spectra.conj(), lattice.weight[low]).real
-    energy_spectra /= np.where(own > LEAST_OWN, own, 1.0)[:, :, None].astype(dtype)
+    energy_spectra /= np.where(own > _LEAST_OWN, own, 1.0)[:, :, None].astype(dtype)
     return map_spectra, energy_spectra, support_spectra
 
 
@@ -362,7 +362,7 @@ def _quarter_turn(kx: Floats, ky: Floats) -> tuple[Places, Places]:
     return np.array([keys[(-x, -y) if (x, y) not in keys else (x, y)] for x, y in wanted], dtype=np.intp), over
 
 
-def at_once(work: Callable[[int], Result], items: Iterable[int]) -> Iterator[Result]:
+def at_once(work: Callable[[int], _Result], items: Iterable[int]) -> Iterator[_Result]:
     """Results in order, from a thread per core: NumPy's products leave the interpreter free."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:

@@ -33,19 +33,19 @@ from rfcompare.sources.reference import entries, path_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GRID: Mapping[str, tuple[float, ...]] = {
+_GRID: Mapping[str, tuple[float, ...]] = {
     "segregation": (0.0, 0.5, 1.0),
     "on_scatter": (0.15, 0.45, 0.9),
     "snr": (9.0, 18.0),
 }
 """Assumed numbers of the simulation over which its answers are shown; the middle of the range is no more likely."""
 
-GRID_PERMUTATIONS = 199
+_GRID_PERMUTATIONS = 199
 
-GRID_NAME = "treeshrew-columns-grid"
+_GRID_NAME = "treeshrew-columns-grid"
 """The shipped table of `assumption_grid`."""
 
-COLUMN_SEARCH = Search(rotation_step=5.0, scale_step=0.25)
+_COLUMN_SEARCH = Search(rotation_step=5.0, scale_step=0.25)
 """Twice the steps of `rfcompare.match`, for kernels and null alike, since a column is drawn and not counted."""
 
 
@@ -85,8 +85,8 @@ class ColumnStudy:
                 f"The best kernel of a column correlates with its average at {median:.2f} (median), that of noise with "
                 f"the kernels' spectra at {chance:.2f}."
             )
-        if self._of_the_grid() and GRID_NAME in entries():
-            said.append(_grid_sentence(assumptions()))
+        if self._of_the_grid() and _GRID_NAME in entries():
+            said.append(_grid_sentence(_assumptions()))
         return said + [f"Missing: {text}." for text in json.loads(str(self.tree.attrs["missing"]))]
 
     def _of_the_grid(self) -> bool:
@@ -106,8 +106,8 @@ class ColumnStudy:
             out["columns_cortical_maps"] = _map_tests(self.tree).assign(kind=kind)
         for name, result in self.results.items():
             out[f"columns_compare_{name}"] = tables(result)["results"]
-        if self._of_the_grid() and GRID_NAME in entries():
-            out["columns_assumptions"] = assumptions()
+        if self._of_the_grid() and _GRID_NAME in entries():
+            out["columns_assumptions"] = _assumptions()
         if self.nearer is not None:
             out["columns_nearer"] = self.nearer.assign(kind=kind)
         if self.beside is not None:
@@ -181,38 +181,14 @@ def study_columns(
         described = {name: describe(fit(side, "gabor", seed=seed, progress=False)) for name, side in sides.items()}
         results = {name: likeness(side, network, references=False, seed=seed) for name, side in sides.items()}
         bar.update()
-        nearer = which_is_nearer(described["cells"], described["columns"], conv1)
+        nearer = _which_is_nearer(described["cells"], described["columns"], conv1)
         beside = _beside(network, columns, seed=seed)
         bar.update()
     return ColumnStudy(bank, tree, beside, results, nearer)
 
 
-def which_is_nearer(cells: xr.Dataset, columns: xr.Dataset, kernels: xr.Dataset) -> pd.DataFrame:
-    """Joint distances of single cells and of column averages to kernels, and their difference over animals.
-
-    Parameters
-    ----------
-    cells, columns, kernels : xarray.Dataset
-        Descriptors; the cells' robust SDs are the scales for all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per space: ``cells`` and ``columns`` (squared energy distance as a U-statistic), ``difference``
-        (columns − cells: below 0 the columns are nearer), ``ci_low``, ``ci_high`` (jackknife over animals, Student),
-        ``n_animals``, ``axes``.
-
-    Examples
-    --------
-    >>> import numpy as np, rfcompare as rfc
-    >>> from rfcompare.descriptors import describe_maps
-    >>> rng = np.random.default_rng(0)
-    >>> noise = rfc.make_bank(rng.normal(size=(24, 1, 9, 9)), channel=("signed",), kind="simulated",
-    ...                       subject=np.repeat(["a", "b", "c", "d"], 6))
-    >>> table = which_is_nearer(*[describe_maps(noise)] * 3)
-    >>> table["space"].tolist(), float(table["difference"].iloc[0])
-    (['model_free'], 0.0)
-    """
+def _which_is_nearer(cells: xr.Dataset, columns: xr.Dataset, kernels: xr.Dataset) -> pd.DataFrame:
+    """Joint distances of single cells and of column averages to kernels, and their difference over animals."""
     rows = []
     for name in SPACES:
         if not all("nx" in one for one in (cells, columns, kernels)) and name == "gabor_form":
@@ -280,7 +256,7 @@ def _nearer_sentence(row: pd.Series) -> str:
 
 
 def _beside(network: xr.Dataset, columns: xr.Dataset, *, seed: int) -> xr.Dataset:
-    found = match(network, columns, search=COLUMN_SEARCH, seed=seed, progress=False)
+    found = match(network, columns, search=_COLUMN_SEARCH, seed=seed, progress=False)
     laid, names = [], []
     for unit in columns.unit.values:
         best = str(found.best_unit.sel(unit_b=unit).item())
@@ -311,16 +287,16 @@ def assumption_grid(*, seed: int = 0, progress: bool = False) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per setting of `GRID`: the scatter ratio with its interval, what `rfcompare.columns.Verdicts` holds, and
+        A row per setting of `_GRID`: the scatter ratio with its interval, what `rfcompare.columns.Verdicts` holds, and
         the p of the flanks.
     """
     from tqdm import tqdm
 
-    settings = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    settings = [dict(zip(_GRID, values, strict=True)) for values in itertools.product(*_GRID.values())]
     rows = []
     for setting in tqdm(settings, desc="settings", unit="setting", disable=None if progress else True, leave=False):
         bank, _ = simulate_treeshrew(seed=seed, **setting)
-        tree = analyze_columns(bank, n_permutations=GRID_PERMUTATIONS, n_seeds=3, seed=seed)
+        tree = analyze_columns(bank, n_permutations=_GRID_PERMUTATIONS, n_seeds=3, seed=seed)
         columns, growth = (tree[name].to_dataset() for name in ("columns", "growth"))
         ratio = tree["scatter_ratio"].to_dataset().isel(pair=0)
         rows.append(
@@ -337,15 +313,15 @@ def assumption_grid(*, seed: int = 0, progress: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def assumptions() -> pd.DataFrame:
+def _assumptions() -> pd.DataFrame:
     """The shipped table of `assumption_grid`."""
-    return pd.read_csv(path_of(GRID_NAME), comment="#")
+    return pd.read_csv(path_of(_GRID_NAME), comment="#")
 
 
 def _grid_sentence(grid: pd.DataFrame) -> str:
     wider, told = int((grid["ci_low"] > 1).sum()), int((grid["beaten"] == 3).sum())
     flanked = int((grid["flanked"] & grid["aligned"]).sum())
-    spread = ", ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in GRID.items())
+    spread = ", ".join(f"{name} {', '.join(f'{value:g}' for value in values)}" for name, values in _GRID.items())
     return (
         f"Over {len(grid)} settings of what the simulation assumes (sparse noise; {spread}), ON scatters more widely "
         f"than OFF in {wider}, columns have ON flanks across the preferred orientation in {flanked}, and being "

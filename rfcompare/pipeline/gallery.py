@@ -34,13 +34,13 @@ OF_A_COMPARISON = ("ladder",)
 IN_REPORT = ("kernels", "fits", "gabor_space", "tuning", "ladder")
 """Figures of every report, in its order; `in_report` adds those that a study's data allow."""
 
-MATCHED_FIELDS = 40
+_MATCHED_FIELDS = 40
 """Fields that the figure of the matches searches; of more, evenly spaced ones stand for all."""
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+_Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _kernels(study: Study) -> Inputs:
+def _kernels(study: Study) -> _Inputs:
     if study.network.kind == "parametric":  # rendering fixes the profile, so that one is sorted by band alone
         classes = bands(study.network.bank)
     else:
@@ -48,15 +48,15 @@ def _kernels(study: Study) -> Inputs:
     return (study.network.bank, study.cortex.bank), {"classes": [classes, bands(study.cortex.bank)]}
 
 
-def _fits(study: Study) -> Inputs:
+def _fits(study: Study) -> _Inputs:
     return (study.cortex.fits, study.network.fits), {}
 
 
-def _gabor_space(study: Study) -> Inputs:
+def _gabor_space(study: Study) -> _Inputs:
     return (study.cortex.fits, study.network.fits), {"published": ringach()}
 
 
-def _tuning(study: Study) -> Inputs:
+def _tuning(study: Study) -> _Inputs:
     sensitivity = contrast_sensitivity(np.geomspace(0.05, 2.5, 80))  # about what was measured
     entry = entry_of("treeshrew-contrast-sensitivity")
     sensitivity.attrs["citation"] = f"{entry['citation']}, doi:{entry['doi']}"
@@ -76,20 +76,20 @@ def ringach() -> xr.Dataset:
     )
 
 
-def _matches(study: Study) -> Inputs:
+def _matches(study: Study) -> _Inputs:
     fields = study.cortex.signed
-    if fields.sizes["unit"] > MATCHED_FIELDS:
-        fields = fields.isel(unit=np.linspace(0, fields.sizes["unit"] - 1, MATCHED_FIELDS).round().astype(int))
+    if fields.sizes["unit"] > _MATCHED_FIELDS:
+        fields = fields.isel(unit=np.linspace(0, fields.sizes["unit"] - 1, _MATCHED_FIELDS).round().astype(int))
     seed = int(study.options.get("seed", 0))
     return (match(study.network.signed, fields, seed=seed, progress=False), study.network.signed, fields), {}
 
 
-def _ladder(study: Study) -> Inputs:
+def _ladder(study: Study) -> _Inputs:
     results = {f"{study.network.label}{BETWEEN}{study.cortex.label}": study.results}
     return (results,), {}
 
 
-def _survey(study: Study) -> Inputs:
+def _survey(study: Study) -> _Inputs:
     shipped = pd.read_csv(path_of("survey"), comment="#", keep_default_na=False, na_values=[""])
     if study.embedded:
         return (shipped,), {}
@@ -97,7 +97,7 @@ def _survey(study: Study) -> Inputs:
     return (pd.concat([survey(own, torchvision=False, untrained=False), shipped], ignore_index=True),), {}
 
 
-def _color(study: Study) -> Inputs:
+def _color(study: Study) -> _Inputs:
     if tuple(study.network.bank.channel.values) != ("r", "g", "b"):
         raise InputError(
             f"expected color kernels with channels r, g, b, got {study.network.label} with "
@@ -106,12 +106,12 @@ def _color(study: Study) -> Inputs:
     return (study.network.bank,), {}
 
 
-def _training(study: Study) -> Inputs:
+def _training(study: Study) -> _Inputs:
     history = pd.read_csv(path_of("training-history"), comment="#")
     return tuple(load_many(path_of("training-snapshots")).values()), {"history": history}
 
 
-def _columns(study: Study) -> Inputs:
+def _columns(study: Study) -> _Inputs:
     if study.as_shipped:
         found = shipped_columns(study.cortex.bank)
     else:
@@ -120,7 +120,7 @@ def _columns(study: Study) -> Inputs:
     return (found.bank, found.tree, found.beside), {}
 
 
-INPUTS: Mapping[str, Callable[[Study], Inputs]] = {
+_INPUTS: Mapping[str, Callable[[Study], _Inputs]] = {
     "kernels": _kernels,
     "fits": _fits,
     "gabor_space": _gabor_space,
@@ -137,7 +137,7 @@ INPUTS: Mapping[str, Callable[[Study], Inputs]] = {
 
 def known_figures() -> list[str]:
     """Names of the gallery, in its order."""
-    return [name for name in figures.FIGURES if name in INPUTS]
+    return [name for name in figures.FIGURES if name in _INPUTS]
 
 
 def in_report(study: Study) -> list[str]:
@@ -180,7 +180,7 @@ def draw(study: Study, name: str, **look: Any) -> Figure:
     **look
         See `rfcompare.figures.Look`.
     """
-    args, keywords = INPUTS[name](study)
+    args, keywords = _INPUTS[name](study)
     return figures.FIGURES[name](*args, **keywords, **look)
 
 

@@ -19,7 +19,7 @@ from rfcompare.bank import folder as shipped_folder
 from rfcompare.errors import InputError
 from rfcompare.sources.remote import kept_in
 
-MOST_KEPT = 30
+_MOST_KEPT = 30
 """Folders of one room that the cache holds; of more, those used last."""
 
 
@@ -40,6 +40,6 @@ def folder_of(room: str, data: Sequence[xr.Dataset], how: Any) -> Path | None:
     own = place / digest.hexdigest()
     own.mkdir(exist_ok=True)
     os.utime(own)
-    for old in sorted(place.iterdir(), key=lambda each: each.stat().st_mtime)[:-MOST_KEPT]:
+    for old in sorted(place.iterdir(), key=lambda each: each.stat().st_mtime)[:-_MOST_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return own

@@ -22,12 +22,12 @@ from rfcompare.taxonomy import classify, summarize, training_history
 if TYPE_CHECKING:
     import xarray as xr
 
-FOLLOWED = 12
+_FOLLOWED = 12
 """Kernels kept at every watched step: as many as the figure shows."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class _Kept:
     """What a training left: the final kernels' classes, sentences about them, and the files written."""
 
     classes: pd.DataFrame
@@ -47,7 +47,7 @@ def keep_training(
     fields: str | None = None,
     layout: Path | None = None,
     **options: Any,
-) -> Kept:
+) -> _Kept:
     """Train with `runs` seeds; write the first one's bank and snapshots and the history of all.
 
     Parameters
@@ -87,14 +87,14 @@ def keep_training(
     written = [output]
     if snapshots is not None:
         n = first.bank.sizes["unit"]
-        units = np.linspace(0, n - 1, min(FOLLOWED, n)).round().astype(int)
+        units = np.linspace(0, n - 1, min(_FOLLOWED, n)).round().astype(int)
         save_many({f"step {step}": seen.isel(unit=units) for step, seen in first.snapshots.items()}, snapshots)
         written.append(snapshots)
     if history is not None:
         along = [seen for result in results for seen in result.snapshots.values()]
         table = training_history(along)
         if cortex is not None:
-            table = pd.concat([table, likeness_by_step(along, cortex)], ignore_index=True)
+            table = pd.concat([table, _likeness_by_step(along, cortex)], ignore_index=True)
         write_table(table, history)
         written.append(history)
     if checkpoint is None:
@@ -102,28 +102,22 @@ def keep_training(
             state.unlink(missing_ok=True)
     classes = classify(first.bank)
     task = f"{first.bank.attrs['task']}: accuracy {first.bank.attrs['accuracy']:.1%}"
-    return Kept(classes, (task, summarize(classes)), tuple(written))
+    return _Kept(classes, (task, summarize(classes)), tuple(written))
 
 
-def default_checkpoint(output: Path) -> Path:
-    """Where a training's state is kept along the way when no place is named.
-
-    Examples
-    --------
-    >>> default_checkpoint(Path("kernels.nc")).name
-    'kernels.nc.checkpoint'
-    """
+def _default_checkpoint(output: Path) -> Path:
+    """Where a training's state is kept along the way when no place is named."""
     return output.with_name(f"{output.name}.checkpoint")
 
 
 def states_of(output: Path, *, seed: int, runs: int, checkpoint: Path | None = None, **_: Any) -> list[Path]:
     """Where the states of a training are kept along the way, a file a seed."""
-    stem = checkpoint or default_checkpoint(output)
+    stem = checkpoint or _default_checkpoint(output)
     several = [stem.with_name(f"{stem.stem}-{each}{stem.suffix}") for each in range(seed, seed + runs)]
     return [stem] if runs == 1 else several
 
 
-def likeness_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
+def _likeness_by_step(snapshots: Iterable[xr.Dataset], cortex: xr.Dataset) -> pd.DataFrame:
     """Rows of a training history: the likeness of every snapshot to a cortex."""
     name = str(cortex.attrs.get("title", cortex.source.values[0]))
     near = "random halves of the cells" if subjects(cortex) is None else "another animal"

@@ -43,22 +43,22 @@ from rfcompare.fitting import fit, predict
 PART = 8000
 """Units fitted and kept at a time, a second or two of work: what a stopped run may lose of each worker."""
 
-SMALL_JOB = 4 * PART
+_SMALL_JOB = 4 * PART
 """Units up to which threads of this process fit: starting others takes longer."""
 
-AHEAD = 2
+_AHEAD = 2
 """Parts that each worker has waiting, so that none is idle while the next are read."""
 
-PATIENCE = 30
+_PATIENCE = 30
 """Seconds that a scheduler has to answer."""
 
-JUDGED = 8
+_JUDGED = 8
 """Parts, evenly spaced, whose norms say below which a unit is dead."""
 
-HEADER = "__header__"
+_HEADER = "__header__"
 """Where a kept part has its dims and attributes."""
 
-CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 """Of a variable's pieces in the file."""
 
 
@@ -117,7 +117,7 @@ def fitted_parts(
     # The bank is hashed while workers start.
     with bar, ThreadPoolExecutor(1) as beside, _workers(bank.sizes["unit"], workers, scheduler) as pool:
         hashed = beside.submit(fingerprint, bank)
-        least = dead_below(np.concatenate([map_norms(read(start)) for start in starts[:: -(-len(starts) // JUDGED)]]))
+        least = dead_below(np.concatenate([map_norms(read(start)) for start in starts[:: -(-len(starts) // _JUDGED)]]))
         whole = hashed.result()
         key = json.dumps([whole, asdict(options), PART, __version__], sort_keys=True)
         home = folder / hashlib.sha256(key.encode()).hexdigest()
@@ -158,7 +158,7 @@ def _keep(numbers: xr.Dataset, path: Path) -> xr.Dataset:
     Returns them as they are read, so that a run that was stopped ends in the very bytes of one that was not.
     """
     header = np.array(json.dumps(numbers.to_dict(data=False)))
-    arrays: dict[str, Any] = {HEADER: header}
+    arrays: dict[str, Any] = {_HEADER: header}
     for name, variable in numbers.variables.items():
         arrays[str(name)] = variable.values.astype(str) if variable.dtype == object else variable.values
     keep_arrays(path, **arrays)
@@ -168,7 +168,7 @@ def _keep(numbers: xr.Dataset, path: Path) -> xr.Dataset:
 def _kept(path: Path, part: xr.Dataset) -> xr.Dataset | None:
     """The numbers of a part that was fitted before, or None; a damaged file is fitted again."""
     arrays = kept_arrays(path)
-    if arrays is None or HEADER not in arrays:
+    if arrays is None or _HEADER not in arrays:
         return None
     try:
         numbers = _read(arrays)
@@ -179,7 +179,7 @@ def _kept(path: Path, part: xr.Dataset) -> xr.Dataset | None:
 
 def _read(arrays: Mapping[str, Any]) -> xr.Dataset:
     """The numbers of a part from its header and arrays."""
-    header = json.loads(str(arrays[HEADER]))
+    header = json.loads(str(arrays[_HEADER]))
     for name, found in (*header["coords"].items(), *header["data_vars"].items()):
         values = arrays[name]
         found["data"] = values.astype(object) if values.dtype.kind == "U" else values
@@ -194,9 +194,9 @@ def _fit_part(part: xr.Dataset, options: Options, threads: int) -> xr.Dataset:
 @contextmanager
 def _workers(units: int, workers: int, scheduler: str | None) -> Iterator[_Workers]:
     """Threads of this process for a small job or one worker, else processes here or wherever the scheduler has them."""
-    if scheduler is None and (workers == 1 or units <= SMALL_JOB):
+    if scheduler is None and (workers == 1 or units <= _SMALL_JOB):
         with ThreadPoolExecutor(1) as pool:
-            yield _Workers(lambda *job: pool.submit(_fit_part, *job), workers, AHEAD)
+            yield _Workers(lambda *job: pool.submit(_fit_part, *job), workers, _AHEAD)
         return
     from distributed import Client, KilledWorker, LocalCluster
 
@@ -205,7 +205,7 @@ def _workers(units: int, workers: int, scheduler: str | None) -> Iterator[_Worke
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
     try:
         # Not the default: reading and writing stay with this process.
-        client = Client(cluster, timeout=PATIENCE, set_as_default=False)
+        client = Client(cluster, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"expected a dask scheduler, got no answer from {scheduler!r} ({str(error).splitlines()[0]}); start one "
@@ -218,7 +218,7 @@ def _workers(units: int, workers: int, scheduler: str | None) -> Iterator[_Worke
             # Maps go to a worker as data: in the task itself they would stay with the scheduler.
             return client.submit(_fit_part, client.scatter(part, hash=False), *how, pure=False)
 
-        yield _Workers(submit, 1, AHEAD * running)
+        yield _Workers(submit, 1, _AHEAD * running)
     except KilledWorker as error:
         raise InputError(
             f"expected workers that live, got one that ended while it fitted ({str(error).splitlines()[0]}); give each "
@@ -267,7 +267,7 @@ def fit_to_file(
     model, joint, seed
         See `rfcompare.fit`.
     workers : int
-        Processes of this machine; threads for up to `SMALL_JOB` units. The results do not depend on it.
+        Processes of this machine; threads for up to `_SMALL_JOB` units. The results do not depend on it.
     scheduler : str, optional
         Address of a dask scheduler, such as ``tcp://node01:8786``, whose workers fit instead.
     progress : bool
@@ -351,7 +351,7 @@ def _begun(first: xr.Dataset, path: Path, n: int) -> Any:
         variable.encoding = {}
         if variable.dims[:1] == ("unit",) and variable.size:
             row = max(1, variable.nbytes // variable.sizes["unit"])
-            rows = min(n, max(1, CHUNK_BYTES // row), PART)
+            rows = min(n, max(1, _CHUNK_BYTES // row), PART)
             encoding[name] = {"chunksizes": (rows, *variable.shape[1:])}
         if variable.dtype.kind == "f":
             encoding.setdefault(name, {})["_FillValue"] = None

@@ -35,7 +35,7 @@ EMBEDDED = tuple(STAND_INS)
 SHIPPED = "demonstration-likeness"
 """The entry that holds their likeness."""
 
-PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
+_PACKAGES = ("numpy", "scipy", "xarray", "pandas", "matplotlib", "seaborn", "h5py", "numba", "torch", "torchvision")
 
 
 def likeness(
@@ -297,7 +297,7 @@ class Study:
             "rfcompare": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version(name) for name in _PACKAGES},
             "inputs": {
                 role: {
                     "name": side.name,

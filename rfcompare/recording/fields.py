@@ -14,10 +14,10 @@ from rfcompare.sources.checkpoints import some
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CANVAS = 224
+_CANVAS = 224
 """Side of the image on which a field is looked for in the end: that of networks for photographs."""
 
-SMALL = (32, 64, 128)
+_SMALL = (32, 64, 128)
 """Sides on which it is looked for before, for speed; it counts where a canvas wider by a quarter has the same."""
 
 
@@ -43,14 +43,8 @@ class Field:
     channels: int
 
 
-def find_layer(model: nn.Module, layer: str) -> nn.Module:
-    """A module by its name, or one sentence with the names that were meant.
-
-    Raises
-    ------
-    InputError
-        There is no such layer.
-    """
+def _find_layer(model: nn.Module, layer: str) -> nn.Module:
+    """A module by its name, or one sentence with the names that were meant."""
     layers: dict[str, nn.Module] = dict(model.named_modules())
     if layer in layers:
         return layers[layer]
@@ -74,7 +68,7 @@ def central(model: nn.Module, layer: str, images: Tensor, *, gradient: bool = Fa
         kept.append(output)
         raise _Stop
 
-    handle = find_layer(model, layer).register_forward_hook(keep)
+    handle = _find_layer(model, layer).register_forward_hook(keep)
     try:
         with torch.set_grad_enabled(gradient):
             model(images)
@@ -177,7 +171,7 @@ def field_of(
     (19, 19)
     """
     channels = int(first_convolution(model)[1].in_channels)
-    sides = CANVAS if canvas is None else canvas
+    sides = _CANVAS if canvas is None else canvas
     full = (sides, sides) if isinstance(sides, int) else sides
     found = None if canvas is not None else _on_a_small_canvas(model, layer, channels)
     whole = found or _reach(model, layer, full, channels)
@@ -190,7 +184,7 @@ def field_of(
         )
     for larger in () if canvas is not None else range(2 * max(whole.size)):
         tried = (whole.size[0] + larger, whole.size[1] + larger)
-        if max(tried) >= CANVAS:
+        if max(tried) >= _CANVAS:
             break
         field = _tried(model, layer, tried, channels)
         if field is not None and field.size == whole.size:
@@ -200,8 +194,8 @@ def field_of(
 
 def _on_a_small_canvas(model: nn.Module, layer: str, channels: int) -> Field | None:
     """The field where a small image shows it whole, whatever the image's size."""
-    find_layer(model, layer)
-    for side in SMALL:
+    _find_layer(model, layer)
+    for side in _SMALL:
         small, wider = (_tried(model, layer, (each, each), channels) for each in (side, side * 5 // 4))
         if not small or not wider or small.size != wider.size or min(small.start) == 0:
             continue

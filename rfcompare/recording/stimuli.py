@@ -18,12 +18,12 @@ from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import REC601
 from rfcompare.training.images import read_photographs
 
-Noise = Literal["white noise", "pink noise", "sparse noise"]
+_Noise = Literal["white noise", "pink noise", "sparse noise"]
 
 CORRELATED = ("pink noise", "natural images")
 """Stimuli whose pixels depend on each other: maps are then estimated by regression."""
 
-DENSITY = 0.05
+_DENSITY = 0.05
 """Share of sparse noise's elements that differ from the background in a frame, half of them lighter."""
 
 Frames = npt.NDArray[np.float32]
@@ -86,13 +86,13 @@ def _cover(size: int, n_pixels: int, step: float, element: float) -> Frames:
 
 @named_strictly
 def make_stimulus(
-    name: Noise,
+    name: _Noise,
     *,
     size: int | tuple[int, int],
     n_frames: int = 20_000,
     pitch: float = 1.0,
     element: float | None = None,
-    density: float = DENSITY,
+    density: float = _DENSITY,
     deg_per_px: float | None = None,
     seed: int | np.random.Generator | None = 0,
 ) -> Stimulus:
@@ -131,10 +131,10 @@ def make_stimulus(
     >>> stimulus.frames.shape, stimulus.shape, sorted(set(stimulus.frames.ravel().tolist()))
     ((100, 9, 9), (18, 18), [-1.0, 0.0, 1.0])
     """
-    if name not in get_args(Noise):
+    if name not in get_args(_Noise):
         raise InputError(
-            f"expected a stimulus among {', '.join(get_args(Noise))}, or a folder of photographs, got {name!r}; choose "
-            "one"
+            f"expected a stimulus among {', '.join(get_args(_Noise))}, or a folder of photographs, got {name!r}; "
+            "choose one"
         )
     sides = _sides(size, n_frames)
     element = pitch if element is None else element
@@ -301,7 +301,7 @@ def stimulus_like(
     unit = float(deg_per_px or 1.0) if in_degrees else 1.0
     element = said.get("element_deg") if in_degrees else said.get("element_px")
     stated = str(said.get("class", "")).lower()
-    name: Noise = next((each for each in get_args(Noise) if each in stated), "sparse noise")
+    name: _Noise = next((each for each in get_args(_Noise) if each in stated), "sparse noise")
     frames = n_frames or said.get("frames") or _said(bank, "estimation").get("frames") or 20_000
     return make_stimulus(
         name,
@@ -309,7 +309,7 @@ def stimulus_like(
         n_frames=int(frames),
         pitch=step[0] / unit,
         element=float(element or step[0]) / unit,
-        density=float(said.get("density", DENSITY)),
+        density=float(said.get("density", _DENSITY)),
         deg_per_px=float(deg_per_px or 1.0) if in_degrees else None,
         seed=seed,
     )

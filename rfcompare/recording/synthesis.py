@@ -20,27 +20,27 @@ from rfcompare.sources.population import CHANNELS, AnyPopulation
 
 Images = npt.NDArray[np.float64]
 
-Polarity = Literal["excite", "suppress", "both"]
+_Polarity = Literal["excite", "suppress", "both"]
 
-N_STEPS = 120
+_N_STEPS = 120
 """Of a climb: a linear unit is within 1e-4 of its kernel after 40."""
 
-N_STARTS = 4
+_N_STARTS = 4
 """Climbs of a unit."""
 
-N_NOISE = 512
+_N_NOISE = 512
 """Images of noise, white and smooth, of which a unit's best are the starts; one that answers none of them is dead."""
 
 FIRST_STEP, LAST_STEP = 0.7, 0.02
 """Steps of a climb, as shares of the norm."""
 
-SETTLED = 0.75
+_SETTLED = 0.75
 """Share of the steps after which an image is smooth, so that the highest from there on may be kept."""
 
-SAME = 0.02
+_SAME = 0.02
 """Share of the best response within which another start has come as high."""
 
-EVEN = 0.9
+_EVEN = 0.9
 """Share of its response from which a unit takes the negative image for as good: its map then has no sign."""
 
 
@@ -52,7 +52,7 @@ def synthesize(
     *,
     kind: str | None = None,
     n_units: int | None = None,
-    polarity: Polarity = "excite",
+    polarity: _Polarity = "excite",
     norm: float | None = None,
     blur: float | tuple[float, float] = (1.0, 0.0),
     channel_order: Literal["rgb", "bgr"] = "rgb",
@@ -113,8 +113,8 @@ def synthesize(
     >>> round(float(np.corrcoef(bank.rf[0].values.ravel(), kernels[0, ::-1].ravel())[0, 1]), 3)
     1.0
     """
-    if polarity not in get_args(Polarity):
-        raise InputError(f"expected polarity among {', '.join(get_args(Polarity))}, got {polarity!r}; choose one")
+    if polarity not in get_args(_Polarity):
+        raise InputError(f"expected polarity among {', '.join(get_args(_Polarity))}, got {polarity!r}; choose one")
     if channel_order not in ("rgb", "bgr"):
         raise InputError(f"expected channel_order rgb or bgr, got {channel_order!r}; choose one")
     first, last = blur if isinstance(blur, tuple) and len(blur) == 2 else (blur, blur)
@@ -148,14 +148,14 @@ def synthesize(
         signs = {"excite": (1,), "suppress": (-1,), "both": (1, -1)}[polarity]
         jobs = [(int(at), column, sign) for column, at in enumerate(chosen) for sign in signs]
         starts = np.concatenate([noise, -noise])
-        first_of = [starts[np.argsort(-sign * answers[:, column])[:N_STARTS]] for _, column, sign in jobs]
+        first_of = [starts[np.argsort(-sign * answers[:, column])[:_N_STARTS]] for _, column, sign in jobs]
         found = climb.climb(jobs, first_of, progress)
         images, numbers = climb.judged(jobs, found, blank)
     finally:
         network.train(training)
     name = model if isinstance(model, str) else type(network).__name__ if layer else "maps"
     mark = {1: "+", -1: "-"} if polarity == "both" else {1: "", -1: ""}
-    said = {"polarity": polarity, "norm": length, "blur": [first, last], "steps": N_STEPS, "starts": N_STARTS}
+    said = {"polarity": polarity, "norm": length, "blur": [first, last], "steps": _N_STEPS, "starts": _N_STARTS}
     images = images[:, ::-1] if channel_order == "bgr" and field.channels == 3 else images
     bank = make_bank(
         images,
@@ -174,7 +174,7 @@ def synthesize(
 def _noise(field: Field, length: float, seed: int) -> Images:
     """Images (image, channel, row, column) of one norm, from white noise to noise as smooth as a third of the field."""
     rng, _ = make_rng(seed)
-    noise = rng.standard_normal((N_NOISE // 2, field.channels, *field.size))
+    noise = rng.standard_normal((_N_NOISE // 2, field.channels, *field.size))
     widths = np.linspace(0, max(field.size) / 3, 8)
     parts = zip(np.array_split(noise, len(widths)), widths, strict=True)
     smooth = [gaussian_filter(part, (0, 0, width, width), mode="wrap") for part, width in parts]
@@ -203,14 +203,14 @@ class _Climb:
         self, jobs: Sequence[tuple[int, int, int]], starts: Sequence[Images], progress: bool | None
     ) -> list[tuple[Images, Images]]:
         """The starts of each job at their highest, and their responses times its sign."""
-        together = max(1, self.batch // N_STARTS)
+        together = max(1, self.batch // _N_STARTS)
         found = []
         hidden = None if progress is None else not progress
         with tqdm(total=len(jobs), desc="synthesize", unit="image", disable=hidden) as bar:
             for begin in range(0, len(jobs), together):
                 few = jobs[begin : begin + together]
                 images = np.concatenate(starts[begin : begin + together])
-                at, sign = (np.repeat([job[i] for job in few], N_STARTS) for i in (0, 2))
+                at, sign = (np.repeat([job[i] for job in few], _N_STARTS) for i in (0, 2))
                 images, heights = self._climbed(images, at, sign)
                 found += list(zip(np.split(images, len(few)), np.split(heights, len(few)), strict=True))
                 bar.update(len(few))
@@ -225,8 +225,8 @@ class _Climb:
         images = np.stack([each[heights.argmax()] for each, heights in found])
         pair = [self.responses(each)[rows, at] - blank[column] for each in (images, -images)]
         top, reversed_ = (sign * each for each in pair)
-        agree = [(h >= h.max() - SAME * np.abs(t)).sum() for (_, h), t in zip(found, top, strict=True)]
-        known = reversed_ < EVEN * top
+        agree = [(h >= h.max() - _SAME * np.abs(t)).sum() for (_, h), t in zip(found, top, strict=True)]
+        known = reversed_ < _EVEN * top
         flat = images.reshape(len(images), -1)
         largest = np.sign(flat[rows, np.abs(flat).argmax(1)])
         # A map without a sign gets a repeatable one; what suppresses is shown as its negative.
@@ -237,9 +237,9 @@ class _Climb:
 
     def _climbed(self, images: Images, at: Any, sign: Any) -> tuple[Images, Images]:
         best, highest = images, np.full(len(images), -np.inf)
-        for share in np.linspace(0, 1, N_STEPS + 1):
+        for share in np.linspace(0, 1, _N_STEPS + 1):
             heights, slope = self._slope(images, at, sign)
-            if share >= SETTLED:
+            if share >= _SETTLED:
                 best = np.where((heights > highest)[:, None, None, None], images, best)
                 highest = np.maximum(heights, highest)
             width = (1 - share) * self.blur[0] + share * self.blur[1]

@@ -84,24 +84,24 @@ def measure_tuning(
         orientation = np.arange(N_ORIENTATIONS) * 180 / N_ORIENTATIONS
         octaves = np.log2(max(size))  # from half a cycle in the field to the finest grating there is
         frequency = 0.5 * 2.0 ** -np.arange(octaves, -1e-9, -1 / PER_OCTAVE)
-        frames = gratings(size, orientation[:, None], frequency[None])
+        frames = _gratings(size, orientation[:, None], frequency[None])
         n_shown = len(frames)
         frames = np.concatenate([frames, np.zeros((1, *size), np.float32)])
         answers = answers_of(network, layer, Stimulus("gratings", frames), field, progress)
         chosen = chosen_of(answers.shape[1], n_units, unit, seed)
         blank = answers[-1, chosen]
-        f0, f1 = harmonics(answers[:n_shown, chosen].reshape(len(orientation), len(frequency), N_PHASES, -1), blank)
+        f0, f1 = _harmonics(answers[:n_shown, chosen].reshape(len(orientation), len(frequency), N_PHASES, -1), blank)
         found = [_curves(f0[row], f1[row], orientation, frequency) for row in range(len(chosen))]
         numbers = {name: np.array([each[name] for each in found]) for name in found[0]}
         discs = np.linspace(0, max(size), N_SIZES + 1)[1:]
         best = (np.nan_to_num(numbers[f"preferred_{name}"])[:, None] for name in ("orientation", "frequency"))
-        frames = gratings(size, *best, diameter=discs[None])
+        frames = _gratings(size, *best, diameter=discs[None])
         answers = answers_of(network, layer, Stimulus("gratings", frames), field, progress)[:, chosen]
     finally:
         network.train(training)
     own = answers.reshape(len(chosen), N_SIZES, N_PHASES, len(chosen))
     own = np.stack([own[row, :, :, row] for row in range(len(chosen))], axis=-1)
-    means, waves = harmonics(own[None], blank)
+    means, waves = _harmonics(own[None], blank)
     curve = np.where((numbers["f1_f0"] > 1)[:, None], waves[:, 0], means[:, 0])
     top = curve.max(axis=1)
     numbers["preferred_size"] = np.where(top > 0, discs[curve.argmax(axis=1)], np.nan)
@@ -182,7 +182,7 @@ def tuning_descriptors(tuned: xr.Dataset, *, deg_per_px: float | None = None) ->
     )
 
 
-def gratings(size: tuple[int, int], orientation: Any, frequency: Any, *, diameter: Any = np.inf) -> Any:
+def _gratings(size: tuple[int, int], orientation: Any, frequency: Any, *, diameter: Any = np.inf) -> Any:
     """Gratings (grating, y, x) of every phase, row 0 lowest, of parameters that broadcast; the phase runs fastest.
 
     Their wave is that of `rfcompare.models`' Gabor; a pixel's share of a disc falls over its border's pixel.
@@ -197,7 +197,7 @@ def gratings(size: tuple[int, int], orientation: Any, frequency: Any, *, diamete
     return waves.reshape(-1, height, width).astype(np.float32)
 
 
-def harmonics(answers: Floats, blank: Floats) -> tuple[Floats, Floats]:
+def _harmonics(answers: Floats, blank: Floats) -> tuple[Floats, Floats]:
     """F0 above the blank and F1, (unit, …), of answers (…, phase, unit)."""
     turned = np.exp(-2j * np.pi * np.arange(N_PHASES) / N_PHASES)
     wave = 2 / N_PHASES * np.abs(np.einsum("...pu,p->...u", answers, turned))

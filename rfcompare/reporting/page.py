@@ -41,10 +41,10 @@ from rfcompare.reporting.words import (
 )
 from rfcompare.sources.remote import cache_folder, kept_in
 
-FIGURE_DPI = 170
+_FIGURE_DPI = 170
 """Resolution in the page of figures that no file holds yet."""
 
-SCREEN_DPI = 135
+_SCREEN_DPI = 135
 """Pixels an inch of a figure takes on a screen: text of 6 points must be read there without a lens."""
 
 
@@ -172,7 +172,7 @@ def _embedded(name: str, figure: Figure | Path) -> dict[str, str]:
     else:
         memory = io.BytesIO()
         with style():
-            figure.savefig(memory, format="png", dpi=FIGURE_DPI)
+            figure.savefig(memory, format="png", dpi=_FIGURE_DPI)
         png, caption = memory.getvalue(), gallery.caption(figure)
     with Image.open(io.BytesIO(png)) as picture:
         inches = picture.width / picture.info["dpi"][0]
@@ -180,5 +180,5 @@ def _embedded(name: str, figure: Figure | Path) -> dict[str, str]:
         "name": name,
         "caption": caption,
         "address": "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
-        "width": str(round(inches * SCREEN_DPI)),
+        "width": str(round(inches * _SCREEN_DPI)),
     }

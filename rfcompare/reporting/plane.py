@@ -21,7 +21,7 @@ from rfcompare.figures.populations import PLANE
 from rfcompare.quantities import KAPPA, QUANTITIES
 from rfcompare.reporting.templates import filled
 
-MAP_BYTES = 1_200_000
+_MAP_BYTES = 1_200_000
 """Maps in the page together take at most this many bytes; of more units, evenly spaced ones keep their maps."""
 
 SHAPES = {
@@ -112,8 +112,8 @@ def palette() -> str:
 
 
 def packed_maps(fits: Sequence[xr.Dataset], styles: Sequence[Population]) -> list[dict[str, Any]]:
-    """Pack data and fit of the units as signed bytes, rows from the top, within `MAP_BYTES` for the page."""
-    share = MAP_BYTES / len(fits)
+    """Pack data and fit of the units as signed bytes, rows from the top, within `_MAP_BYTES` for the page."""
+    share = _MAP_BYTES / len(fits)
     packed = []
     for fitted, population in zip(fits, styles, strict=True):
         height, width = fitted.sizes["y"], fitted.sizes["x"]

@@ -13,10 +13,10 @@ import xarray as xr
 from rfcompare.figures.drawing import Population
 from rfcompare.quantities import QUANTITIES, kind_words
 
-MOST_COLUMNS = 8
+_MOST_COLUMNS = 8
 """Of a table that are shown until more are asked for."""
 
-MOST_ROWS = 2000
+_MOST_ROWS = 2000
 """Rows of one table in the page; the CSV beside the page has them all."""
 
 
@@ -60,7 +60,7 @@ def page_table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     """What the page's template needs of a table: titles, cells as text and as numbers, and what is shown at first."""
     frame, worth = _readable(frame)
     numeric = [bool(pd.api.types.is_numeric_dtype(frame[column])) for column in frame.columns]
-    shown = frame.iloc[:MOST_ROWS]
+    shown = frame.iloc[:_MOST_ROWS]
     rows = [
         [_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)]
         for row in shown.itertuples(index=False, name=None)
@@ -68,7 +68,7 @@ def page_table(name: str, title: str, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,
-        "shown": min(MOST_COLUMNS, worth),
+        "shown": min(_MOST_COLUMNS, worth),
         "columns": [_column(str(column), number) for column, number in zip(frame.columns, numeric, strict=True)],
         "rows": rows,
         "total": len(frame),

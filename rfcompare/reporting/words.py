@@ -20,7 +20,7 @@ from rfcompare.figures.populations import published_label
 from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, kind_words, kinds
 from rfcompare.reporting.templates import filled
 
-VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
+_VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
 """Packages whose versions the page states where the manifest does not."""
 
 
@@ -180,7 +180,7 @@ def versions_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     if recorded:
         return {str(name): str(value) for name, value in recorded.items()}
     found = {"python": platform.python_version()}
-    for name in VERSIONS:
+    for name in _VERSIONS:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

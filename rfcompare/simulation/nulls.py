@@ -32,7 +32,7 @@ from rfcompare.models import MAX_FREQUENCY, MIN_SIGMA, MODELS, map_of
 
 Array = NDArray[np.float64]
 
-PROPERTIES: Mapping[str, str] = MappingProxyType(
+_PROPERTIES: Mapping[str, str] = MappingProxyType(
     {
         "own pixel values": "every map has its kernel's pixel values (and so its amplitude and ON/OFF balance)",
         "own spectrum": "every map has its kernel's (periodic) power spectrum, and so its orientation and bandwidth",
@@ -42,7 +42,7 @@ PROPERTIES: Mapping[str, str] = MappingProxyType(
 )
 """What a null may share with the kernels; spectra and windows are of maps of equal energy."""
 
-INITIALIZERS: Mapping[str, tuple[str, float]] = MappingProxyType(
+_INITIALIZERS: Mapping[str, tuple[str, float]] = MappingProxyType(
     {
         "kaiming_uniform": ("uniform", 1 / 3),  # ±1/√fan_in: torch.nn.Conv2d's default, a = √5
         "kaiming_normal": ("normal", 2.0),  # variance 2/fan_in (He et al. 2015), ReLU
@@ -51,20 +51,20 @@ INITIALIZERS: Mapping[str, tuple[str, float]] = MappingProxyType(
 )
 """Named initializers of a first convolution: distribution, and variance times fan-in. All give white noise."""
 
-CYCLES = (0.1, 10**0.2)
+_CYCLES = (0.1, 10**0.2)
 """Range of nx and ny of random Gabors: that of macaque simple cells (Ringach 2002)."""
 
-DECONVOLUTION_STEPS = 500
+_DECONVOLUTION_STEPS = 500
 
 
-Draw = Callable[[np.random.Generator], Array]
+_Draw = Callable[[np.random.Generator], Array]
 
-CHUNK = 50
+_CHUNK = 50
 """Populations whose color maps are held and reduced at once."""
 
 
 @dataclass(frozen=True)
-class Null:
+class _Null:
     """A null ensemble.
 
     Attributes
@@ -72,7 +72,7 @@ class Null:
     name, title : str
         As it is called and as it is written on a figure.
     preserves : tuple of str
-        Names of `PROPERTIES`.
+        Names of `_PROPERTIES`.
     tests : str
         What a population that differs from it has beyond it.
     prepare : callable
@@ -86,7 +86,7 @@ class Null:
     title: str
     preserves: tuple[str, ...]
     tests: str
-    prepare: Callable[[Array, int, str], Draw]
+    prepare: Callable[[Array, int, str], _Draw]
     kind: str = "simulated"
 
 
@@ -137,8 +137,8 @@ def simulate_null(
     check(kernels)
     if name not in NULLS:
         raise InputError(f"expected a null among {', '.join(NULLS)}, got {name!r}")
-    if initializer not in INITIALIZERS:
-        raise InputError(f"expected an initializer among {', '.join(INITIALIZERS)}, got {initializer!r}")
+    if initializer not in _INITIALIZERS:
+        raise InputError(f"expected an initializer among {', '.join(_INITIALIZERS)}, got {initializer!r}")
     if not _is_count(n_populations):
         raise InputError(f"expected at least 1 population and a whole number of them, got {n_populations!r}")
     colors = 3 if kernels.sizes["channel"] == 3 or "color_direction" in kernels else 1
@@ -157,8 +157,8 @@ def simulate_null(
     generators = generator.spawn(n_populations)
     drawn = np.concatenate(
         [
-            _one_channel(np.concatenate([draw(each) for each in generators[start : start + CHUNK]])).astype(np.float32)
-            for start in range(0, n_populations, CHUNK)
+            _one_channel(np.concatenate([draw(each) for each in generators[start : start + _CHUNK]])).astype(np.float32)
+            for start in range(0, n_populations, _CHUNK)
         ]
     )
     digits = len(str(n_populations - 1))
@@ -198,8 +198,8 @@ def _one_channel(maps: Array) -> Array:
     return np.asarray(reduced["rf"].values[:, 0], dtype=np.float64)
 
 
-def _untrained(kernels: Array, colors: int, initializer: str) -> Draw:
-    distribution, gain = INITIALIZERS[initializer]
+def _untrained(kernels: Array, colors: int, initializer: str) -> _Draw:
+    distribution, gain = _INITIALIZERS[initializer]
     n, height, width = kernels.shape
     shape = (n, height, width) if colors == 1 else (n, colors, height, width)
     scale = np.sqrt(gain / (colors * height * width))
@@ -212,7 +212,7 @@ def _untrained(kernels: Array, colors: int, initializer: str) -> Draw:
     return draw
 
 
-def _spectrum_noise(kernels: Array, colors: int, initializer: str) -> Draw:
+def _spectrum_noise(kernels: Array, colors: int, initializer: str) -> _Draw:
     window = np.sqrt((kernels**2).mean(axis=0))
     grid = tuple(2 * size for size in window.shape)
     spectrum = (np.abs(np.fft.fft2(kernels, grid)) ** 2).mean(axis=0)
@@ -252,13 +252,13 @@ def stationary_amplitude(window: Array, spectrum: Array) -> Array:
     transfer = np.fft.fft2(smear)
     floor = 1e-12 * spectrum.mean()
     density = np.full(grid, spectrum.mean())
-    for _ in range(DECONVOLUTION_STEPS):
+    for _ in range(_DECONVOLUTION_STEPS):
         smeared = np.maximum(np.fft.ifft2(np.fft.fft2(density) * transfer).real, floor)
         density = density * np.maximum(np.fft.ifft2(np.fft.fft2(spectrum / smeared) * np.conj(transfer)).real, 0.0)
     return np.asarray(np.sqrt(density / density.mean()))
 
 
-def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> Draw:
+def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> _Draw:
     spectrum = np.fft.fft2(kernels)
     mean_sign = np.where(spectrum[:, 0, 0].real < 0, -1.0, 1.0)
 
@@ -271,17 +271,17 @@ def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> Draw:
     return draw
 
 
-def _pixel_shuffled(kernels: Array, colors: int, initializer: str) -> Draw:
+def _pixel_shuffled(kernels: Array, colors: int, initializer: str) -> _Draw:
     return lambda generator: generator.permuted(kernels.reshape(len(kernels), -1), axis=1).reshape(kernels.shape)
 
 
-def _random_gabor(kernels: Array, colors: int, initializer: str) -> Draw:
+def _random_gabor(kernels: Array, colors: int, initializer: str) -> _Draw:
     n, height, width = kernels.shape
     size = min(height, width)
 
     def draw(generator: np.random.Generator) -> Array:
         frequency = np.exp(generator.uniform(np.log(1 / size), np.log(MAX_FREQUENCY), n))
-        cycles = np.exp(generator.uniform(np.log(CYCLES[0]), np.log(CYCLES[1]), (2, n)))
+        cycles = np.exp(generator.uniform(np.log(_CYCLES[0]), np.log(_CYCLES[1]), (2, n)))
         sigma = np.clip(cycles / frequency, MIN_SIGMA, size / 2)
         center = generator.uniform(0.25, 0.75, (2, n)) * np.array([[width - 1], [height - 1]])
         phase = generator.uniform(0, 2 * np.pi, n)
@@ -293,11 +293,11 @@ def _random_gabor(kernels: Array, colors: int, initializer: str) -> Draw:
     return draw
 
 
-NULLS: Mapping[str, Null] = MappingProxyType(
+NULLS: Mapping[str, _Null] = MappingProxyType(
     {
         null.name: null
         for null in (
-            Null(
+            _Null(
                 "untrained",
                 "untrained network",
                 (),
@@ -305,28 +305,28 @@ NULLS: Mapping[str, Null] = MappingProxyType(
                 _untrained,
                 kind="untrained",
             ),
-            Null(
+            _Null(
                 "spectrum_noise",
                 "noise with the kernels' spectrum and window",
                 ("mean spectrum", "mean window"),
                 "structure of single kernels (localized, oriented, of one phase) beyond second-order statistics",
                 _spectrum_noise,
             ),
-            Null(
+            _Null(
                 "phase_scrambled",
                 "each kernel with random phases",
                 ("own spectrum", "mean spectrum"),
                 "localization and phase only: orientation and bandwidth are kept",
                 _phase_scrambled,
             ),
-            Null(
+            _Null(
                 "pixel_shuffled",
                 "each kernel with shuffled pixels",
                 ("own pixel values",),
                 "any spatial arrangement",
                 _pixel_shuffled,
             ),
-            Null(
+            _Null(
                 "random_gabor",
                 "Gabors of random parameters",
                 (),

@@ -24,13 +24,13 @@ from rfcompare.models import MODELS, map_of
 
 Array = NDArray[np.float64]
 
-MEDIAN: Mapping[str, float] = {"nx": 0.35, "ny": 0.45, "cycles": 3.0, "polarity_phase": 90.0}
+_MEDIAN: Mapping[str, float] = {"nx": 0.35, "ny": 0.45, "cycles": 3.0, "polarity_phase": 90.0}
 """Typical shape: nx, ny near simple cells' (Ringach 2002), and carrier cycles across the map."""
 
-SPREAD: Mapping[str, float] = {"nx": 0.35, "ny": 0.35, "cycles": 0.25, "polarity_phase": 1.0}
+_SPREAD: Mapping[str, float] = {"nx": 0.35, "ny": 0.35, "cycles": 0.25, "polarity_phase": 1.0}
 """SD of the natural logarithm; for the phase, 1 is uniform over [0°, 180°] and 0 is the median everywhere."""
 
-SURROUND_RATIO = 2.0
+_SURROUND_RATIO = 2.0
 """SD of a center–surround field's surround over its center's."""
 
 
@@ -70,7 +70,7 @@ def simulate_population(
     deg_per_px : float, optional
         Puts the bank in degrees.
     median, spread : mapping, optional
-        Entries of `MEDIAN` and `SPREAD` to change.
+        Entries of `_MEDIAN` and `_SPREAD` to change.
     seed : int, numpy.random.Generator or None
         Source of randomness; None draws a seed and records it.
 
@@ -95,7 +95,7 @@ def simulate_population(
     >>> bool(((truth.phase >= 0) & (truth.phase <= 180)).all())
     True
     """
-    middle, width = {**MEDIAN, **(median or {})}, {**SPREAD, **(spread or {})}
+    middle, width = {**_MEDIAN, **(median or {})}, {**_SPREAD, **(spread or {})}
     sizes = {"n": n, "n_subjects": n_subjects, "size": size}
     _check_options(model, sizes, {"icc": icc, "snr": snr, "deg_per_px": deg_per_px or 1.0}, middle, width)
     rng, recorded = make_rng(seed)
@@ -188,9 +188,9 @@ def _check_options(
     icc, snr = numbers["icc"], numbers["snr"]
     if not 0 <= icc <= 1 or not snr > 0:
         raise InputError(f"expected icc in [0, 1] and snr above 0, got icc={icc}, snr={snr}; change them")
-    unknown = sorted({*middle, *width} - set(MEDIAN))
+    unknown = sorted({*middle, *width} - set(_MEDIAN))
     if unknown:
-        raise InputError(f"expected quantities out of {', '.join(MEDIAN)}, got {', '.join(unknown)}; rename them")
+        raise InputError(f"expected quantities out of {', '.join(_MEDIAN)}, got {', '.join(unknown)}; rename them")
     if not all(0 < value < math.inf for value in middle.values()) or not all(0 <= x < math.inf for x in width.values()):
         raise InputError(f"expected medians above 0 and spreads of at least 0, got {middle} and {width}; change them")
 
@@ -204,9 +204,9 @@ def _parameters(
     sign = np.where(phase <= 90, 1.0, -1.0)
     zero = np.zeros(n)
     if model == "dog":
-        p = np.stack([x0, y0, np.log(sigma_x), np.log(SURROUND_RATIO * sigma_x)], axis=1)
+        p = np.stack([x0, y0, np.log(sigma_x), np.log(_SURROUND_RATIO * sigma_x)], axis=1)
         # Volumes in balance but for a third: a center with a visible surround.
-        linear = np.stack([sign, -sign * 0.67 / SURROUND_RATIO**2, zero], axis=1)
+        linear = np.stack([sign, -sign * 0.67 / _SURROUND_RATIO**2, zero], axis=1)
         published = {"x0": x0, "y0": y0, "sigma_center": sigma_x, "sigma_surround": 2 * sigma_x}
         amplitudes = {"amplitude_center": linear[:, 0], "amplitude_surround": linear[:, 1]}
         return p, linear[:, None], published, amplitudes

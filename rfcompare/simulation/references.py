@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 Array = NDArray[np.float64]
-Draw = Callable[[int, int, int, np.random.Generator], Array]
+_Draw = Callable[[int, int, int, np.random.Generator], Array]
 
 CYCLES, SPREAD = (0.25, 0.30), 0.45
 """Median nx and ny of the gratings in a plaid and the SD of their logarithms: those of macaque simple cells (Ringach
 2002) to one figure."""
 
-FIELD = 0.14
+_FIELD = 0.14
 """SD of a plaid's envelope as a share of the map."""
 
 
@@ -53,7 +53,7 @@ def _plaids(n: int, height: int, width: int, generator: np.random.Generator) -> 
     turn = generator.uniform(0, np.pi, n)
     for quarter in (0.0, np.pi / 2):
         nx, ny = (median * np.exp(SPREAD * generator.standard_normal(n)) for median in CYCLES)
-        frequency = np.minimum(np.sqrt(nx * ny) / FIELD, 0.45 * min(height, width))
+        frequency = np.minimum(np.sqrt(nx * ny) / _FIELD, 0.45 * min(height, width))
         angle, phase = turn + quarter, generator.uniform(0, 2 * np.pi, n)
         u = x * _column(np.cos(angle)) + y * _column(np.sin(angle))
         v = y * _column(np.cos(angle)) - x * _column(np.sin(angle))
@@ -97,7 +97,7 @@ def _checkerboards(n: int, height: int, width: int, generator: np.random.Generat
     return np.asarray((-1.0) ** (along[0][:, :, None] + along[1][:, None, :]))
 
 
-REFERENCES: Mapping[str, Draw] = MappingProxyType(
+REFERENCES: Mapping[str, _Draw] = MappingProxyType(
     {
         "plaids": _plaids,
         "gratings": _gratings,

@@ -48,9 +48,9 @@ from rfcompare.simulation.eye import point_spread
 
 Array = NDArray[np.float64]
 
-STIMULI = ("sparse noise", "hartley")
-LAYERS = ("2/3", "4")
-N_WAVES = 64
+_STIMULI = ("sparse noise", "hartley")
+_LAYERS = ("2/3", "4")
+_N_WAVES = 64
 """Plane waves summed into one orientation map: enough for their sum to be Gaussian to well under a percent."""
 
 
@@ -238,10 +238,10 @@ def simulate_treeshrew(
     ('simulated', 7)
     """
     model = _checked(parameters)
-    if stimulus not in STIMULI:
-        raise InputError(f"expected stimulus to be one of {', '.join(STIMULI)}, got {stimulus!r}; choose one of them")
-    if layer not in LAYERS:
-        raise InputError(f"expected layer to be one of {', '.join(LAYERS)}, got {layer!r}; choose one of them")
+    if stimulus not in _STIMULI:
+        raise InputError(f"expected stimulus to be one of {', '.join(_STIMULI)}, got {stimulus!r}; choose one of them")
+    if layer not in _LAYERS:
+        raise InputError(f"expected layer to be one of {', '.join(_LAYERS)}, got {layer!r}; choose one of them")
     if layer == "4":
         off_share = 1 / (1 + model.on_weight)
         model = replace(
@@ -304,10 +304,10 @@ def simulate_treeshrew(
     return bank, truth
 
 
-STORED_STEP = 1 / 64
+_STORED_STEP = 1 / 64
 """Resolution of a stored half map, in OFF peaks: about a quarter of a pixel's noise SD, which it widens by 0.3 %."""
 
-STORED_OFFSET = -128 * STORED_STEP
+_STORED_OFFSET = -128 * _STORED_STEP
 """Stored integers count steps from here, so that all are positive and compress well."""
 
 
@@ -346,13 +346,13 @@ def write_treeshrew(path: str | os.PathLike[str], **options: Any) -> tuple[xr.Da
     target = ending_in(path, *HDF5)
     bank, truth = simulate_treeshrew(**options)
     stored = bank.copy()
-    halves = np.round(bank.rf_half.values / STORED_STEP) * STORED_STEP
+    halves = np.round(bank.rf_half.values / _STORED_STEP) * _STORED_STEP
     stored["rf_half"] = (bank.rf_half.dims, halves.astype(np.float32))
     stored["rf"] = (bank.rf.dims, halves.mean(axis=0).astype(np.float32))
     packed = {"dtype": "uint16", "zlib": True, "complevel": 9, "shuffle": True, "_FillValue": 65535}
     encoding: dict[Any, dict[str, Any]] = {
-        name: {**packed, "scale_factor": np.float32(step), "add_offset": np.float32(STORED_OFFSET)}
-        for name, step in (("rf_half", STORED_STEP), ("rf", STORED_STEP / 2))
+        name: {**packed, "scale_factor": np.float32(step), "add_offset": np.float32(_STORED_OFFSET)}
+        for name, step in (("rf_half", _STORED_STEP), ("rf", _STORED_STEP / 2))
     }
     encoding["noise_acf"] = {"zlib": True, "complevel": 9}
     again = [name for name in truth.coords if name in bank.coords and name != "unit"]
@@ -400,7 +400,7 @@ def _checked(parameters: dict[str, Any]) -> TreeShrew:
 class _Waves:
     """One field's orientation map: the argument of a sum of plane waves with one wavelength."""
 
-    k: Array  # (N_WAVES, 2), cycles per µm
+    k: Array  # (_N_WAVES, 2), cycles per µm
     weight: NDArray[np.complex128]
 
     def value(self, x: Array, y: Array) -> NDArray[np.complex128]:
@@ -412,9 +412,9 @@ class _Waves:
 
 
 def _waves(rng: np.random.Generator, spacing: float) -> _Waves:
-    direction = rng.uniform(0, 2 * np.pi, N_WAVES)
+    direction = rng.uniform(0, 2 * np.pi, _N_WAVES)
     k = np.stack([np.cos(direction), np.sin(direction)], axis=1) / spacing
-    weight = rng.standard_normal(N_WAVES) + 1j * rng.standard_normal(N_WAVES)
+    weight = rng.standard_normal(_N_WAVES) + 1j * rng.standard_normal(_N_WAVES)
     return _Waves(k, weight)
 
 

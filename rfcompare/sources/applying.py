@@ -20,11 +20,11 @@ from rfcompare.sources.store import Cell, Store
 if TYPE_CHECKING:
     import xarray as xr
 
-MAX_UNITS = 10**6
-MAX_PIXELS = 2**14
+_MAX_UNITS = 10**6
+_MAX_PIXELS = 2**14
 """Units and pixels along one side beyond these are a transposed or a mistaken layout."""
 
-MAX_RENDERED = 10**8
+_MAX_RENDERED = 10**8
 
 
 def apply(store: Store, layout: Layout, chunks: Any, *, more: Mapping[str, Any] | None = None) -> xr.Dataset:
@@ -68,10 +68,10 @@ def _apply_parameters(store: Store, layout: Layout) -> xr.Dataset:
     }
     rows, columns_wide = (int(side) for side in layout.size)
     units = max((np.size(value) for value in parameters.values()), default=1)
-    if not (min(rows, columns_wide) >= 2 and units * rows * columns_wide <= MAX_RENDERED):
+    if not (min(rows, columns_wide) >= 2 and units * rows * columns_wide <= _MAX_RENDERED):
         raise InputError(
-            f"expected size in the layout to be [y, x] of at least 2 and at most {MAX_RENDERED:.0e} pixels in all, got "
-            f"{list(layout.size)} for {units} units"
+            f"expected size in the layout to be [y, x] of at least 2 and at most {_MAX_RENDERED:.0e} pixels in all, "
+            f"got {list(layout.size)} for {units} units"
         )
     for name, value in parameters.items():
         if np.size(value) not in (1, units):
@@ -260,9 +260,9 @@ def _maps(
             f"expected {len(layout.channel)} channels {layout.channel} in {store.name}, got {sizes['channel']} along "
             f"the axis that dims {' '.join(dims)!r} call channel"
         )
-    if sizes["unit"] > MAX_UNITS or max(sizes["y"], sizes["x"]) > MAX_PIXELS:
+    if sizes["unit"] > _MAX_UNITS or max(sizes["y"], sizes["x"]) > _MAX_PIXELS:
         raise InputError(
-            f"expected at most {MAX_UNITS} units of {MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do the "
+            f"expected at most {_MAX_UNITS} units of {_MAX_PIXELS} pixels a side in {store.name}, got {sizes}; do the "
             f"dims {' '.join(dims)!r} name the axes in the file's order?"
         )
     return array, labels[0] if len(labels[0]) == sizes["unit"] else []

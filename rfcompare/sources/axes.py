@@ -9,7 +9,7 @@ import numpy as np
 
 from rfcompare.errors import InputError
 
-PIXEL = "(y x)"
+_PIXEL = "(y x)"
 """What the name ``pixel`` stands for."""
 
 
@@ -23,7 +23,7 @@ def axis_names(dims: str | tuple[str, ...] | list[str]) -> list[str]:
     """
     text = dims if isinstance(dims, str) else " ".join(dims)
     words = re.findall(r"\([^)]*\)|[^\s,]+", text)
-    return [PIXEL if word == "pixel" else word.replace(",", " ") for word in words]
+    return [_PIXEL if word == "pixel" else word.replace(",", " ") for word in words]
 
 
 def flat_names(dims: str | tuple[str, ...] | list[str]) -> list[str]:

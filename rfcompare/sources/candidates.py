@@ -20,17 +20,17 @@ from rfcompare.sources.checkpoints import entries_of
 from rfcompare.sources.hdf5 import Reader, read_attributes, text_name
 from rfcompare.sources.matlab_structure import list_variables
 
-MAX_LISTED = 50
-MAX_DEPTH = 12
+_MAX_LISTED = 50
+_MAX_DEPTH = 12
 
-NO_NUMBERS = ("cell", "struct", "char", "object", "opaque", "function", "sparse")
+_NO_NUMBERS = ("cell", "struct", "char", "object", "opaque", "function", "sparse")
 """MATLAB's classes that are no full arrays of numbers."""
 
 MAX_PREVIEW_BYTES = 2**26
 """MATLAB v5 variables larger than this are listed by their headers alone."""
 
-SMALLEST_SIDE = 4
-LONGEST_SHAPE = 8
+_SMALLEST_SIDE = 4
+_LONGEST_SHAPE = 8
 """A map has at least four pixels a side and is no strip: what is smaller or longer is a table or a curve."""
 
 _WORDS = {
@@ -94,13 +94,13 @@ def _could_be_maps(candidate: Candidate) -> bool:
         return False
     sizes = dict(zip(candidate.dims, candidate.shape, strict=False))
     sides = (sizes.get("y", 0), sizes.get("x", 0))
-    return min(sides) >= SMALLEST_SIDE and max(sides) <= LONGEST_SHAPE * min(sides)
+    return min(sides) >= _SMALLEST_SIDE and max(sides) <= _LONGEST_SHAPE * min(sides)
 
 
 def _candidates_hdf5(reader: Reader, *, transposed: bool) -> list[Candidate]:
     listed: list[Candidate] = []
     for path, item in reader.datasets():
-        if len(listed) >= MAX_LISTED:
+        if len(listed) >= _MAX_LISTED:
             break
         shape = _shape(item, transposed)
         if item.dtype.kind in "fiu" and 3 <= item.ndim <= 6 and "MATLAB_empty" not in item.attrs:
@@ -124,7 +124,7 @@ def _referred(
     except InputError:
         return
     pending = [(path, inside)]
-    while pending and depth <= MAX_DEPTH:
+    while pending and depth <= _MAX_DEPTH:
         where, node = pending.pop(0)
         if isinstance(node, h5py.Group):
             pending += [(f"{where}/{text_name(name)}", child) for name, child in node.items()]
@@ -159,14 +159,14 @@ def _candidates_v5(path: Path) -> list[Candidate]:
         if kind in ("cell", "struct") and small:
             with contextlib.suppress(InputError):  # a damaged variable offers nothing
                 listed += _inside(store.variable(name), f"/{name}", ())
-        elif 3 <= len(shape) <= 6 and kind.split(" ")[0] not in NO_NUMBERS:
+        elif 3 <= len(shape) <= 6 and kind.split(" ")[0] not in _NO_NUMBERS:
             listed.append(Candidate(f"/{name}", shape))
-    return listed[:MAX_LISTED]
+    return listed[:_MAX_LISTED]
 
 
 def _inside(node: Any, path: str, cell: tuple[int, ...], depth: int = 0) -> Iterator[Candidate]:
     """Maps in a cell or a struct, as the first of every cell shows; `cell` is the shape of those above it."""
-    if depth > MAX_DEPTH or not isinstance(node, np.ndarray) or not node.size or matlab.is_object(node):
+    if depth > _MAX_DEPTH or not isinstance(node, np.ndarray) or not node.size or matlab.is_object(node):
         return
     if node.dtype.names:
         own = cell if node.size == 1 else (*cell, *node.shape)

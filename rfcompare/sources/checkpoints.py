@@ -33,7 +33,7 @@ SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensor
 
 _MAX_DEPTH = 8
 
-MAX_ELEMENTS = 2**28
+_MAX_ELEMENTS = 2**28
 """A first layer of more weights than this (1 GiB of float32) is a mistake; it is refused before it is read."""
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights", "params")
@@ -117,9 +117,9 @@ def picked(entries: Mapping[str, Entry], key: str | None, layer: str | None, *, 
     chosen, others = _pick(entries, key, layer, where)
     entry = entries[chosen]
     size = int(np.prod(entry.shape, dtype=float)) if entry.shape else 0
-    if size > MAX_ELEMENTS:
+    if size > _MAX_ELEMENTS:
         raise InputError(
-            f"expected a layer of at most {MAX_ELEMENTS} weights in {where}, entry {chosen}, got the shape "
+            f"expected a layer of at most {_MAX_ELEMENTS} weights in {where}, entry {chosen}, got the shape "
             f"{entry.shape}; it is not read"
         )
     # What is no convolution, such as the matrix of a patch embedding, has as many colors as its dims will say.
@@ -251,8 +251,8 @@ def _npy(path: Path) -> Iterator[dict[str, Entry]]:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(mapped, np.ndarray):
         raise InputError(f"expected one array in {path}, got an archive; rename it to .npz and pass key=")
-    if mapped.size > MAX_ELEMENTS:
-        raise InputError(f"expected at most {MAX_ELEMENTS} weights in {path}, got the shape {mapped.shape}")
+    if mapped.size > _MAX_ELEMENTS:
+        raise InputError(f"expected at most {_MAX_ELEMENTS} weights in {path}, got the shape {mapped.shape}")
     yield {"": Entry.of(mapped.shape, lambda: np.array(mapped))}
 
 

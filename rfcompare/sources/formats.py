@@ -42,7 +42,7 @@ SAVED = Format("a Dataset saved by rfcompare", False, "its own files")
 BY_HAND = Format("rfcompare's HDF5 written by hand", False, "its own files")
 ALLEN = Format("Allen two-photon analysis (HDF5)", False, "")
 NWB = Format("NWB 2", True, "", nwb.NWBStore)
-NWB_1 = Format("NWB 1, before NWB 2 and its tables", True, "an Allen Institute session (NWB 1.0.5)")
+_NWB_1 = Format("NWB 1, before NWB 2 and its tables", True, "an Allen Institute session (NWB 1.0.5)")
 MATLAB_73 = Format(
     "MATLAB v7.3 (HDF5)",
     True,
@@ -55,7 +55,7 @@ MATLAB_5 = Format(
 HDF5 = Format("HDF5", True, "a recording without maps: retinal responses to noise (RFEst)")
 NUMPY = Format("NumPy, npy or npz", True, "", numpy_files.NumPyStore)
 
-FORMATS = (SAVED, BY_HAND, HDF5, NWB, NWB_1, ALLEN, MATLAB_73, MATLAB_5, NUMPY)
+FORMATS = (SAVED, BY_HAND, HDF5, NWB, _NWB_1, ALLEN, MATLAB_73, MATLAB_5, NUMPY)
 """All of them, as the documentation's table of formats lists them."""
 
 
@@ -86,7 +86,7 @@ def identify(path: Path) -> Format:
         # NWB 1 keeps the version in a dataset.
         one = reader.is_dataset("/nwb_version") and reader.shape("/nwb_version") in ((), (1,))
         if one and "NWB-1" in str(reader.values("/nwb_version").ravel()[0]):
-            return NWB_1
+            return _NWB_1
     return HDF5
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 LAZY_BYTES = 2**27
 """Maps of more bytes than this (128 MiB) stay in their file until they are computed."""
 
-CHUNK_BYTES = "16MiB"
+_CHUNK_BYTES = "16MiB"
 
 MAX_ELEMENTS = 2**36
 """More elements than this (6.9·10¹⁰) in one array is a damaged or a mistaken file."""
 
-MAX_LABELS = 10**7
+_MAX_LABELS = 10**7
 """Coordinates and labels are read whole, so they are bounded more tightly."""
 
 _MAX_SOFT_LINKS = 16
@@ -254,10 +254,10 @@ class Reader:
     def values(self, path: str) -> NDArray[Any]:
         """A small dataset, whole: numbers as they are, text as Python strings."""
         dataset = self.dataset(path)
-        if dataset.size > MAX_LABELS:
+        if dataset.size > _MAX_LABELS:
             raise InputError(
-                f"expected at most {MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it is not "
-                "read"
+                f"expected at most {_MAX_LABELS:.0e} values at {path} in {self.name}, got {dataset.size:.1e}; it "
+                "is not read"
             )
         raw = np.asarray(self.read(dataset, ()))
         return _text(raw) if raw.dtype.kind in "OSU" else raw
@@ -319,9 +319,9 @@ class HDF5Store(Store):
         name = text_name(dataset.name)
         if name in above:
             raise InputError(f"{above[0]} in {self.name} refers to itself in a circle; name the dataset of the maps")
-        if dataset.size > MAX_LABELS:
+        if dataset.size > _MAX_LABELS:
             raise InputError(
-                f"expected at most {MAX_LABELS:.0e} references at {name} in {self.name}, got {dataset.size:.1e}"
+                f"expected at most {_MAX_LABELS:.0e} references at {name} in {self.name}, got {dataset.size:.1e}"
             )
         references = np.asarray(self.reader.read(dataset, ()))
         items = (self._referred(reference, chunks, (*above, name)) for reference in references.ravel())
@@ -346,11 +346,11 @@ class HDF5Store(Store):
 
 
 def _lazy(stored: _StoredArray, storage_chunks: tuple[int, ...] | None) -> Any:
-    """A dask array over `stored` whose pieces are of `CHUNK_BYTES` and follow the file's own chunks."""
+    """A dask array over `stored` whose pieces are of `_CHUNK_BYTES` and follow the file's own chunks."""
     import dask
     import dask.array
 
-    with dask.config.set({"array.chunk-size": CHUNK_BYTES}):
+    with dask.config.set({"array.chunk-size": _CHUNK_BYTES}):
         chunks = dask.array.core.normalize_chunks(
             "auto", stored.shape, dtype=stored.dtype, previous_chunks=storage_chunks
         )

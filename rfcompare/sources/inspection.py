@@ -30,9 +30,9 @@ from rfcompare.sources.matlab_structure import list_variables
 from rfcompare.sources.recording_drafts import find_recording
 from rfcompare.sources.remote import local_file
 
-MAX_LINES = 300
-MAX_DEPTH = 12
-MAX_CHILDREN = 14
+_MAX_LINES = 300
+_MAX_DEPTH = 12
+_MAX_CHILDREN = 14
 """A group with more children than this shows the first few and counts the rest."""
 
 
@@ -66,7 +66,7 @@ def _describe_weights(path: Path) -> str:
     with checkpoints.entries_of(path) as entries:
         first = checkpoints.first_layers(entries)
         lines = [f"{path.name}  ({_bytes(path.stat().st_size)})", "format: weights", ""]
-        shown = [name for name in entries if len(entries[name].shape) > 1][:MAX_LINES]
+        shown = [name for name in entries if len(entries[name].shape) > 1][:_MAX_LINES]
         lines += [f"  {name}  {entries[name].shape}".replace("    (", "  (") for name in shown]
     if path.suffix.lower() in (".npy", ".npz") and not any(3 in entries[name].shape for name in first):
         return "\n".join([*lines, "", *_how_to_open(path, formats.NUMPY)])
@@ -107,8 +107,8 @@ def _kernel_dims(shape: tuple[int, ...]) -> str | None:
 def _tree(reader: Reader) -> Iterator[str]:
     lines = _walk(reader, reader.find("/"), 0, set())
     for number, line in enumerate(lines):
-        if number == MAX_LINES:
-            yield f"… (the rest is left out after {MAX_LINES} lines)"
+        if number == _MAX_LINES:
+            yield f"… (the rest is left out after {_MAX_LINES} lines)"
             return
         yield line
 
@@ -122,11 +122,11 @@ def _walk(reader: Reader, group: h5py.Group, depth: int, seen: set[Any]) -> Iter
         yield f"{indent}  (shown above)"
         return
     seen.add(identity)
-    if depth >= MAX_DEPTH:
+    if depth >= _MAX_DEPTH:
         yield f"{indent}  … (deeper groups are left out)"
         return
     names = sorted((text_name(name) for name in group), key=natural)
-    shown = names if len(names) <= MAX_CHILDREN else names[: MAX_CHILDREN - 2]
+    shown = names if len(names) <= _MAX_CHILDREN else names[: _MAX_CHILDREN - 2]
     for name in shown:
         kind, target = link_of(group, name)
         if kind == "external":
@@ -213,7 +213,7 @@ def _first_inside(node: Any, depth: int = 0) -> list[str]:
     indent = "  " * depth
     if node.dtype.names:
         lines = []
-        for field in node.dtype.names[:MAX_CHILDREN]:
+        for field in node.dtype.names[:_MAX_CHILDREN]:
             inside = node[field].flat[0]
             lines.append(f"{indent}.{field}  {getattr(inside, 'shape', '')} {getattr(inside, 'dtype', '')}")
         return lines

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rfcompare.sources.checkpoints import Weights
 
-CHANNEL_ORDERS = ("rgb", "bgr")
-CHANNELS = ("component", "maps")
+_CHANNEL_ORDERS = ("rgb", "bgr")
+_CHANNELS = ("component", "maps")
 """What becomes of a kernel that sees more than colors: its first singular component, or a map for every input."""
 
 
@@ -39,7 +39,7 @@ def to_bank(
     attrs: Mapping[str, Any],
 ) -> xr.Dataset:
     """Bring weights into the bank's order, say how, and record everything that was done to them."""
-    for name, value, known in (("channel_order", channel_order, CHANNEL_ORDERS), ("channels", channels, CHANNELS)):
+    for name, value, known in (("channel_order", channel_order, _CHANNEL_ORDERS), ("channels", channels, _CHANNELS)):
         if value not in known and (name, value) != ("channels", None):
             hint = "; networks from Caffe have 'bgr'" if name == "channel_order" else ""
             raise InputError(f"expected {name} to be {' or '.join(map(repr, known))}, got {value!r}{hint}")

@@ -50,7 +50,7 @@ from rfcompare.sources.axes import axis_names, flat_names
 if TYPE_CHECKING:
     pass
 
-MAX_BYTES = 2**22
+_MAX_BYTES = 2**22
 """Of a layout; more is another file."""
 
 DIMS = ("half", "unit", "channel", "lag", "y", "x")
@@ -141,7 +141,7 @@ def given_keys(layout: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(layout, Mapping):
         return {str(key): value for key, value in layout.items()}
     path = existing_file(layout)
-    if path.stat().st_size > MAX_BYTES:
+    if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"expected a layout in TOML, got {path} of {path.stat().st_size / 1e6:.3g} MB; name another")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ _HEADER = 128
 _NAME_BYTES = 2**14
 _MAX_DEPTH = 32
 _MAX_DIMS = 32
-MAX_BYTES = 2**31
+_MAX_BYTES = 2**31
 """The format's own limit for one variable; what unpacks to more is not read."""
 
 
@@ -53,7 +53,7 @@ def check_variable(path: Path, name: str) -> None:
             if kind not in (_MATRIX, _COMPRESSED):
                 raise _Damaged(f"an element of type {kind} where a variable should be")
             if _header(_unpacked(data, order, _NAME_BYTES) if kind == _COMPRESSED else data, order)[0] == name:
-                _check_matrix(_unpacked(data, order, MAX_BYTES) if kind == _COMPRESSED else data, order, 0)
+                _check_matrix(_unpacked(data, order, _MAX_BYTES) if kind == _COMPRESSED else data, order, 0)
                 return
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rfcompare.sources.hdf5 import Reader
 
-ORDER = ("unit", "channel", "lag", "y", "x")
+_ORDER = ("unit", "channel", "lag", "y", "x")
 
 
 def open_saved(path: Path, chunks: Any) -> xr.Dataset:
@@ -92,7 +92,7 @@ def _dims(reader: Reader, attrs: dict[str, Any], shape: tuple[int, ...]) -> tupl
     usual = {3: "unit y x", 5: "unit channel lag y x" if reader.is_dataset("/lag") else ""}
     stated = attrs.get("dims") or usual.get(len(shape)) or "unit channel y x"
     dims = " ".join(map(str, stated) if isinstance(stated, list) else [str(stated)]).replace(",", " ").split()
-    if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(ORDER) or len(set(dims)) != len(dims):
+    if len(dims) != len(shape) or not {"unit", "y", "x"} <= set(dims) <= set(_ORDER) or len(set(dims)) != len(dims):
         raise InputError(
             f"expected /rf in {reader.name} along unit, channel, y, x (its attribute dims names another order), got "
             f"the shape {shape} and dims {' '.join(dims)!r}"

@@ -21,7 +21,7 @@ from rfcompare.sources.torchvision_models import is_module
 AnyPopulation: TypeAlias = Any
 """A name, a path, a Dataset, a `rfcompare.pipeline.Population`, a ``torch.nn.Module``, a tensor or an array."""
 
-NETWORK_KINDS = ("learned", "untrained")
+_NETWORK_KINDS = ("learned", "untrained")
 """Kinds of an array that are a network's: its channels are read as `load_kernels` reads them."""
 
 CHANNELS: Mapping[int, tuple[str, ...]] = {1: ("signed",), 2: ("on", "off"), 3: ("r", "g", "b")}
@@ -108,7 +108,7 @@ def _open_object(values: Any, given: dict[str, Any]) -> xr.Dataset:
         raise InputError(
             "expected kind= with an array of maps, got none; say what they are, as in kind='learned' or kind='measured'"
         )
-    if given["kind"] in NETWORK_KINDS or of_kernels:
+    if given["kind"] in _NETWORK_KINDS or of_kernels:
         return load_kernels(array, **given)
     maps = array[:, None] if array.ndim == 3 else array
     if maps.ndim != 4 or maps.shape[1] not in CHANNELS:
@@ -220,7 +220,7 @@ def _degrees(value: Any) -> Any:
     return both[0] if len(both) == 1 else both
 
 
-OPTIONS = ("layout", "deg_per_px", "kind", "channel_order", "dims", "key", "layer", "channels", "lag")
+_OPTIONS = ("layout", "deg_per_px", "kind", "channel_order", "dims", "key", "layer", "channels", "lag")
 """How a population is read; for one side of two with ``fields_`` or ``kernels_`` before it."""
 
 
@@ -240,8 +240,8 @@ def by_side(reading: Mapping[str, Any], *, known: Sequence[str] = ()) -> tuple[d
         side, _, option = name.partition("_")
         if side not in sides:
             side, option = "fields" if name in ("layout", "deg_per_px") else "kernels", name
-        if option not in OPTIONS or name == "kind":
-            options = [f"{each}_{option}" for each in sides for option in OPTIONS]
+        if option not in _OPTIONS or name == "kind":
+            options = [f"{each}_{option}" for each in sides for option in _OPTIONS]
             raise KeywordError(f"there is no option {name} for two sides; {meant(name, [*known, *options])}")
         if value is not None and value != ():
             sides[side][option] = value

@@ -14,11 +14,11 @@ from rfcompare.sources.checkpoints import entries_of
 from rfcompare.sources.hdf5 import Reader, read_attributes
 from rfcompare.sources.matlab_structure import list_variables
 
-ANSWERS = {"response", "responses", "resp", "spikes", "spike", "spk", "counts", "psth", "dff", "traces", "rates"}
-SPIKES = {"spikes", "spike", "spk"}
-CLOCK = {"onset", "onsets", "timestamps", "times", "time", "tms", "flips", "starting"}
+_ANSWERS = {"response", "responses", "resp", "spikes", "spike", "spk", "counts", "psth", "dff", "traces", "rates"}
+_SPIKES = {"spikes", "spike", "spk"}
+_CLOCK = {"onset", "onsets", "timestamps", "times", "time", "tms", "flips", "starting"}
 
-FEWEST_FRAMES = 100
+_FEWEST_FRAMES = 100
 """Shorter lengths that a stimulus and a response share may be units as well as frames."""
 
 
@@ -47,8 +47,8 @@ def find_recording(path: Path, found: formats.Format) -> _Recording | None:
         beats = max(arrays[clock]) if clock else 0
         spikes = next((name for name, size in arrays.items() if _are_spikes(name, size)), None)
         for response, size in arrays.items():
-            common = set(shape) & set(size) - set(range(FEWEST_FRAMES))
-            if response not in (frames, clock, spikes) and _words(response) & ANSWERS and common and len(size) < 3:
+            common = set(shape) & set(size) - set(range(_FEWEST_FRAMES))
+            if response not in (frames, clock, spikes) and _words(response) & _ANSWERS and common and len(size) < 3:
                 n = max(common)
                 words = " ".join("frame" if each == n else "unit" for each in size)
                 return _Recording(frames, _dims(shape, n), response, words, spikes, clock, _trials(n, beats))
@@ -80,7 +80,7 @@ def _arrays(path: Path, found: formats.Format) -> dict[str, tuple[int, ...]]:
         arrays[name.removesuffix("_index")] = ()
     for name in list(arrays):
         above = name.rpartition("/")[0]
-        if above and len(arrays.get(name, ())) == 1 and _words(above) & SPIKES:
+        if above and len(arrays.get(name, ())) == 1 and _words(above) & _SPIKES:
             arrays[f"{above}/*"] = ()
     return arrays
 
@@ -93,22 +93,22 @@ def _words(path: str) -> set[str]:
 
 
 def _is_stimulus(path: str, shape: tuple[int, ...]) -> bool:
-    return 2 <= len(shape) <= 3 and max(shape) >= FEWEST_FRAMES and not _words(path) & CLOCK
+    return 2 <= len(shape) <= 3 and max(shape) >= _FEWEST_FRAMES and not _words(path) & _CLOCK
 
 
 def _is_clock(path: str, shape: tuple[int, ...], frames: tuple[int, ...]) -> bool:
     """Whether an array could hold the frames' onsets: one for each, of each trial, or the first and their rate."""
-    if not _words(path.rpartition("/")[2]) & CLOCK or _words(path) & SPIKES or not shape:
+    if not _words(path.rpartition("/")[2]) & _CLOCK or _words(path) & _SPIKES or not shape:
         return False
     n = max(shape)
-    fits = n >= FEWEST_FRAMES and any(each % n == 0 for each in frames if each >= FEWEST_FRAMES)
+    fits = n >= _FEWEST_FRAMES and any(each % n == 0 for each in frames if each >= _FEWEST_FRAMES)
     return sum(size > 1 for size in shape) <= 1 and (fits or shape == (1,))
 
 
 def _are_spikes(path: str, shape: tuple[int, ...]) -> bool:
     """Whether times of spikes stand here: one list, or what holds a list for every unit."""
-    listed = not shape or (sum(size > 1 for size in shape) == 1 and bool(_words(path) & (CLOCK - {"starting"})))
-    return listed and bool(_words(path) & SPIKES)
+    listed = not shape or (sum(size > 1 for size in shape) == 1 and bool(_words(path) & (_CLOCK - {"starting"})))
+    return listed and bool(_words(path) & _SPIKES)
 
 
 def _dims(shape: tuple[int, ...], n: int) -> str:

@@ -42,14 +42,14 @@ from rfcompare.sources.damage import hdf5_damage
 from rfcompare.sources.layout import given_keys
 from rfcompare.sources.store import Cell
 
-KEYS = (
+_KEYS = (
     "frames", "dims", "responses", "response_dims", "spike_times", "each", "frame_times", "time_s", "frame_s", "y",
     "kind", "stimulus", "deg_per_px", "unit", "subject", "citation", "title",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Answered:
+class _Answered:
     """What was shown and what answered."""
 
     frames: NDArray[Any]
@@ -62,7 +62,7 @@ class Answered:
     """Spikes that fell into no frame."""
 
 
-def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -> Answered:
+def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -> _Answered:
     """Read a stimulus and the responses to it from an HDF5, NWB, MATLAB or NumPy file.
 
     Raises
@@ -83,8 +83,8 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
     """
     given = given_keys(layout)
     for name in given:
-        if name not in KEYS:
-            raise InputError(f"a recording's layout has no key {name}; {meant(name, KEYS)}")
+        if name not in _KEYS:
+            raise InputError(f"a recording's layout has no key {name}; {meant(name, _KEYS)}")
     if "frames" not in given or ("responses" in given) == ("spike_times" in given):
         raise InputError(
             "expected the layout of a recording to have frames, and responses or spike_times, got "
@@ -114,7 +114,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
     said = {"title": given.get("title", path.stem), "citation": given.get("citation"), "file": path.name}
     options |= {"frame_s": None if frame_s is None else float(frame_s), "protocol": given.get("stimulus")}
     rows = str(given.get("y", "down"))
-    return Answered(
+    return _Answered(
         frames, responses, {**options, "rows": rows, "kind": given.get("kind", NOT_STATED), "attrs": said}, outside
     )
 

@@ -13,7 +13,7 @@ from rfcompare.bank import existing_file, folder_to_write, sound_hdf5, write_tex
 from rfcompare.errors import InputError, first_line
 from rfcompare.sources.kernels import sha256_of
 
-MAX_NAME = 100
+_MAX_NAME = 100
 """Characters of a file's own name that are kept: addresses may be longer than a file system's names."""
 
 
@@ -58,7 +58,7 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
             f"expected the address of a file, {address!r} names none; copy the address of the download itself"
         )
     folder = cache_folder()
-    file_name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-MAX_NAME:]}"
+    file_name = f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-_MAX_NAME:]}"
     record = folder / f"{file_name}.sha256"
     recorded = record.read_text().split()[0] if record.is_file() and record.read_text().split() else None
     wanted = sha256 or recorded

@@ -23,7 +23,7 @@ from rfcompare.taxonomy.thresholds import value
 ANSWERS = ("band", "direction", "profile", "color", "straightness")
 """The five questions, in the order of the table."""
 
-NUMBERS = (
+_NUMBERS = (
     "dc_gain", "nyquist_gain", "low_power", "spectral_area", "peak_frequency", "centroid_frequency", "high_share",
     "anisotropy", "fourfold", "neighbors", "orientation", "model", "indistinguishable", "r2", "named", "named_r2",
     "gabor_r2", "p_noise", "p_spectrum", "uniform_share", "lobes", "cut_off", "aspect", "nx", "ny", "bend", "bend_low",
@@ -103,7 +103,7 @@ def classify(
     rows["kind"] = str(bank.attrs["kind"])
     rows["subject"], rows["source"] = bank.subject.values, bank.source.values
     rows["alive"] = [problem != "dead" for problem in problems]
-    numbers = pd.DataFrame(np.nan, index=rows.index, columns=list(NUMBERS))
+    numbers = pd.DataFrame(np.nan, index=rows.index, columns=list(_NUMBERS))
     texts = ["model", "indistinguishable", "named", "cut_off"]
     numbers[texts] = pd.DataFrame("", index=rows.index, columns=texts)
     if usable.any():
@@ -112,7 +112,7 @@ def classify(
         answers, found = _classify(bank.isel(unit=chosen), signed.isel(unit=chosen).assign(fine), progress)
         for name in (*ANSWERS, "sentence"):
             rows.loc[chosen, name] = answers[name]
-        for name in NUMBERS:
+        for name in _NUMBERS:
             numbers.loc[chosen, name] = found[name]
     result = pd.concat([rows, numbers], axis=1)
     result["lobes"] = result["lobes"].astype("Int64")

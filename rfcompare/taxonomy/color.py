@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from rfcompare.taxonomy.thresholds import value
 
-GRAY = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
-RED_GREEN = np.array([1.0, -1.0, 0.0]) / np.sqrt(2)
-YELLOW_BLUE = np.array([1.0, 1.0, -2.0]) / np.sqrt(6)
+_GRAY = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
+_RED_GREEN = np.array([1.0, -1.0, 0.0]) / np.sqrt(2)
+_YELLOW_BLUE = np.array([1.0, 1.0, -2.0]) / np.sqrt(6)
 
 POLES = (
     "red", "red", "orange", "yellow", "lime", "green", "green", "cyan", "azure", "blue", "violet", "magenta",
@@ -25,13 +25,13 @@ POLES = (
 AXES = ("red–green", "red–cyan", "orange–azure", "yellow–blue", "lime–violet", "green–magenta")
 """Names of the axes at 0°, 30°, …, 150°."""
 
-MAGENTA_END = 352.5
+_MAGENTA_END = 352.5
 """Magenta reaches from 315° to here: its printing ink lies at 356°, red against green at 360°."""
 
-FORMLESS = ("unstructured", "irregular", "too few pixels")
+_FORMLESS = ("unstructured", "irregular", "too few pixels")
 """Profiles without lobes."""
 
-LOBE = 0.5
+_LOBE = 0.5
 """A lobe's color is that of the pixels above this share of its peak, weighted by their values."""
 
 
@@ -62,13 +62,13 @@ def measure_color(bank: xr.Dataset, signed: xr.Dataset) -> dict[str, NDArray[np.
     if tuple(bank.channel.values) == ("r", "g", "b"):
         weights = np.nan_to_num(bank.rf.transpose("unit", "channel", "y", "x").values.astype(float))
         energy = (weights**2).sum((1, 2, 3))
-        gray = (np.einsum("ucyx,c->uyx", weights, GRAY) ** 2).sum((1, 2))
+        gray = (np.einsum("ucyx,c->uyx", weights, _GRAY) ** 2).sum((1, 2))
         chroma = 1 - np.divide(gray, energy, out=np.ones(n), where=energy > 0)
     else:  # a bank that was reduced before: its direction is all that is left of its color
-        chroma = 1 - (direction @ GRAY) ** 2
+        chroma = 1 - (direction @ _GRAY) ** 2
     return {
         "chroma_share": chroma,
-        "hue": np.degrees(np.arctan2(direction @ YELLOW_BLUE, direction @ RED_GREEN)) % 360,
+        "hue": np.degrees(np.arctan2(direction @ _YELLOW_BLUE, direction @ _RED_GREEN)) % 360,
         "rank_one_share": signed["rank_one_share"].values.astype(float),
     }
 
@@ -110,7 +110,7 @@ def lobe_colors(
     weights = direction[:, :, None, None] * maps[:, None]
     if tuple(bank.channel.values) == ("r", "g", "b"):
         own = np.nan_to_num(bank.rf.transpose("unit", "channel", "y", "x").values.astype(float))
-        formless = np.isin(form, FORMLESS)[:, None, None]
+        formless = np.isin(form, _FORMLESS)[:, None, None]
         chroma, axis = _opponent_maps(own)
         weights = np.where(formless[:, None], axis[:, :, None, None] * chroma[:, None], own)
         drawn = np.where(formless, chroma, drawn)
@@ -120,29 +120,29 @@ def lobe_colors(
     energy = drawn * np.abs(drawn)
     sign = np.where(drawn.max((1, 2)) >= -drawn.min((1, 2)), 1.0, -1.0)
     sign = np.where(form == "blob", np.sign(energy.sum((1, 2))), sign)
-    central = np.isin(form, ("first derivative", "center–surround", *FORMLESS))
+    central = np.isin(form, ("first derivative", "center–surround", *_FORMLESS))
     sign = np.where(central, np.sign((energy * middle).sum((1, 2))), sign)
     turned = drawn * sign[:, None, None]
     peaks = np.stack([turned.max((1, 2)), -turned.min((1, 2))])
     color = [
-        np.einsum("uyx,ucyx->uc", np.where(side >= LOBE * peak[:, None, None], side, 0.0), weights)
+        np.einsum("uyx,ucyx->uc", np.where(side >= _LOBE * peak[:, None, None], side, 0.0), weights)
         for side, peak in zip((turned, -turned), peaks, strict=True)
     ]
     lobe = peaks[1] >= value("flank") * peaks[0]
     color[1] = np.where(lobe[:, None], color[1], -color[0])
     result = {"second_lobe": lobe.astype(float)}
     for name, one in zip(("first", "second"), color, strict=True):
-        across, up = one @ RED_GREEN, one @ YELLOW_BLUE
+        across, up = one @ _RED_GREEN, one @ _YELLOW_BLUE
         result[f"{name}_hue"] = np.degrees(np.arctan2(up, across)) % 360
         with np.errstate(divide="ignore", invalid="ignore"):
-            result[f"{name}_light"] = (one @ GRAY) / np.hypot(across, up)
+            result[f"{name}_light"] = (one @ _GRAY) / np.hypot(across, up)
     return result
 
 
 def _opponent_maps(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Each kernel along its principal axis off gray (unit, y, x), and that axis (unit, color)."""
     n, _, height, width = weights.shape
-    plane = np.stack([RED_GREEN, YELLOW_BLUE])
+    plane = np.stack([_RED_GREEN, _YELLOW_BLUE])
     chroma = np.einsum("ac,ucyx->uayx", plane, weights).reshape(n, 2, -1)
     left = np.linalg.svd(chroma, full_matrices=False)[0][:, :, 0]
     return np.einsum("ua,uap->up", left, chroma).reshape(n, height, width), left @ plane
@@ -172,13 +172,13 @@ def _pole_name(hue: float) -> str:
 
 def _step(angle: float) -> int:
     """Number of the name for an angle in [0°, 180°)."""
-    if 165 <= angle < MAGENTA_END - 180:
+    if 165 <= angle < _MAGENTA_END - 180:
         return 5
     return round(angle / 30) % 6
 
 
 def _opposite(hue: float) -> bool:
-    return MAGENTA_END - 180 <= hue % 360 < MAGENTA_END
+    return _MAGENTA_END - 180 <= hue % 360 < _MAGENTA_END
 
 
 def color_pair(numbers: dict[str, float], *, shaded: bool) -> str:

@@ -11,13 +11,13 @@ from scipy.ndimage import map_coordinates
 FINER = 4
 """Points per pixel on which the line between two lobes is traced."""
 
-ONE_SD = float(np.exp(-0.5))
+_ONE_SD = float(np.exp(-0.5))
 """A Gaussian envelope keeps this share of its height one standard deviation from its center."""
 
-CUT = 2.0
+_CUT = 2.0
 """A map is cut off where its center of energy is fewer of its standard deviations than this from the border."""
 
-GROUND = 0.25
+_GROUND = 0.25
 """What is fainter than this share of the largest value is ground on which a form lies."""
 
 Map = NDArray[np.float64]
@@ -122,7 +122,7 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
     if best is None:
         return np.nan, np.nan, np.nan
     _, points, slope = best
-    seen = slope >= ONE_SD * slope.max()
+    seen = slope >= _ONE_SD * slope.max()
     middle = int(slope.argmax())
     start = middle - int(np.argmin(np.append(seen[middle::-1], False))) + 1
     stop = middle + int(np.argmin(np.append(seen[middle:], False)))
@@ -167,7 +167,7 @@ def cut_off(image: Map) -> str:
     peak = np.abs(image).max()
     if not peak > 0:  # a form that is flat or could not be fitted
         return ""
-    energy = np.square(np.where(np.abs(image) >= GROUND * peak, image / peak, 0.0))
+    energy = np.square(np.where(np.abs(image) >= _GROUND * peak, image / peak, 0.0))
     energy /= energy.sum()
     sides = []
     for axis, low, high in ((1, "lower", "upper"), (0, "left", "right")):
@@ -176,7 +176,7 @@ def cut_off(image: Map) -> str:
         center = float(share @ place)
         spread = float(np.sqrt(share @ (place - center) ** 2))
         near = min(center, share.size - 1 - center)
-        whole = near + 0.5 >= CUT * spread or near > share.size / 4
+        whole = near + 0.5 >= _CUT * spread or near > share.size / 4
         sides.append("" if whole else low if center < (share.size - 1) / 2 else high)
     named = [side for side in sides if side]
     return f"{' '.join(named)} {'corner' if len(named) == 2 else 'border'}" if named else ""

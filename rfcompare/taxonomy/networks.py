@@ -25,15 +25,15 @@ from rfcompare.taxonomy.classes import ANSWERS, NO_CLASS, classify
 from rfcompare.taxonomy.profile import STRIPED, forms_for, select_forms
 from rfcompare.taxonomy.sentences import FIXED
 
-COLUMNS = (
+_COLUMNS = (
     "population", "kind", "kernel", "n_units", "n_alive", "group", "n_group", "question", "answer", "n", "share",
     "status",
 )  # fmt: skip
 
-PAIRED = ("gabor", "gaussian_pair")
+_PAIRED = ("gabor", "gaussian_pair")
 """Models of as many numbers, but for one, that draw unequal ON and OFF lobes badly and well."""
 
-MOST_LOBES = 6
+_MOST_LOBES = 6
 """Larger counts of visible lobes are pooled."""
 
 
@@ -111,7 +111,7 @@ def survey(
     for name, bank in tqdm(banks.items(), desc="survey", unit="population", disable=_quiet(progress)):
         rows += [{**row, "population": name} for row in _counted(bank, None if keep is None else Path(keep))]
     counts = {"n_units": 0, "n_alive": 0, "n_group": 0, "n": 0}
-    table = pd.DataFrame([*rows, *({**counts, **row} for row in absent)]).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame([*rows, *({**counts, **row} for row in absent)]).reindex(columns=list(_COLUMNS))
     return table.astype(dict.fromkeys(counts, int))
 
 
@@ -168,13 +168,13 @@ def _count_classes(table: pd.DataFrame, *, name: str, size: tuple[int, int]) -> 
             continue
         # On a parametric bank the form is fixed by construction, the number of its stripes is not.
         striped = part[part["profile"].isin((*STRIPED, FIXED)) & (part["lobes"].fillna(0) > 1)]
-        lobes = striped["lobes"].astype(int).clip(upper=MOST_LOBES)
+        lobes = striped["lobes"].astype(int).clip(upper=_MOST_LOBES)
         questions = {answer: part[answer] for answer in ANSWERS}
         if "pair" in part and (part["pair"] != "").any():
             questions["pair"] = part["pair"]
         questions["color"] = questions["color"].str.replace(r" \S+–\S+$", "", regex=True)
-        questions["lobes"] = lobes.map(lambda count: f"{count}+" if count == MOST_LOBES else str(count))
-        questions["order"] = (lobes - 1).map(lambda order: f"{order}+" if order == MOST_LOBES - 1 else str(order))
+        questions["lobes"] = lobes.map(lambda count: f"{count}+" if count == _MOST_LOBES else str(count))
+        questions["order"] = (lobes - 1).map(lambda order: f"{order}+" if order == _MOST_LOBES - 1 else str(order))
         for question, answers in questions.items():
             counts = answers.value_counts()
             for answer in sorted(counts.index):
@@ -206,8 +206,8 @@ def _better_as_pairs(bank: xr.Dataset, among: np.ndarray) -> np.ndarray:
         and bank.attrs["kind"] != "parametric"
         and "gabor_curved" in forms_for(bank.sizes["y"] * bank.sizes["x"])
     ):
-        close = select_forms(to_signed(bank).isel(unit=rows), PAIRED, progress=False)["indistinguishable"]
-        pair, gabor = (close.sel(model=name).values for name in reversed(PAIRED))
+        close = select_forms(to_signed(bank).isel(unit=rows), _PAIRED, progress=False)["indistinguishable"]
+        pair, gabor = (close.sel(model=name).values for name in reversed(_PAIRED))
         out[rows] = np.where(pair & gabor, "either", np.where(pair, "pair of Gaussians", "Gabor"))
     return out
 

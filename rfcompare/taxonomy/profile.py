@@ -18,29 +18,29 @@ from rfcompare.taxonomy.lobes import FINER, cut_off, lobes_seen, zero_line
 from rfcompare.taxonomy.spectrum import name_direction
 from rfcompare.taxonomy.thresholds import value
 
-FORMS = (
+_FORMS = (
     "constant", "gaussian_isotropic", "gaussian", "dog", "derivative1", "derivative2", "derivative3", "derivative4",
     "gabor", "gabor_curved",
 )  # fmt: skip
 """Models that name a form."""
 
-NOISE_FORMS = ("gabor", "gaussian", "gaussian_isotropic")
+_NOISE_FORMS = ("gabor", "gaussian", "gaussian_isotropic")
 """Noise is fitted with the first of these that the pixels allow, which follows it most closely: its r² is the test."""
 
 NOISE_MAPS = 99
 """White-noise maps per map size: p no smaller than 0.01."""
 
-SURROGATES = 39
+_SURROGATES = 39
 """Maps of the same power spectrum per doubtful unit: p no smaller than 0.025."""
 
-LEVELS = ("visible", "flank", "half_lobe", "faint")
+_LEVELS = ("visible", "flank", "half_lobe", "faint")
 """Thresholds of what counts as a lobe."""
 
-TRACED_AT_ONCE = 500
+_TRACED_AT_ONCE = 500
 """Units whose curved stripes are drawn finely at a time."""
 
-BLOBS = ("gaussian_isotropic", "gaussian", "dog")
-BLOB_WORDS = ("blob", "center–surround")
+_BLOBS = ("gaussian_isotropic", "gaussian", "dog")
+_BLOB_WORDS = ("blob", "center–surround")
 STRIPED = ("first derivative", "second derivative", "higher derivative", "Gabor", "curved")
 
 
@@ -53,7 +53,7 @@ def forms_for(pixels: int) -> tuple[str, ...]:
     (('constant',), ('constant', 'gaussian_isotropic'), True)
     """
     per = value("pixels_per_parameter")
-    return tuple(name for name in FORMS if per * MODELS[name].degrees_of_freedom <= pixels)
+    return tuple(name for name in _FORMS if per * MODELS[name].degrees_of_freedom <= pixels)
 
 
 def select_forms(
@@ -94,14 +94,14 @@ def _name_form(
     ground of the opposite sign is an edge where that makes the map prefer a direction, and center–surround where not;
     where that ground does not keep the filter from being low-pass, it stays a blob.
 
-    `lobes` are those of `lobes_seen` for each of `LEVELS`; `r2` is what each model explains; `low_pass` where zero
+    `lobes` are those of `lobes_seen` for each of `_LEVELS`; `r2` is what each model explains; `low_pass` where zero
     frequency keeps half the peak's gain.
 
     Examples
     --------
     >>> import numpy as np
     >>> def name(model, across, along, **words):
-    ...     return _name_form(model, np.array([[across, along]] * 4), dict.fromkeys(FORMS, 0.9), **words)
+    ...     return _name_form(model, np.array([[across, along]] * 4), dict.fromkeys(_FORMS, 0.9), **words)
     >>> name("derivative2", 3, 1, direction="anisotropic"), name("derivative2", 2, 1, direction="anisotropic")
     ('second derivative', 'first derivative')
     >>> name("gaussian", 3, 2, direction="isotropic"), name("dog", 1, 1, direction="isotropic")
@@ -118,13 +118,13 @@ def _name_form(
         return "center–surround"  # a surround that cancels the center's volume is fainter than a visible lobe
     if most == 1 or (low_pass and halves == 1):
         return "blob"  # one side that outweighs the other by so much is what is seen
-    if model in BLOBS or (direction == "isotropic" and min(across, along) > 1 and explained & set(BLOBS)):
+    if model in _BLOBS or (direction == "isotropic" and min(across, along) > 1 and explained & set(_BLOBS)):
         if low_pass:
             return "blob"
         if direction != "anisotropic" or min(across, along) >= 3 or "derivative1" not in explained:
             return "center–surround"
         return ("blob", "first derivative", "second derivative")[min(flanks, 3) - 1]
-    orders = [max(r2.get(name, 0.0) for name in BLOBS), *(r2.get(f"derivative{order}", 0.0) for order in range(1, 5))]
+    orders = [max(r2.get(name, 0.0) for name in _BLOBS), *(r2.get(f"derivative{order}", 0.0) for order in range(1, 5))]
     faint = int(lobes[3].max())
     more, fewer = (orders[min(count, 5) - 1] for count in (faint, flanks))
     if faint > flanks and more > fewer + value("noisy_margin"):
@@ -150,7 +150,7 @@ def _noise_form(pixels: int) -> str:
     ('gabor', 'gaussian_isotropic', '')
     """
     allowed = forms_for(pixels)
-    return next((name for name in NOISE_FORMS if name in allowed), "")
+    return next((name for name in _NOISE_FORMS if name in allowed), "")
 
 
 def _noise_fits(maps: NDArray[np.float64], form: str) -> NDArray[np.float64]:
@@ -167,7 +167,7 @@ def _noise_r2(height: int, width: int) -> tuple[float, ...]:
     return tuple(np.sort(_noise_fits(noise, _noise_form(height * width))).tolist())
 
 
-def chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.float64]:
+def _chance(found: NDArray[np.float64], null: Sequence[float]) -> NDArray[np.float64]:
     """p = (1 + #{null ≥ found})/(N + 1); NaN where nothing was found."""
     above = len(null) - np.searchsorted(np.asarray(null), found, side="left")
     result: NDArray[np.float64] = np.where(np.isnan(found), np.nan, (1 + above) / (len(null) + 1))
@@ -251,7 +251,7 @@ def measure_profiles(
     r2 = {name: fitted("r2", name) for name in names}
     own = np.full(len(maps), np.nan)
     if kernel and "gabor_curved" in r2:
-        edges = lobes[:, LEVELS.index("flank")].max(1, initial=0) <= 2
+        edges = lobes[:, _LEVELS.index("flank")].max(1, initial=0) <= 2
         own = np.array([zero_line(image)[0] if edge else np.nan for image, edge in zip(maps, edges, strict=True)])
         own = np.where(edges | (r2["gabor_curved"] >= r2["gabor"] + value("noisy_margin")), own, 0.0)
     numbers |= _bends(signed, table, fitted("curvature_se", "gabor_curved"), own)
@@ -309,7 +309,7 @@ def _lobes(
     the model, since pixels break faint ones. A recording's noise is no part of its field, so that its model stands for
     both.
     """
-    sizes = np.array([value(name) for name in LEVELS])
+    sizes = np.array([value(name) for name in _LEVELS])
     largest = np.abs(drawn).max((1, 2), initial=0.0)
     shown = drawn
     if maps is not None:
@@ -319,7 +319,7 @@ def _lobes(
         np.array([lobes_seen(*row) for row in zip(images, direction, sizes * largest[:, None], strict=True)])
         for images in (shown, drawn)
     ]
-    both, model = (count.reshape(-1, len(LEVELS), 2) for count in counts)
+    both, model = (count.reshape(-1, len(_LEVELS), 2) for count in counts)
     return both, model[:, 0, 0]
 
 
@@ -330,14 +330,14 @@ def _against_noise(
     p = {"p_noise": np.full(len(maps), np.nan), "p_spectrum": np.full(len(maps), np.nan)}
     if not tested:
         return p
-    p["p_noise"] = chance(found, _noise_r2(*maps.shape[1:]))
+    p["p_noise"] = _chance(found, _noise_r2(*maps.shape[1:]))
     doubtful = np.flatnonzero((r2 < value("explained")) & (p["p_noise"] <= value("noise_level")))
     if doubtful.size:
         # A stream for each unit, so that its form does not depend on its neighbors in the bank.
-        noise = np.concatenate([_surrogates(maps[u], SURROGATES, np.random.default_rng(0)) for u in doubtful])
-        null = np.sort(_noise_fits(noise, tested).reshape(doubtful.size, SURROGATES))
+        noise = np.concatenate([_surrogates(maps[u], _SURROGATES, np.random.default_rng(0)) for u in doubtful])
+        null = np.sort(_noise_fits(noise, tested).reshape(doubtful.size, _SURROGATES))
         for u, row in zip(doubtful, null, strict=True):
-            p["p_spectrum"][u] = chance(found[u : u + 1], row.tolist())[0]
+            p["p_spectrum"][u] = _chance(found[u : u + 1], row.tolist())[0]
     return p
 
 
@@ -367,10 +367,10 @@ def _bends(
 def _traced(signed: xr.Dataset, table: xr.Dataset) -> Iterator[tuple[float, float, float]]:
     """The clearest zero line of each unit's curved Gabor, drawn finely: at its pixels thin stripes are broken."""
     y, x = (np.linspace(float(axis[0]), float(axis[-1]), (axis.size - 1) * FINER + 1) for axis in (signed.y, signed.x))
-    for start in range(0, table.sizes["unit"], TRACED_AT_ONCE):
-        some = signed.isel(unit=slice(start, start + TRACED_AT_ONCE))
+    for start in range(0, table.sizes["unit"], _TRACED_AT_ONCE):
+        some = signed.isel(unit=slice(start, start + _TRACED_AT_ONCE))
         fine = some.interp(y=y, x=x)
-        drawn = predict(fits_of(table.isel(unit=slice(start, start + TRACED_AT_ONCE)), "gabor_curved"), fine)
+        drawn = predict(fits_of(table.isel(unit=slice(start, start + _TRACED_AT_ONCE)), "gabor_curved"), fine)
         for image in np.nan_to_num(drawn.isel(channel=0).transpose("unit", "y", "x").values):
             yield zero_line(image, FINER)
 
@@ -395,7 +395,7 @@ def _form(
     if numbers["r2"] < value("explained"):
         return "irregular" if numbers["p_spectrum"] <= value("noise_level") else "unstructured"
     form = _name_form(str(numbers["model"]), lobes, r2, direction=direction, low_pass=low_pass)
-    explained = any(r2.get(name, 0.0) >= value("explained") for name in BLOBS)
+    explained = any(r2.get(name, 0.0) >= value("explained") for name in _BLOBS)
     around = np.fmin(abs(numbers["bend"]), abs(numbers["own_bend"])) >= value("around")
     if form == "first derivative" and explained and around:
         form = "blob" if low_pass else "center–surround"
@@ -416,8 +416,8 @@ def _stands_for(form: str, model: str, lobes: int, r2: dict[str, float]) -> str:
     >>> _stands_for("irregular", "gabor", 2, {"gabor": 0.65, "derivative1": 0.6})
     'gabor'
     """
-    if form in BLOB_WORDS:
-        known = {name: r2[name] for name in (BLOBS if form != "blob" else BLOBS[:2]) if name in r2}
+    if form in _BLOB_WORDS:
+        known = {name: r2[name] for name in (_BLOBS if form != "blob" else _BLOBS[:2]) if name in r2}
         return model if model in known else max(known, key=lambda name: known[name], default=model)
     return {
         "first derivative": "derivative1",

@@ -15,10 +15,10 @@ from rfcompare.taxonomy.thresholds import value
 
 Maps = NDArray[np.float64]
 
-CHUNK_VALUES = 2**22
+_CHUNK_VALUES = 2**22
 """Spectra are computed for as many maps at a time as have this many values."""
 
-NEAR_ZERO = 0.125
+_NEAR_ZERO = 0.125
 """Radius (cycles/px) of the disk about zero frequency whose mean power stands for the lowest frequencies."""
 
 
@@ -51,7 +51,7 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
     n, height, width = maps.shape
     size = scipy.fft.next_fast_len(max(32, 6 * max(height, width)))
     size += size % 2  # an even length has the Nyquist frequency among its own
-    step = max(1, CHUNK_VALUES // size**2)
+    step = max(1, _CHUNK_VALUES // size**2)
     parts = [_measure(maps[start : start + step], size) for start in range(0, n, step)]
     numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     beside = (maps[:, :, 1:] * maps[:, :, :-1]).sum((1, 2)) + (maps[:, 1:] * maps[:, :-1]).sum((1, 2))
@@ -70,7 +70,7 @@ def _measure(maps: Maps, size: int) -> dict[str, NDArray[np.float64]]:
     result = {
         "dc_gain": np.sqrt(power[:, 0, 0] / largest),
         "nyquist_gain": np.sqrt(power[:, border].max(1) / largest),
-        "low_power": power[:, radius <= NEAR_ZERO].mean(1) / flat.mean(1),
+        "low_power": power[:, radius <= _NEAR_ZERO].mean(1) / flat.mean(1),
         "spectral_area": total**2 / (flat.shape[1] * (flat**2).sum(1)),
         "peak_frequency": radius.ravel()[flat.argmax(1)],
         "centroid_frequency": flat @ radius.ravel() / total,

@@ -22,22 +22,22 @@ from rfcompare.training.loop import Task, Trained, generator, positive, run, tra
 if TYPE_CHECKING:
     import torch
 
-KERNEL_SIZE = 5
-N_KERNELS = 20
-HIDDEN = 100
-BATCH_SIZE = 64
-LEARNING_RATE = 0.05
-WEIGHT_DECAY = 1e-4
+_KERNEL_SIZE = 5
+_N_KERNELS = 20
+_HIDDEN = 100
+_BATCH_SIZE = 64
+_LEARNING_RATE = 0.05
+_WEIGHT_DECAY = 1e-4
 
-IDX_FILES = {
+_IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
-Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+_Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def read_digits(folder: str | os.PathLike[str] | None = None, *, part: str = "train") -> Digits:
+def read_digits(folder: str | os.PathLike[str] | None = None, *, part: str = "train") -> _Digits:
     """Read handwritten digits from IDX files, or fetch MNIST through torchvision.
 
     Parameters
@@ -65,19 +65,20 @@ def read_digits(folder: str | os.PathLike[str] | None = None, *, part: str = "tr
     ...
     rfcompare.errors.InputError: expected the file train-images-idx3-ubyte (or .gz) in 'no/such/folder', got none; ...
     """
-    if part not in IDX_FILES:
+    if part not in _IDX_FILES:
         raise InputError(f"expected part 'train' or 'test', got {part!r}; choose one")
     if folder is None:
         folder = _fetch()
-    images, labels = (_read_idx(_find(Path(folder), name)) for name in IDX_FILES[part])
+    images, labels = (_read_idx(_find(Path(folder), name)) for name in _IDX_FILES[part])
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise InputError(
             f"expected images (n, row, column) and as many labels, got shapes {images.shape} and {labels.shape} in "
             f"{str(folder)!r}; use the pair of files that belong together"
         )
-    if min(images.shape[1:]) < 2 * KERNEL_SIZE or len(images) == 0:
+    if min(images.shape[1:]) < 2 * _KERNEL_SIZE or len(images) == 0:
         raise InputError(
-            f"expected images of at least {2 * KERNEL_SIZE}×{2 * KERNEL_SIZE} px, got {images.shape}; use MNIST's 28×28"
+            f"expected images of at least {2 * _KERNEL_SIZE}×{2 * _KERNEL_SIZE} px, got {images.shape}; "
+            "use MNIST's 28×28"
         )
     return images, labels
 
@@ -164,18 +165,18 @@ def train_digits(
     images, labels = (torch.from_numpy(part.copy()) for part in read_digits(folder, part="train"))
     unseen, answers = (torch.from_numpy(part.copy()) for part in read_digits(folder, part="test"))
     classes = int(max(labels.max(), answers.max())) + 1
-    height, width = ((size - KERNEL_SIZE + 1) // 2 for size in images.shape[1:])
+    height, width = ((size - _KERNEL_SIZE + 1) // 2 for size in images.shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recorded)
-        first = nn.Conv2d(1, N_KERNELS, KERNEL_SIZE)
+        first = nn.Conv2d(1, _N_KERNELS, _KERNEL_SIZE)
         net = nn.Sequential(
             first,
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(N_KERNELS * height * width, HIDDEN),
+            nn.Linear(_N_KERNELS * height * width, _HIDDEN),
             nn.ReLU(),
-            nn.Linear(HIDDEN, classes),
+            nn.Linear(_HIDDEN, classes),
         )
 
     def respond(batch: torch.Tensor) -> torch.Tensor:
@@ -183,7 +184,7 @@ def train_digits(
         return logits
 
     def loss(step: int) -> tuple[torch.Tensor, float]:
-        chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator(recorded, step))
+        chosen = torch.randint(len(images), (_BATCH_SIZE,), generator=generator(recorded, step))
         logits = respond(images[chosen])
         truth = labels[chosen].long()
         return nn.functional.cross_entropy(logits, truth), float((logits.argmax(1) == truth).float().mean())
@@ -192,8 +193,8 @@ def train_digits(
         net=net,
         kernel=first.weight,
         loss=loss,
-        optimizer=torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY),
-        learning_rate=LEARNING_RATE,
+        optimizer=torch.optim.SGD(net.parameters(), lr=_LEARNING_RATE, momentum=0.9, weight_decay=_WEIGHT_DECAY),
+        learning_rate=_LEARNING_RATE,
     )
     kernels, log = run(
         task,

@@ -22,31 +22,31 @@ from rfcompare.training.loop import Task, Trained, generator, positive, run, tra
 if TYPE_CHECKING:
     import torch
 
-KERNEL_SIZE = 11
-STRIDE = 4
-TILE = 160
+_KERNEL_SIZE = 11
+_STRIDE = 4
+_TILE = 160
 """Side (px) of the square tiles that are the instances."""
 
-VIEW = 64
+_VIEW = 64
 """Side (px) of the views that the network sees: 14×14 responses of the first layer."""
 
-MAX_TILES = 1000
-MOST_PIXELS = 16_000_000
-LONGEST_SHORT_SIDE = 480
+_MAX_TILES = 1000
+_MOST_PIXELS = 16_000_000
+_LONGEST_SHORT_SIDE = 480
 """Larger photographs are reduced to this: at full camera resolution 11 px see little but blur and compression."""
 
-BATCH_SIZE = 64
-TEMPERATURE = 0.1
-LEARNING_RATE = 0.002
-WEIGHT_DECAY = 1.0
-INITIAL_SD = 0.003
+_BATCH_SIZE = 64
+_TEMPERATURE = 0.1
+_LEARNING_RATE = 0.002
+_WEIGHT_DECAY = 1.0
+_INITIAL_SD = 0.003
 """Small first weights and strong (decoupled) decay: what the photographs teach soon outweighs the initial noise, and
 the noise of single batches, as strong at the finest frequencies as anywhere while photographs are not, dies away."""
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
 
-def read_photographs(folder: str | os.PathLike[str], *, smallest: int = TILE) -> list[NDArray[np.uint8]]:
+def read_photographs(folder: str | os.PathLike[str], *, smallest: int = _TILE) -> list[NDArray[np.uint8]]:
     """Read every photograph of a folder as (row, column, rgb), reduced to at most 480 px on the short side.
 
     Parameters
@@ -74,13 +74,13 @@ def read_photographs(folder: str | os.PathLike[str], *, smallest: int = TILE) ->
     if not place.is_dir():
         raise InputError(f"expected a folder of photographs, got {str(folder)!r}; give the folder's path")
     photographs = []
-    files = sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in place.iterdir() if file.suffix.lower() in _SUFFIXES)
     for file in tqdm(files, desc="photographs", unit="file", disable=None):
         try:
-            image = picture(file, most_pixels=MOST_PIXELS)
+            image = picture(file, most_pixels=_MOST_PIXELS)
         except InputError:
             continue
-        reduction = min(1.0, LONGEST_SHORT_SIDE / min(image.size))
+        reduction = min(1.0, _LONGEST_SHORT_SIDE / min(image.size))
         if reduction < 1:
             width, height = (round(side * reduction) for side in image.size)
             image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -94,7 +94,7 @@ def read_photographs(folder: str | os.PathLike[str], *, smallest: int = TILE) ->
     return photographs
 
 
-def cut_tiles(photographs: list[NDArray[np.uint8]], *, tile: int = TILE) -> NDArray[np.uint8]:
+def _cut_tiles(photographs: list[NDArray[np.uint8]], *, tile: int = _TILE) -> NDArray[np.uint8]:
     """Square tiles that cover every photograph, overlapping where they must: (tile, rgb, row, column)."""
     tiles = []
     for photograph in photographs:
@@ -103,11 +103,11 @@ def cut_tiles(photographs: list[NDArray[np.uint8]], *, tile: int = TILE) -> NDAr
             for side in photograph.shape[:2]
         ]
         tiles += [photograph[top : top + tile, left : left + tile] for top in corners[0] for left in corners[1]]
-    step = max(1, len(tiles) // MAX_TILES)
-    return np.stack(tiles[::step][:MAX_TILES]).transpose(0, 3, 1, 2)
+    step = max(1, len(tiles) // _MAX_TILES)
+    return np.stack(tiles[::step][:_MAX_TILES]).transpose(0, 3, 1, 2)
 
 
-def draw_views(tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+def _draw_views(tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """One random view of every tile: place, zoom, rotation, mirror, saturation, color cast, contrast.
 
     Saturation and color cast vary so much that color alone does not give a tile away; otherwise a network of this size
@@ -127,7 +127,7 @@ def draw_views(tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     place[:, 0, 0], place[:, 0, 1] = scale * angle.cos() * mirror, -scale * angle.sin()
     place[:, 1, 0], place[:, 1, 1] = scale * angle.sin() * mirror, scale * angle.cos()
     place[:, 0, 2], place[:, 1, 2] = (1 - scale) * uniform(-1, 1), (1 - scale) * uniform(-1, 1)
-    grid = functional.affine_grid(place, [n, 3, VIEW, VIEW], align_corners=False)
+    grid = functional.affine_grid(place, [n, 3, _VIEW, _VIEW], align_corners=False)
     view = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
     gray = torch.einsum("nchw,c->nhw", view, torch.tensor(REC601))[:, None]
     saturation = uniform(0, 1.6) * (torch.rand(n, generator=random) > 0.3)
@@ -183,16 +183,16 @@ def train_images(
     positive(steps=steps, n_kernels=n_kernels)
     recorded = whole_seed(seed)
     photographs = read_photographs(folder)
-    cut = cut_tiles(photographs)
+    cut = _cut_tiles(photographs)
     if len(cut) < 4:
         raise InputError(
-            f"expected photographs with room for at least 4 tiles of {TILE} px, got {len(cut)}; add photographs"
+            f"expected photographs with room for at least 4 tiles of {_TILE} px, got {len(cut)}; add photographs"
         )
     tiles = torch.from_numpy(cut).float() / 255
     tiles -= tiles.mean((0, 2, 3), keepdim=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recorded)
-        first = nn.Conv2d(3, n_kernels, KERNEL_SIZE, stride=STRIDE)
+        first = nn.Conv2d(3, n_kernels, _KERNEL_SIZE, stride=_STRIDE)
         net = nn.Sequential(
             first,
             nn.ReLU(),
@@ -204,15 +204,15 @@ def train_images(
             nn.Flatten(),
             nn.LazyLinear(128),
         )
-        nn.init.normal_(first.weight, std=INITIAL_SD)
-        net(torch.zeros(2, 3, VIEW, VIEW))
-    batch = min(BATCH_SIZE, len(tiles))
+        nn.init.normal_(first.weight, std=_INITIAL_SD)
+        net(torch.zeros(2, 3, _VIEW, _VIEW))
+    batch = min(_BATCH_SIZE, len(tiles))
 
     def loss(step: int) -> tuple[torch.Tensor, float]:
         random = generator(recorded, step)
         chosen = tiles[torch.randperm(len(tiles), generator=random)[:batch]]
-        code = nn.functional.normalize(net(torch.cat([draw_views(chosen, random), draw_views(chosen, random)])))
-        likeness = (code @ code.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+        code = nn.functional.normalize(net(torch.cat([_draw_views(chosen, random), _draw_views(chosen, random)])))
+        likeness = (code @ code.T / _TEMPERATURE).fill_diagonal_(-torch.inf)
         partner = torch.arange(2 * batch).roll(batch)
         return nn.functional.cross_entropy(likeness, partner), float((likeness.argmax(1) == partner).float().mean())
 
@@ -220,8 +220,8 @@ def train_images(
         net=net,
         kernel=first.weight,
         loss=loss,
-        optimizer=torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-        learning_rate=LEARNING_RATE,
+        optimizer=torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY),
+        learning_rate=_LEARNING_RATE,
         warmup=100,
     )
     kernels, log = run(
@@ -240,7 +240,7 @@ def train_images(
         source="photograph network",
         seed=recorded,
         accuracy=float(log.accuracy.iloc[-1]),
-        trained_on=f"{len(photographs)} photographs ({len(tiles)} tiles of {TILE} px), without labels",
+        trained_on=f"{len(photographs)} photographs ({len(tiles)} tiles of {_TILE} px), without labels",
         task="find the other view of the same tile (instance discrimination)",
         citation="Asano, Rupprecht & Vedaldi 2020, arXiv:1904.13132; Chen et al. 2020, arXiv:2002.05709 (the method)",
     )

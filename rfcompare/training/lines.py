@@ -13,37 +13,37 @@ from rfcompare.training.loop import Task, Trained, generator, positive, run, tra
 if TYPE_CHECKING:
     import torch
 
-IMAGE_SIZE = 24
-KERNEL_SIZE = 7
-BATCH_SIZE = 128
-MAX_LINES = 3
-NOISE_SD = 0.3
+_IMAGE_SIZE = 24
+_KERNEL_SIZE = 7
+_BATCH_SIZE = 128
+_MAX_LINES = 3
+_NOISE_SD = 0.3
 """Against lines of height ±1: enough that a kernel must collect light along the whole line."""
 
-LEARNING_RATE = 0.02
-WEIGHT_DECAY = 0.5
+_LEARNING_RATE = 0.02
+_WEIGHT_DECAY = 0.5
 """Strong (decoupled) decay takes away whatever of the initial noise the task does not keep alive."""
 
-TEST_STEP = 10**9
+_TEST_STEP = 10**9
 """The step whose generator draws the test images; no training run gets that far."""
 
 
-def draw_lines(n: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw_lines(n: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw noisy images of one to three light or dark lines, all horizontal (label 0) or all vertical (label 1)."""
     import torch
 
     label = torch.randint(0, 2, (n,), generator=random)
-    profile = torch.zeros(n, IMAGE_SIZE)
-    for line in range(MAX_LINES):
-        place = torch.randint(0, IMAGE_SIZE, (n, 1), generator=random)
+    profile = torch.zeros(n, _IMAGE_SIZE)
+    for line in range(_MAX_LINES):
+        place = torch.randint(0, _IMAGE_SIZE, (n, 1), generator=random)
         width = torch.randint(1, 4, (n, 1), generator=random)
         sign = 2.0 * torch.randint(0, 2, (n, 1), generator=random) - 1.0
         present = torch.rand(n, 1, generator=random) < (1.0 if line == 0 else 0.5)
-        distance = torch.arange(IMAGE_SIZE)[None] - place
+        distance = torch.arange(_IMAGE_SIZE)[None] - place
         profile += torch.where((distance >= 0) & (distance < width) & present, sign, 0.0)
-    horizontal = profile[:, :, None].expand(n, IMAGE_SIZE, IMAGE_SIZE)
+    horizontal = profile[:, :, None].expand(n, _IMAGE_SIZE, _IMAGE_SIZE)
     image = torch.where(label[:, None, None] == 1, horizontal.transpose(1, 2), horizontal)
-    image = image + NOISE_SD * torch.randn(image.shape, generator=random)
+    image = image + _NOISE_SD * torch.randn(image.shape, generator=random)
     return image[:, None], label
 
 
@@ -96,7 +96,7 @@ def train_lines(
     recorded = whole_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recorded)
-        convolution = nn.Conv2d(1, n_kernels, KERNEL_SIZE)
+        convolution = nn.Conv2d(1, n_kernels, _KERNEL_SIZE)
         readout = nn.Linear(n_kernels, 2)
     net = nn.ModuleList([convolution, readout])
 
@@ -106,7 +106,7 @@ def train_lines(
         return result
 
     def loss(step: int) -> tuple[torch.Tensor, float]:
-        images, labels = draw_lines(BATCH_SIZE, generator(recorded, step))
+        images, labels = _draw_lines(_BATCH_SIZE, generator(recorded, step))
         logits = answer(images)
         return nn.functional.cross_entropy(logits, labels), float((logits.argmax(1) == labels).float().mean())
 
@@ -114,8 +114,8 @@ def train_lines(
         net=net,
         kernel=convolution.weight,
         loss=loss,
-        optimizer=torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-        learning_rate=LEARNING_RATE,
+        optimizer=torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY),
+        learning_rate=_LEARNING_RATE,
     )
     kernels, log = run(
         task,
@@ -127,7 +127,7 @@ def train_lines(
         progress="lines",
     )
     with torch.no_grad():
-        images, labels = draw_lines(2000, generator(recorded, TEST_STEP))
+        images, labels = _draw_lines(2000, generator(recorded, _TEST_STEP))
         accuracy = float((answer(images).argmax(1) == labels).float().mean())
     return trained(
         kernels,

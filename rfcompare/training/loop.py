@@ -27,10 +27,10 @@ from rfcompare.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-STEP_STRIDE = 1_000_003
-"""A prime: batches of step s under seed k are drawn from generator k · STEP_STRIDE + s: no two runs share one."""
+_STEP_STRIDE = 1_000_003
+"""A prime: batches of step s under seed k are drawn from generator k · _STEP_STRIDE + s: no two runs share one."""
 
-CHECKPOINTS = 20
+_CHECKPOINTS = 20
 """How many times a run is checkpointed: rarely enough to cost nothing, often enough to lose at most 5 % of it."""
 
 
@@ -83,7 +83,7 @@ def generator(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step."""
     import torch
 
-    return torch.Generator().manual_seed((seed * STEP_STRIDE + step) % 2**63)
+    return torch.Generator().manual_seed((seed * _STEP_STRIDE + step) % 2**63)
 
 
 def whole_seed(seed: int | np.random.Generator | None) -> int:
@@ -119,7 +119,7 @@ def run(
     start = 0
     if checkpoint is not None and Path(checkpoint).exists():
         start, kept, log = _resume(task, checkpoint, recorded)
-    every = max(1, steps // CHECKPOINTS)
+    every = max(1, steps // _CHECKPOINTS)
     since: list[tuple[float, float]] = []
 
     def look(step: int) -> None:

@@ -19,7 +19,7 @@ from rfcompare.quantities import REC601
 from rfcompare.training.images import read_photographs
 from rfcompare.training.loop import positive, whole_seed
 
-METHODS = {
+_METHODS = {
     "ica": "Bell & Sejnowski 1997, doi:10.1016/S0042-6989(97)00121-1 (FastICA: Hyvärinen 1999, doi:10.1109/72.761722)",
     "sparse": "Olshausen & Field 1996, doi:10.1038/381607a0 (online dictionary learning: Mairal et al. 2009)",
 }
@@ -70,7 +70,7 @@ def code_patches(
     InputError
         For a folder without photographs and options out of range.
     """
-    if method not in METHODS:
+    if method not in _METHODS:
         raise InputError(f"expected method 'ica' or 'sparse', got {method!r}; choose one")
     positive(size=size, n_kernels=n_kernels, n_patches=n_patches)
     channel = ("r", "g", "b") if color else ("luminance",)
@@ -81,8 +81,8 @@ def code_patches(
         )
     recorded = whole_seed(seed)
     photographs = read_photographs(folder, smallest=size)
-    patches = draw_patches(photographs, n=n_patches, size=size, color=color, rng=np.random.default_rng(recorded))
-    whitened, whitener, dewhitener = whiten(patches, n_kernels)
+    patches = _draw_patches(photographs, n=n_patches, size=size, color=color, rng=np.random.default_rng(recorded))
+    whitened, whitener, dewhitener = _whiten(patches, n_kernels)
     if method == "ica":
         filters = _independent(whitened, recorded) @ whitener
     else:
@@ -99,12 +99,12 @@ def code_patches(
             "seed": recorded,
             "trained_on": f"{len(patches)} patches of {len(photographs)} photographs",
             "task": {"ica": "independent components", "sparse": "sparse code"}[method],
-            "citation": METHODS[method],
+            "citation": _METHODS[method],
         },
     )
 
 
-def draw_patches(
+def _draw_patches(
     photographs: list[NDArray[np.uint8]], *, n: int, size: int, color: bool, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """`n` random patches, as many from every photograph, as rows of (channel, row, column) without their mean."""
@@ -120,7 +120,7 @@ def draw_patches(
     return result
 
 
-def whiten(
+def _whiten(
     patches: NDArray[np.float64], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Patches on their `n` strongest principal components with unit variance; the matrices there and back."""

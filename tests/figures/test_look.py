@@ -183,7 +183,7 @@ def test_text_is_six_to_eight_points(name: str, drawn: dict[str, Figure]) -> Non
 def over_something(figure: Figure, marks: Sequence[Text | Legend]) -> list[str]:
     """Those texts and legends under which anything at all is drawn."""
     canvas = FigureCanvasAgg(figure)
-    with figures.style(), drawing.laid_out(figure):
+    with figures.style(), drawing._laid_out(figure):
         for mark in marks:
             mark.set_visible(False)
         canvas.draw()

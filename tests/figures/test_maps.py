@@ -103,7 +103,7 @@ def test_scale_bar_has_the_length_it_says(cortex: xr.Dataset) -> None:
 def test_fits_draw_data_fit_and_residual_on_one_scale(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
     one = fitted[0]
     figure = figures.fits(one)
-    unit = maps.example_units(one)[0]
+    unit = maps._example_units(one)[0]
     data, model, residual = (axes.images[0] for axes in figure.axes[:3])
     np.testing.assert_array_equal(data.get_array(), one.rf.values[unit, 0])
     np.testing.assert_allclose(model.get_array(), one.rf_fit.values[unit, 0])
@@ -130,7 +130,7 @@ def test_r2_histogram_counts_every_unit(fitted: tuple[xr.Dataset, xr.Dataset]) -
 
 def test_examples_stand_at_their_percentiles() -> None:
     # r² = 0, 0.01 … 1: the 95th percentile is unit 95, and so on down to the 5th.
-    assert maps.example_units(xr.Dataset({"r2": ("unit", np.linspace(0, 1, 101))})) == [95, 75, 50, 25, 5]
+    assert maps._example_units(xr.Dataset({"r2": ("unit", np.linspace(0, 1, 101))})) == [95, 75, 50, 25, 5]
 
 
 def test_parametric_r2_is_that_of_the_originals(fitted: tuple[xr.Dataset, xr.Dataset]) -> None:
@@ -187,6 +187,6 @@ def test_the_matrix_is_only_reordered(matched: tuple[xr.Dataset, xr.Dataset, xr.
 
 def test_tree_order_puts_like_rows_together() -> None:
     rows = np.array([[0.0, 0.0], [1.0, 1.0], [0.05, 0.0], [0.95, 1.0]])
-    order = pairs.tree(rows)[1].tolist()
+    order = pairs._tree(rows)[1].tolist()
     assert abs(order.index(0) - order.index(2)) == 1
     assert abs(order.index(1) - order.index(3)) == 1

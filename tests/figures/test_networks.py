@@ -78,7 +78,7 @@ def test_without_animals_one_is_no_animal(result: xr.Dataset) -> None:
 
 def test_more_lobes_are_darker() -> None:
     light = [
-        np.dot(to_rgb(networks.answer_color(lobes)), (0.2126, 0.7152, 0.0722)) for lobes in ("2", "3", "4", "5", "6+")
+        np.dot(to_rgb(networks._answer_color(lobes)), (0.2126, 0.7152, 0.0722)) for lobes in ("2", "3", "4", "5", "6+")
     ]
     assert light == sorted(light, reverse=True)
 
@@ -111,8 +111,8 @@ def test_survey_bars_are_the_shares(survey_table: pd.DataFrame) -> None:
 
 
 def test_survey_colors_are_one_per_answer() -> None:
-    assert networks.answer_color("blob") != networks.answer_color("Gabor")
-    assert networks.answer_color("never seen") == networks.answer_color("never seen")
+    assert networks._answer_color("blob") != networks._answer_color("Gabor")
+    assert networks._answer_color("never seen") == networks._answer_color("never seen")
 
 
 def test_color_is_measured_off_the_gray_axis() -> None:
