@@ -259,8 +259,9 @@ def test_rivals_are_other_maps_not_other_names_of_one() -> None:
     engine = Batched(MODELS["gaussian"], maps.values, maps.mask, maps.grid.x, maps.grid.y)
 
     def near(costs: list[float], settled: bool = True) -> list[Floats]:
-        found = _Best(engine, Ends(ends[:, : len(costs)], np.array([costs]), np.full((1, len(costs)), settled))).near()
-        return [np.asarray(part) for part in found]
+        best = _Best(engine, Ends(ends[:, : len(costs)], np.array([costs]), np.full((1, len(costs)), settled)))
+        best.look_around(slice(None))
+        return [best.n_agree, best.rival, best.rival_cost, best.turned_cost]
 
     # 225 pixels: a minimum is near when its cost is within 10/225 of the best one's.
     agree, p, cost, turned = near([1.0, 1.0, 1.0, 1.04, 1.03])

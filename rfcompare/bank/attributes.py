@@ -66,14 +66,14 @@ def fingerprint(dataset: xr.Dataset) -> str:
         variable = dataset[name].variable
         digest.update(f"{name}{variable.dims}{variable.shape}".encode())
         if variable.dtype.kind in "OU":
-            digest.update("\0".join(str(value) for value in variable.values.ravel()).encode())
+            digest.update("\0".join(map(str, variable.values.ravel())).encode())
             continue
         digest.update(f"{variable.dtype}".encode())
         # Row by row where there are many, so that what is read lazily is never held whole.
         rows = max(1, _BLOCK // max(1, variable[:1].nbytes)) if variable.ndim else 1
         for first in range(0, variable.shape[0] if variable.ndim else 1, rows):
             values = variable[first : first + rows].values if variable.ndim else variable.values
-            digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,11 +125,10 @@ def _structure_faults(dataset: xr.Dataset, schema: Schema) -> list[str]:
         if dim in dataset.dims and dataset.sizes[dim] == 0 and dim != "quantity":
             faults.append(f"expected at least one {dim}, got none")
     if "unit" in dataset.coords and dataset.coords["unit"].ndim == 1:
-        names, counts = np.unique([str(name) for name in dataset.coords["unit"].values], return_counts=True)
+        counts = Counter(map(str, dataset.coords["unit"].values))
         faults += [
-            f"expected unique unit names, got {str(name)!r} {'twice' if count == 2 else f'{count} times'}"
-            for name, count in zip(names, counts, strict=True)
-            if count > 1
+            f"expected unique unit names, got {name!r} {'twice' if count == 2 else f'{count} times'}"
+            for name, count in sorted(item for item in counts.items() if item[1] > 1)
         ]
     return faults
 
@@ -300,7 +300,7 @@ def _norms(data: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def _problems(data: npt.NDArray[Any]) -> list[str]:
     if np.isfinite(data.min(initial=0)) and np.isfinite(data.max(initial=0)):
-        varies = np.not_equal(data.min((-2, -1)), data.max((-2, -1))).reshape(data.shape[0], -1).any(1)
+        varies = np.not_equal(data, data[..., :1, :1]).reshape(data.shape[0], -1).any(1)
         return ["" if some else "flat" for some in varies]
     values = data.reshape(data.shape[0], -1)
     measured = ~np.isnan(values)

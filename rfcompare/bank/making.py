@@ -132,7 +132,8 @@ def make_bank(
             "expected a stimulus for a measured bank, got none; pass attrs={'stimulus': {'class': 'sparse noise', "
             "'element_deg': 2.0}} or attrs={'stimulus': 'unknown'}"
         )
-    names = [f"u{i:0{max(3, len(str(n - 1)))}d}" for i in range(n)] if unit is None else unit
+    digits = max(3, len(str(n - 1)))
+    names = [f"u{i:0{digits}d}" for i in range(n)] if unit is None else unit
     bank = xr.Dataset(
         {"rf": (dims, data)},
         coords={

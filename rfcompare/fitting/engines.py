@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.bank import bad_units, check, pitch, without_lags
+from rfcompare.bank import bad_units, pitch, without_lags
 from rfcompare.errors import InputError
 from rfcompare.fitting.batched import Batched
 from rfcompare.fitting.search import Solution, search
@@ -92,14 +92,13 @@ class Maps:
 
     @classmethod
     def of(cls, bank: xr.Dataset, *, joint: bool = False) -> Maps:
-        """Check a bank and take its maps out.
+        """Take a checked bank's maps out.
 
         Raises
         ------
         InputError
             For lags, and for several channels unless they are fitted jointly.
         """
-        check(bank)
         without_lags(bank)
         if bank.sizes["channel"] > 1 and not joint:
             names = ", ".join(map(str, bank.channel.values))

@@ -258,11 +258,13 @@ def _statuses(
         for deviation in cycles_deviation(model, spread, p).values():
             trusted &= np.less(deviation, TRUSTED_SD)
         flags.append((~trusted & (spare > 0), "standard errors approximate"))
-    words: list[list[str]] = [[] for _ in range(len(p))]
-    for chosen, text in flags:
-        for row in np.flatnonzero(chosen):
-            words[row].append(text)
-    return np.array(["; ".join(found) or "converged" for found in words], dtype=object)
+    # There are few different statuses: each is put into words once.
+    codes = np.zeros(len(p), np.int64)
+    for i, (chosen, _) in enumerate(flags):
+        codes[chosen] |= 1 << i
+    found, which = np.unique(codes, return_inverse=True)
+    words = ["; ".join(text for i, (_, text) in enumerate(flags) if code >> i & 1) or "converged" for code in found]
+    return np.array(words, dtype=object)[which]
 
 
 def _place(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -167,45 +167,48 @@ def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solut
         In place of those from the dictionary: all are refined, and no others.
     """
     model, n = engine.model, len(engine.maps)
-    every = np.arange(n)
+    every, changed = np.arange(n), cast(Any, slice(None))
     first = engine.starts(every, FEW) if starts is None else starts
     ends = engine.refine(every, np.clip(first, engine.low, engine.high), np.full(n, np.inf), HASTY)
     best = _Best(engine, ends)
     if starts is None and model.parameters:
         best.describe()
-        agree, _, near, _ = best.near()
-        cornered = ((best.p <= engine.low) | (best.p >= engine.high)).any(axis=1)
+        best.look_around(changed)
+        cornered = np.any((best.p <= engine.low) | (best.p >= engine.high), axis=1)
         narrow = [one.width and one.log for one in model.parameters]
         cornered |= (best.p[:, narrow] < math.log(NARROW)).any(axis=1)
-        doubtful = cornered | (agree < 2) | np.isfinite(near) | (_structure(engine, best.described) > ODD)
-        best.try_more(np.flatnonzero(doubtful), MORE, PATIENT)
+        structured = _structure(engine, best.described, changed)
+        doubtful = cornered | (best.n_agree < 2) | np.isfinite(best.rival_cost) | (structured > ODD)
+        changed = more = np.flatnonzero(doubtful)
+        best.try_more(more, MORE, PATIENT)
         best.try_anywhere(np.flatnonzero(cornered), PATIENT)
         best.describe()
-        strange = _structure(engine, best.described) > STRUCTURED
-        before = best.cost.copy()
-        rivaled = np.isfinite(best.near()[2])
-        best.try_more(np.flatnonzero(doubtful & ~strange & rivaled), min(MANY, model.most), PATIENT)
-        unsettled = strange | (best.cost < (1 - SAME) * before)
-        best.try_more(np.flatnonzero(unsettled), model.most, DOGGED)
-        best.try_anywhere(np.flatnonzero(unsettled & ~cornered), DOGGED)
+        best.look_around(more)
+        strange, before = _structure(engine, best.described, more) > STRUCTURED, best.cost[more]
+        best.try_more(more[~strange & np.isfinite(best.rival_cost[more])], min(MANY, model.most), PATIENT)
+        unsettled = strange | (best.cost[more] < (1 - SAME) * before)
+        best.try_more(more[unsettled], model.most, DOGGED)
+        best.try_anywhere(more[unsettled & ~cornered[more]], DOGGED)
     best.describe()
+    best.look_around(changed)
     found = best.described
-    n_agree, rival, rival_cost, turned_cost = best.near()
     found.linear[:, :, -1] += mean
     found.fitted += mean[:, :, None, None]
     return Solution(
-        best.p, found.linear, found.cost, n_agree, best.settled, rival, rival_cost, turned_cost, found.information,
-        found.fitted,
+        best.p, found.linear, found.cost, best.n_agree, best.settled, best.rival, best.rival_cost, best.turned_cost,
+        found.information, found.fitted,
     )  # fmt: skip
 
 
 class _Best:
-    """The best minimum so far of every map, and all ends."""
+    """The best minimum so far of every map, all ends, and what is around the best one (see `Solution`)."""
 
     def __init__(self, engine: Refiner, ends: Ends) -> None:
         self.engine, self.ends = engine, [(np.arange(len(ends.cost)), ends)]
         n, _, q = ends.p.shape
         self.p, self.cost, self.settled = np.empty((n, q)), np.full(n, np.inf), np.zeros(n, bool)
+        self.n_agree, self.rival = np.ones(n, np.int64), np.full((n, q), np.nan)
+        self.rival_cost, self.turned_cost = np.full(n, np.inf), np.full(n, np.inf)
         self.tried = np.full(n, ends.cost.shape[1])
         self.changed = np.ones(n, bool)
         self.margin = np.maximum(1 + NEAR / (engine.count * engine.maps.shape[1]), CLOSE)
@@ -258,17 +261,16 @@ class _Best:
                 getattr(self.described, field.name)[rows] = getattr(found, field.name)
         self.changed[:] = False
 
-    def near(self) -> tuple[npt.NDArray[np.int64], Floats, Floats, Floats]:
-        """Of every map: ends in its best minimum; the best other one; that one's cost; the lowest of one turned away.
-
-        Only minima that are nearly as good are looked at.
-        """
+    def look_around(self, among: Any) -> None:
+        """Of some maps, find the ends in the best minimum and the others that are nearly as good."""
         n, q = self.p.shape
-        agree, rival = np.zeros(n, np.int64), np.full((n, q), np.nan)
-        lowest, turned = np.full(n, np.inf), np.full(n, np.inf)
+        agree = np.zeros(n, np.int64)
+        self.rival[among] = np.nan
+        self.rival_cost[among] = self.turned_cost[among] = np.inf
         model, theta = self.engine.model, self.engine.model.index("theta")
         rounding = 1e-9 * self.engine.total
-        same, limit = self.cost * (1 + SAME) + rounding, self.cost * self.margin + rounding
+        same, limit = self.cost * (1 + SAME) + rounding, np.full(n, -np.inf)
+        limit[among] = (self.cost * self.margin + rounding)[among]
         for rows, ends in self.ends:
             number, start = np.nonzero(ends.cost <= limit[rows, None])
             here, cost = rows[number], ends.cost[number, start]
@@ -278,13 +280,13 @@ class _Best:
             settled = ends.settled[number, start]
             order = np.flatnonzero(other & settled)
             order = order[np.argsort(-cost[order])]  # the lowest one is written last
-            order = order[cost[order] < lowest[here[order]]]
-            lowest[here[order]], rival[here[order]] = cost[order], p[order]
+            order = order[cost[order] < self.rival_cost[here[order]]]
+            self.rival_cost[here[order]], self.rival[here[order]] = cost[order], p[order]
             if theta >= 0:
                 off = p[:, theta] - self.p[here, theta]
                 off = np.abs((off + math.pi / 2) % math.pi - math.pi / 2)
-                np.minimum.at(turned, here, np.where(settled & (off > TURNED), cost, np.inf))
-        return np.maximum(agree, 1), rival, lowest, turned
+                np.minimum.at(self.turned_cost, here, np.where(settled & (off > TURNED), cost, np.inf))
+        self.n_agree[among] = np.maximum(agree, 1)[among]
 
     def _canonical(self, p: Floats) -> Floats:
         if not p.size:
@@ -292,21 +294,22 @@ class _Best:
         return np.asarray(self.engine.model.canonical(p, np.zeros((len(p), 1, len(self.engine.model.linear) + 1)))[0])
 
 
-def _structure(engine: Refiner, found: Description) -> Floats:
-    """How many standard errors of white noise the residual's neighboring pixels correlate, or it gathers where the fit
-    is; infinite for a poor fit.
+def _structure(engine: Refiner, found: Description, rows: Any) -> Floats:
+    """Of maps `rows`, how many standard errors of white noise the residual's neighboring pixels correlate, or it
+    gathers where the fit is; infinite for a poor fit.
     """
-    left = engine.maps - found.fitted
+    maps, fitted, total = engine.maps[rows], found.fitted[rows], engine.total[rows]
+    left = maps - fitted
     if not engine.whole:
-        left = left * engine.mask[:, None]
+        left = left * engine.mask[rows, None]
     square = np.einsum("ncyx,ncyx->n", left, left)
     pairs = (left[:, :, 1:], left[:, :, :-1]), (left[..., 1:], left[..., :-1])
     most = np.maximum(*(np.abs(np.einsum("ncyx,ncyx->n", *pair)) for pair in pairs))
-    root = np.sqrt(engine.count * engine.maps.shape[1])
-    weight = (found.fitted - found.fitted.mean(axis=(2, 3), keepdims=True)) ** 2
+    root = np.sqrt(engine.count[rows] * maps.shape[1])
+    weight = (fitted - fitted.mean(axis=(2, 3), keepdims=True)) ** 2
     weight /= np.maximum(weight.sum(axis=(1, 2, 3), keepdims=True), 1e-300)
     gathered = np.einsum("ncyx,ncyx->n", weight, left * left) * root**2
     spread = np.sqrt(2 * np.einsum("ncyx,ncyx->n", weight, weight) + 1e-300)
     square = np.where(square > 0, square, 1.0)
     errors = np.maximum(most * root / square, (gathered / square - 1) / spread)
-    return np.where(square > 0.5 * engine.total, np.inf, np.where(square > EXACT * engine.total, errors, 0.0))
+    return np.where(square > 0.5 * total, np.inf, np.where(square > EXACT * total, errors, 0.0))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from rfcompare.bank import fingerprint, inherit, is_recorded, make_rng
+from rfcompare.bank import check, fingerprint, inherit, is_recorded, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.noise import effective_pixels
@@ -105,7 +105,7 @@ def fit_models(
     names = _ordered(models)
     rule = _criterion(criterion, bank, tolerance)
     _, recorded = make_rng(seed)
-    maps, how = Maps.of(bank, joint=joint), Engine(engine, device, workers, progress)
+    maps, how = Maps.of(check(bank), joint=joint), Engine(engine, device, workers, progress)
     weight = None
     if rule != "r2":
         whole = np.zeros((bank.sizes["unit"], *maps.mask.shape[1:]))
