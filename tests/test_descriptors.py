@@ -14,6 +14,7 @@ from rfcompare.quantities import KAPPA, MODEL_FREE, QUANTITIES
 FITTED = 1e-3  # a noiseless Gabor is fitted to about 1e-5; described quantities multiply few of them
 WINDOWED = 0.02  # a window of two radii and a padded grid move spectral moments of smooth maps by less than this
 PIXELS = 0.02  # whether the pixels of a circle's edge count as in or out
+ROUGH = 0.005  # sums over pixels for integrals of Gaussians of three pixels and more
 ROUNDING = 1e-9  # transforms of a few thousand float64 values
 
 
@@ -40,6 +41,8 @@ def test_every_gabor_descriptor_has_its_closed_form() -> None:
         "aspect": 1.25,
         # log2((0.4 + 0.1874)/(0.4 − 0.1874)) = log2(2.763) = 1.466
         "bandwidth_octaves": np.log2((0.4 + KAPPA) / (0.4 - KAPPA)),
+        # 100·(0.4 − 0.1874)/(0.4 + 0.1874) = 36.2
+        "cutoff_ratio": 100 * (0.4 - KAPPA) / (0.4 + KAPPA),
         # atan(0.1874/0.5) = 20.55°
         "orientation_half_width": np.degrees(np.arctan(KAPPA / 0.5)),
         "orientation": 30.0,
@@ -58,6 +61,7 @@ def test_every_gabor_descriptor_has_its_closed_form() -> None:
 def test_a_gabor_of_less_than_one_cycle_is_flagged_not_dropped() -> None:
     table = rfc.describe(rfc.fit(bank_of(gabor(nx=0.15, ny=0.3, f=0.05)), "gabor", seed=0))
     assert bool(table.less_than_one_cycle[0]) and np.isnan(table.bandwidth_octaves[0])
+    assert table.cutoff_ratio[0] == 0  # it passes frequency 0 itself
     assert np.isfinite(table.orientation_half_width[0])
 
 
@@ -113,6 +117,56 @@ def test_a_blob_is_low_pass_isotropic_and_on() -> None:
     assert table["spectral_bandwidth"][0] == pytest.approx(np.sqrt((4 - np.pi) / np.pi), rel=WINDOWED)
 
 
+def test_the_radius_of_a_blob_has_its_closed_form() -> None:
+    axis = np.arange(61) - 30.0
+    blob = np.exp(-((axis - 4) ** 2 + (axis[:, None] + 3) ** 2) / (2 * 5.0**2))
+    # The energy exp(−r²/σ²) has an SD of σ/√2 a side, and smoothed by s = 0.06·61 one of √q, q = σ²/2 + s². With
+    # t = r²/2q the weight is e^−t − 1/4 up to t = ln 4, where the mean of t is
+    # (1 − (1 + ln 4)/4 − (ln 4)²/8)/(3/4 − (ln 4)/4) = 0.1632/0.4034 = 0.4045.
+    q, end = 5.0**2 / 2 + (0.06 * 61) ** 2, np.log(4)
+    mean = (1 - (1 + end) / 4 - end**2 / 8) / (3 / 4 - end / 4)
+    assert describe_arrays(blob[None])["field_radius"][0] == pytest.approx(np.sqrt(2 * q * mean), rel=ROUGH)
+    scaled = describe_arrays(blob[None], dx=0.5, dy=0.5)["field_radius"][0]
+    assert scaled == pytest.approx(0.5 * np.sqrt(2 * q * mean), rel=ROUGH)
+
+
+@pytest.mark.parametrize("pixel", [(1.0, 1.0), (0.5, 0.5), (0.5, 2.0)])
+def test_a_single_pixel_has_half_its_smaller_side_as_radius(pixel: tuple[float, float]) -> None:
+    maps = np.zeros((1, 5, 5))
+    maps[0, 2, 3] = 1  # smoothed by 0.3 of a pixel, its neighbors stay below the quarter that the field is found by
+    assert describe_arrays(maps, dx=pixel[0], dy=pixel[1])["field_radius"][0] == min(pixel) / 2
+
+
+@pytest.mark.parametrize("turned", [0.0, 20.0, 45.0])
+def test_anisotropy_of_an_ellipse_has_its_closed_form(turned: float) -> None:
+    axis = np.arange(61) - 30.0
+    u = np.cos(np.radians(turned)) * axis + np.sin(np.radians(turned)) * axis[:, None]
+    v = np.cos(np.radians(turned)) * axis[:, None] - np.sin(np.radians(turned)) * axis
+    table = describe_arrays(np.exp(-(u**2) / (2 * 3.0**2) - v**2 / (2 * 6.0**2))[None])
+    # Through the window w = 2r the inverse variances are a = 1/9 + 1/w² and b = 1/36 + 1/w²; the power spectrum's
+    # variances are as these, so its anisotropy is (a − b)/(a + b), wherever the ellipse points.
+    window = 1 / (2 * table["field_radius"][0]) ** 2
+    a, b = 1 / 9 + window, 1 / 36 + window
+    assert table["spectral_anisotropy"][0] == pytest.approx((a - b) / (a + b), abs=ROUGH)
+
+
+def test_a_plaid_is_fourfold_and_a_grating_both() -> None:
+    plaid = gabor(nx=1.5, ny=1.5, f=0.2, orientation=30) + gabor(nx=1.5, ny=1.5, f=0.2, orientation=120)
+    one, both = (describe_arrays(each[None]) for each in (gabor(nx=1.5, ny=1.5, f=0.2, orientation=30), plaid))
+    # |Σ P f² exp(4iθ)|/Σ P f² of gratings 90° apart is that of one, where Σ P f² exp(2iθ) of both cancels.
+    assert both["fourfold_anisotropy"][0] == pytest.approx(one["fourfold_anisotropy"][0], abs=WINDOWED)
+    assert one["fourfold_anisotropy"][0] > 0.8
+    assert both["spectral_anisotropy"][0] == pytest.approx(0, abs=WINDOWED) and one["spectral_anisotropy"][0] > 0.9
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = bank_of(*np.random.default_rng(0).normal(size=(7, 9, 9)))
+    whole = describe_maps(bank)
+    for values in (1, 3 * 37**2):  # a map at a time, and three: 4·9 + 1 = 37 is the padded length
+        monkeypatch.setattr("rfcompare.descriptors.CHUNK_VALUES", values)
+        xr.testing.assert_allclose(describe_maps(bank), whole, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("center", [(0.0, 0.0), (6.0, -5.0)])
 def test_localization_is_the_energy_within_two_radii_of_the_centroid(center: tuple[float, float]) -> None:
     axis = np.arange(41) - 20.0
@@ -140,6 +194,7 @@ def test_phases_are_folded_where_they_should_be(phase: float, polarity: float, f
 
 def test_maps_described_without_fits_say_whether_they_could_be() -> None:
     table = describe_maps(bank_of(gabor(), np.zeros((41, 41)), gabor(phase=90.0)))
+    assert set(table.data_vars) == {name for name, each in QUANTITIES.items() if each.source == "map"} | {"status"}
     assert table.status.values[0] == table.status.values[2] == "converged" and table.status.values[1] != "converged"
     assert np.isfinite(table.field_radius.values[[0, 2]]).all() and np.isnan(table.field_radius.values[1])
 
@@ -224,7 +279,7 @@ def test_a_bound_censors_what_is_computed_from_it_in_the_right_direction() -> No
     table = rfc.describe(one)
     expected = {
         "nx": [0, 0, -1, -1, -1, 0],
-        "ny": [0, 1, -1, EITHER, -1, 0],
+        "ny": [0, 1, -1, 2, -1, 0],
         "aspect": [0, 1, 0, 1, EITHER, 0],
         "bandwidth_octaves": [0, 0, 1, 1, 1, 0],
         "orientation_half_width": [0, -1, 1, EITHER, 1, 0],
@@ -235,6 +290,8 @@ def test_a_bound_censors_what_is_computed_from_it_in_the_right_direction() -> No
     }
     assert {name: censoring(table, name).tolist() for name in expected} == expected
     assert on_bound(table).tolist() == on_bound(one).tolist() == [False, True, True, True, True, True]
+    free = rfc.describe(one.drop_vars("at_bound"))  # as of fits from elsewhere, which say nothing of bounds
+    assert not on_bound(free).any() and not censoring(free, "ny").any()
 
 
 def test_all_quantities_are_described_for_a_fitted_population() -> None:
