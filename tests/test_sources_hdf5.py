@@ -49,7 +49,7 @@ def test_a_saved_bank_opens_identically(truth: xr.Dataset, tmp_path: Path) -> No
     rfc.save(truth, tmp_path / "bank.h5")
     opened = rfc.open_fields(tmp_path / "bank.h5")
     xr.testing.assert_identical(opened.drop_attrs(), truth.drop_attrs())
-    assert opened.attrs == {**truth.attrs, "file": "bank.h5", "sha256": sources.kernels.sha256_of(tmp_path / "bank.h5")}
+    assert opened.attrs == {**truth.attrs, "file": "bank.h5", "sha256": sources.remote.sha256_of(tmp_path / "bank.h5")}
     lazy = rfc.open_fields(tmp_path / "bank.h5", chunks={"unit": 2})
     assert lazy.rf.chunks is not None
     same(lazy.compute(), truth)

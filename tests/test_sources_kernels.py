@@ -608,14 +608,16 @@ def shipped(folder: Path, **more: Any) -> Path:
     }
     lines = []
     for name, entry in entries.items():
-        entry["sha256"] = sources.kernels.sha256_of(folder / str(entry["file"]))
+        entry["sha256"] = sources.remote.sha256_of(folder / str(entry["file"]))
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
     (folder / "sources.toml").write_text("\n".join(lines))
     return folder
 
 
-def test_a_gabor_table_is_rendered_in_color(tmp_path: Path) -> None:
-    bank = reference.open_reference("reference:net", shipped(tmp_path, citation="C"))
+def test_a_gabor_table_is_rendered_in_color(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped(tmp_path, citation="C")
+    monkeypatch.setattr(reference, "folder", lambda: tmp_path)
+    bank = rfc.open_fields("reference:net")
     assert (bank.attrs["kind"], tuple(bank.channel.values), bank.rf.shape) == (
         "parametric",
         ("r", "g", "b"),
@@ -637,21 +639,22 @@ def test_a_gabor_table_is_rendered_in_color(tmp_path: Path) -> None:
     np.testing.assert_allclose(signed.color_direction.values[0], [0.6, 0.7, 0.3872983346207417])
 
 
-def test_shipped_files_are_checked_against_their_record(tmp_path: Path) -> None:
+def test_shipped_files_are_checked_against_their_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shipped(tmp_path)
-    assert reference.open_reference("simulated", folder).attrs["kind"] == "simulated"
+    monkeypatch.setattr(reference, "folder", lambda: folder)
+    assert reference.open_reference("simulated").attrs["kind"] == "simulated"
     with pytest.raises(InputError, match="expected a population"):
-        reference.open_reference("notes", folder)
+        reference.open_reference("notes")
     with pytest.raises(InputError, match="there is net"):
-        reference.open_reference("nett", folder)
+        reference.open_reference("nett")
     with (folder / "gabors.csv").open("a") as file:
         file.write("k3,0,0,0,0.1,1,1,0,1,0,1,1,0,0,1,ok\n")
     with pytest.raises(InputError, match="was changed") as error:
-        reference.open_reference("net", folder)
+        reference.open_reference("net")
     sentence(error)
     (folder / "bank.h5").unlink()
     with pytest.raises(InputError, match="missing"):
-        reference.open_reference("simulated", folder)
+        reference.open_reference("simulated")
 
 
 @pytest.mark.parametrize("name", list(reference.entries()))
@@ -663,7 +666,7 @@ def test_what_ships_is_whole(name: str) -> None:
         return
     path = reference.path_of(name)
     assert path.stat().st_size < 20e6
-    if reference.entries()[name].get("format") in reference.FORMATS:
+    if reference.entries()[name].get("format") in reference._FORMATS:
         bank = rfc.open_fields(f"reference:{name}")
         assert bank.attrs["kind"] in rfc.kinds
         assert rfc.fetch(f"reference:{name}") == path
@@ -703,7 +706,7 @@ def test_addresses_go_through_a_cache_with_a_recorded_hash(tmp_path: Path, monke
     local = rfc.fetch(address)
     assert local.name.endswith("-cells.h5")
     record = local.with_name(local.name + ".sha256")
-    assert record.read_text().split() == [sources.kernels.sha256_of(local), address]
+    assert record.read_text().split() == [sources.remote.sha256_of(local), address]
     # A copy that was damaged is downloaded again; a file that changed at its address is refused.
     local.write_bytes(b"damaged")
     xr.testing.assert_equal(rfc.open_fields(address), first)
@@ -745,7 +748,7 @@ def test_a_download_that_is_none_is_not_kept(tmp_path: Path, monkeypatch: pytest
     xr.testing.assert_equal(rfc.open_fields(address), rfc.load(good))
     # A hash that the caller names takes the place of the recorded one.
     download.file = saved(tmp_path / "newer.h5", 2)
-    rfc.fetch(address, sha256=sources.kernels.sha256_of(download.file))
+    rfc.fetch(address, sha256=sources.remote.sha256_of(download.file))
     xr.testing.assert_equal(rfc.open_fields(address), rfc.load(download.file))
 
 

@@ -24,14 +24,13 @@ from rfcompare.descriptors import describe, on_bound
 from rfcompare.fitting import fit, predict
 from rfcompare.pipeline.parts import PART, Options, fitted_parts, in_memory, refuse_fits
 from rfcompare.quantities import kind_words, kinds
-from rfcompare.sources.kernels import sha256_of
 from rfcompare.sources.population import AnyPopulation
 from rfcompare.sources.population import by_side as by_side
 from rfcompare.sources.population import check_addresses as check_addresses
 from rfcompare.sources.population import open_population as open_population
 from rfcompare.sources.population import split_name as split_name
 from rfcompare.sources.reference import PREFIX, path_of
-from rfcompare.sources.remote import kept_in
+from rfcompare.sources.remote import kept_in, sha256_of
 
 STAND_INS: Mapping[str, str] = {
     "reference:alexnet": (

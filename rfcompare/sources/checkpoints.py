@@ -200,12 +200,10 @@ def _near(name: str, known: list[str]) -> str:
     return some(difflib.get_close_matches(name, known, n=4) or known)
 
 
-def some(names: list[str], limit: int = 6) -> str:
-    """Some of many names."""
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(str(name) for name in names[:limit]) + more
+def some(names: list[str]) -> str:
+    """The first six of many names."""
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return (", ".join(names[:6]) or "nothing") + more
 
 
 @contextmanager

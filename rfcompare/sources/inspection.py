@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rfcompare.errors import named_strictly
 from rfcompare.quantities import SCHEMAS
 from rfcompare.sources import allen, checkpoints, formats, matlab, reference
 from rfcompare.sources.candidates import MAX_PREVIEW_BYTES, Candidate, candidates
@@ -36,8 +37,36 @@ _MAX_CHILDREN = 14
 """A group with more children than this shows the first few and counts the rest."""
 
 
-def describe(source: str | Path) -> str:
-    """Format, tree and, where one is needed, a drafted layout; of a shipped population its entry."""
+@named_strictly
+def inspect(source: str | Path) -> str:
+    """What a file holds: format, a tree with shapes, units and attributes, and a layout to edit where one is needed.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        Any HDF5, NWB, MATLAB, NumPy or weights file, an https address, or a "reference:" name.
+
+    Returns
+    -------
+    str
+        Text for a person; says when the format's reader was never run on a real file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, cannot be read at all, or is none of these formats.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, h5py, numpy as np
+    >>> import rfcompare as rfc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "cells.h5"
+    ...     with h5py.File(path, "w") as file:
+    ...         file["maps"] = np.zeros((5, 8, 9))
+    ...     "maps  (5, 8, 9) float64" in rfc.sources.inspect(path)
+    True
+    """
     text = str(source)
     if text.startswith(reference.PREFIX):
         name = text.removeprefix(reference.PREFIX)

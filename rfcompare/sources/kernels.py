@@ -1,33 +1,171 @@
-"""From a first layer's weights, wherever they were kept, to a bank of color kernels."""
+"""`load_kernels`: a network's weights, wherever they were kept, as a bank."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
-from rfcompare.bank import make_bank
-from rfcompare.errors import InputError
+from rfcompare.bank import at_lag, existing_file, make_bank
+from rfcompare.errors import InputError, named_strictly
+from rfcompare.sources import checkpoints, formats, reference, remote, torchvision_models
 from rfcompare.sources.axes import axis_names, flat_names, spread
-from rfcompare.sources.checkpoints import PYTORCH
+from rfcompare.sources.checkpoints import PYTORCH, Weights
+from rfcompare.sources.fields import open_fields, with_scale
+from rfcompare.sources.remote import sha256_of
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
-
-    from rfcompare.sources.checkpoints import Weights
+    from torch import nn
 
 _CHANNEL_ORDERS = ("rgb", "bgr")
 _CHANNELS = ("component", "maps")
 """What becomes of a kernel that sees more than colors: its first singular component, or a map for every input."""
 
 
-def to_bank(
+@named_strictly
+def load_kernels(
+    kernels: str | Path | NDArray[Any] | Mapping[str, Any] | nn.Module,
+    *,
+    weights: str | None = "DEFAULT",
+    seed: int | None = None,
+    key: str | None = None,
+    layer: str | None = None,
+    channels: str | None = None,
+    channel_order: str = "rgb",
+    dims: str | None = None,
+    divide_by_std: bool | Sequence[float] = False,
+    lag: int | str | None = None,
+    deg_per_px: float | tuple[float, float] | None = None,
+    kind: str | None = None,
+    subject: str | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Load the kernels of a network's first layer, or of any other, as a bank.
+
+    Parameters
+    ----------
+    kernels : str, pathlib.Path, array or tensor (unit, channel, row, column), mapping, or torch.nn.Module
+        A torchvision model ("alexnet"), a shipped bank ("reference:alexnet"), a file (NumPy, PyTorch, safetensors,
+        Keras, ONNX with the package onnx, or a bank saved by `rfcompare.save`), an https address of such a file, an
+        array, a state dict, or a module.
+    weights : str or None
+        For a torchvision name: "DEFAULT", one published set such as "IMAGENET1K_V1", or None for the network as
+        initialized (kind "untrained").
+    seed : int, optional
+        Seed of the initialization with ``weights=None``; None draws one and records it.
+    key : str, optional
+        The entry of a file (or its whole path in a nested one, as "ema.conv1.weight") or the parameter of a module;
+        default: the first convolution that sees three colors. Where several could be meant, which one was taken is
+        printed.
+    layer : str, optional
+        In place of `key` the layer whose weights to take, as in "features.3".
+    channels : {"component", "maps"}, optional
+        What becomes of a deeper kernel, whose inputs are no colors: its first singular component of (channel × pixel)
+        times its singular value, with ``rank_one_share`` and an arbitrary sign (default), or a map for every input.
+    channel_order : {"rgb", "bgr"}
+        Order of the input channels in the weights; networks from Caffe have "bgr".
+    dims : str, optional
+        The array's own order, such as "unit y x channel", or, where they lie flat, "unit (y=16 x=16 channel=3)";
+        default: the format's, for arrays "unit channel y x", PyTorch's. Row 0 is the top.
+    divide_by_std : bool or sequence of float
+        Divide by the standard deviations (r, g, b) with which the network's input is normalized, so that kernels act on
+        plain intensities; True takes the published ones of a torchvision model. Recorded in ``divided_by_std``.
+    lag : int or "peak", optional
+        Of kernels over several frames: the lag to keep, 0 the latest frame, or each unit's lag of most energy.
+    deg_per_px : float or (float, float), optional
+        Degrees of visual angle per pixel. There is no default: a network has no degrees.
+    kind : str, optional
+        What the kernels are: "learned", "untrained", …. Default: what is known of a torchvision name, else "not
+        stated", since weights do not show whether they were trained.
+    subject : str, optional
+        Default: the network's or the file's name.
+    attrs : mapping, optional
+        More provenance, such as ``title`` and ``citation``; ``network`` and ``layer`` replace what is recorded by
+        itself.
+
+    Returns
+    -------
+    xarray.Dataset
+        A bank (unit, channel, y, x) with y up, one subject (the network). Channels r, g, b or luminance of a first
+        layer, signed of a deeper one; what its inputs are is in ``attrs["inputs"]``.
+
+    Raises
+    ------
+    InputError
+        Missing file, unknown model or layer, no network, no convolution, a first layer of other than 3 or 1 channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rfcompare as rfc
+    >>> bank = rfc.load_kernels(np.random.default_rng(0).normal(size=(4, 11, 11, 3)), dims="unit y x channel")
+    >>> dict(bank.rf.sizes), bank.attrs["kind"]
+    ({'unit': 4, 'channel': 3, 'y': 11, 'x': 11}, 'not stated')
+    """
+    # A bank says itself what its channels and axes are: an option about them would be passed over in silence.
+    chosen = {"key": key, "layer": layer, "channels": channels, "dims": dims, "subject": subject}
+    idle = [name for name, value in chosen.items() if value is not None]
+    idle += ["channel_order"] * (channel_order != "rgb") + ["divide_by_std"] * (divide_by_std is not False)
+    found = _weights(kernels, weights, seed, key, layer)
+    if isinstance(found, Path | str):
+        if idle:
+            raise InputError(f"{found} is a bank and says everything itself; leave out {', '.join(idle)}")
+        bank = open_fields(found, kind=kind, attrs=attrs)
+    else:
+        bank = _to_bank(
+            found,
+            channel_order=channel_order,
+            channels=channels,
+            dims=dims,
+            divide_by_std=divide_by_std,
+            kind=kind,
+            subject=subject,
+            attrs=attrs or {},
+        )
+    bank = bank if lag is None else at_lag(bank, lag)
+    return bank if deg_per_px is None else with_scale(bank, deg_per_px)
+
+
+def _weights(kernels: Any, weights: str | None, seed: int | None, key: str | None, layer: str | None) -> Any:
+    """The weights that a name, a file, an array, a mapping or a module stands for; of a bank its name or path."""
+    if isinstance(kernels, Mapping) and not hasattr(kernels, "dims"):
+        entries = checkpoints.mapping_entries(kernels, "the mapping")
+        return checkpoints.picked(entries, key, layer, name="state dict", where="the mapping")
+    if not isinstance(kernels, str | Path):
+        if torchvision_models.is_module(kernels):
+            return torchvision_models.read_module(kernels, key, layer)
+        if key is not None or layer is not None:
+            raise InputError("expected no key and no layer for an array, which has no names; leave them out")
+        return Weights(checkpoints.given_array(kernels), name="array")
+    text = str(kernels)
+    if text.startswith(reference.PREFIX):
+        return text
+    path = remote.fetch_address(text) if remote.is_address(text) else Path(text).expanduser()
+    is_path = "/" in text or "\\" in text or Path(text).suffix != ""
+    if not is_path and not path.exists():
+        return torchvision_models.read_model(text, weights, seed, key, layer)
+    path = existing_file(path)
+    if checkpoints.holds_weights(path):
+        with checkpoints.entries_of(path) as entries:
+            found = checkpoints.picked(entries, key, layer, name=path.name.split(".")[0] or path.stem, where=str(path))
+        found.attrs = {"sha256": sha256_of(path), "file": path.name, **found.attrs}
+        return found
+    if not h5py.is_hdf5(path) or formats.identify(path) not in (formats.SAVED, formats.BY_HAND):
+        raise InputError(
+            f"expected kernels in a file of weights ({', '.join(checkpoints.SUFFIXES)}, Keras HDF5) or a bank saved by "
+            f"rfcompare, got {path.name}; open maps in other HDF5, NWB or MATLAB files with open_fields and a layout"
+        )
+    return path
+
+
+def _to_bank(
     weights: Weights,
     *,
     channel_order: str,
@@ -217,9 +355,3 @@ def _std(divide_by_std: bool | Sequence[float], weights: Weights, channel: tuple
             f"{list(std)}"
         )
     return std
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

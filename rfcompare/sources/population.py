@@ -12,8 +12,9 @@ import xarray as xr
 
 from rfcompare.bank import at_lag, check, existing_file, load, make_bank
 from rfcompare.errors import InputError, KeywordError, meant, named_strictly
-from rfcompare.sources import load_kernels, open_fields, with_kind
+from rfcompare.sources import load_kernels, open_fields
 from rfcompare.sources.checkpoints import given_array, holds_weights
+from rfcompare.sources.fields import with_kind
 from rfcompare.sources.hdf5 import Reader
 from rfcompare.sources.remote import fetch_address, is_address
 from rfcompare.sources.torchvision_models import is_module

@@ -16,7 +16,7 @@ import numpy as np
 
 from rfcompare.bank import add_history, check, folder, load, make_bank, shipped_table
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.sources.kernels import sha256_of
+from rfcompare.sources.remote import sha256_of
 from rfcompare.sources.rendering import OPTIONAL, REQUIRED, render_gabors
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _COLOR = ("color_r", "color_g", "color_b")
 _STORED = ("r2", "rank_one_share")
 
 
-def entries(where: Path | None = None) -> dict[str, dict[str, Any]]:
+def entries() -> dict[str, dict[str, Any]]:
     """What ships, by name."""
-    path = (where or folder()) / "sources.toml"
+    path = folder() / "sources.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -40,12 +40,12 @@ def entries(where: Path | None = None) -> dict[str, dict[str, Any]]:
     return {name: entry for name, entry in table.items() if isinstance(entry, dict)}
 
 
-def entry_of(name: str, where: Path | None = None) -> dict[str, Any]:
+def entry_of(name: str) -> dict[str, Any]:
     """The entry called `name`, or one sentence with the names that there are."""
-    known = entries(where)
+    known = entries()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=2) or [
-            key for key in known if known[key].get("format") in FORMATS
+            key for key in known if known[key].get("format") in _FORMATS
         ]
         raise InputError(f"no reference population is called {name!r}; there is {', '.join(near) or 'none'}")
     return known[name]
@@ -90,7 +90,7 @@ def reference(name: str | None = None) -> Any:
         return pd.DataFrame([_listed(*item) for item in entries().items() if "species" in item[1]])
     name = name.removeprefix(PREFIX)
     entry = entry_of(name)
-    if entry.get("format") in FORMATS:
+    if entry.get("format") in _FORMATS:
         return open_reference(name)
     path = path_of(name)
     if path.suffix != ".csv":
@@ -112,12 +112,12 @@ def _listed(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
     return {"name": name, "what": what, **said, "source": source, "license": str(entry["license"])}
 
 
-def path_of(name: str, where: Path | None = None) -> Path:
+def path_of(name: str) -> Path:
     """The file of the entry called `name`, its content checked against the recorded SHA-256."""
-    entry = entry_of(name, where)
+    entry = entry_of(name)
     if "ask" in entry:
         raise InputError(f"reference:{name} cannot be downloaded and does not ship; {entry['ask']}")
-    path = (where or folder()) / str(entry["file"])
+    path = folder() / str(entry["file"])
     if not path.is_file():
         raise InputError(
             f"expected {path.name} of reference:{name} in {path.parent}, it is missing; install rfcompare again"
@@ -132,19 +132,19 @@ def path_of(name: str, where: Path | None = None) -> Path:
     return path
 
 
-def open_reference(name: str, where: Path | None = None) -> xr.Dataset:
+def open_reference(name: str) -> xr.Dataset:
     """The bank called `name`."""
     name = name.removeprefix(PREFIX)
-    entry = entry_of(name, where)
-    reader = FORMATS.get(str(entry.get("format")))
+    entry = entry_of(name)
+    reader = _FORMATS.get(str(entry.get("format")))
     if reader is None and "ask" in entry:
-        path_of(name, where)
+        path_of(name)
     if reader is None:
         raise InputError(
             f"expected a population of maps, reference:{name} is {entry.get('file')} (format "
             f"{entry.get('format', 'unknown')}); copy it out with rfcompare fetch {name} -o PLACE"
         )
-    path = path_of(name, where)
+    path = path_of(name)
     bank = reader(path, entry)
     title = {"title": str(entry["title"])} if "title" in entry else {}
     return check(bank.assign_attrs(reference=f"{PREFIX}{name}", sha256=str(entry["sha256"]), **title))
@@ -185,7 +185,7 @@ def _open_gabor_table(path: Path, entry: Mapping[str, Any]) -> xr.Dataset:
     return add_history(bank, f"rendered from {path.name}: one Gabor × one color direction per unit, {size} × {size} px")
 
 
-FORMATS: dict[str, Callable[[Path, Mapping[str, Any]], xr.Dataset]] = {
+_FORMATS: dict[str, Callable[[Path, Mapping[str, Any]], xr.Dataset]] = {
     "bank": _open_bank,
     "gabor-table": _open_gabor_table,
 }

@@ -11,10 +11,15 @@ import h5py
 
 from rfcompare.bank import existing_file, folder_to_write, sound_hdf5, write_text
 from rfcompare.errors import InputError, first_line
-from rfcompare.sources.kernels import sha256_of
 
 _MAX_NAME = 100
 """Characters of a file's own name that are kept: addresses may be longer than a file system's names."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_address(text: str) -> bool:
