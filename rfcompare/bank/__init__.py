@@ -5,7 +5,7 @@ netCDF4-compatible HDF5, `to_signed` reduces ON/OFF pairs and color kernels to o
 units with a record of how many there were. The schema and the conventions are in `rfcompare.quantities`.
 """
 
-from rfcompare.bank.attributes import add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
+from rfcompare.bank.attributes import Array, add_history, fingerprint, inherit, is_recorded, make_rng, plain_attributes
 from rfcompare.bank.checking import (
     CHANNELS,
     DEAD,
@@ -16,6 +16,7 @@ from rfcompare.bank.checking import (
     dead_units,
     map_norms,
     pitch,
+    signed_maps,
     without_lags,
 )
 from rfcompare.bank.keeping import canonical, keep_arrays, kept_arrays, load, read_hdf5, save, write_hdf5
@@ -44,6 +45,7 @@ __all__ = [
     "CHANNELS",
     "DEAD",
     "HDF5",
+    "Array",
     "Results",
     "add_history",
     "alone",
@@ -82,6 +84,7 @@ __all__ = [
     "save",
     "select",
     "shipped_table",
+    "signed_maps",
     "sound_hdf5",
     "to_signed",
     "weights",

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from rfcompare.errors import InputError
 from rfcompare.quantities import NOT_STATED, SCHEMAS
+
+Array = npt.NDArray[np.float64]
+"""Numbers as most functions take and give them."""
 
 _BLOCK = 1 << 25
 """Bytes of a variable that are looked at at a time."""

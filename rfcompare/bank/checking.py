@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from rfcompare.bank.attributes import Array
 from rfcompare.bank.results import Results
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.quantities import SCHEMAS, Schema, kinds
@@ -336,3 +337,16 @@ def pitch(dataset: xr.Dataset) -> tuple[float, float]:
     """
     x, y = dataset.x.values, dataset.y.values
     return float(x[-1] - x[0]) / (x.size - 1), float(y[-1] - y[0]) / (y.size - 1)
+
+
+def signed_maps(values: xr.DataArray) -> Array:
+    """Maps (…, unit, y, x) of the only channel of a signed bank's ``rf`` or ``rf_half``.
+
+    Examples
+    --------
+    >>> import rfcompare as rfc
+    >>> signed_maps(rfc.make_bank(np.eye(2)[None, None], channel=("signed",), kind="analytic").rf)
+    array([[[1., 0.],
+            [0., 1.]]])
+    """
+    return np.asarray(values.isel(channel=0).transpose(..., "unit", "y", "x").values.astype(np.float64))
