@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare.errors import InputError
-from rfcompare.matching import (
-    Gratings,
-    compare_responses,
-    dissimilarity,
-    linear_cka,
-    respond,
-    rsa,
-    tuning,
+from rfcompare.matching import compare_responses
+from rfcompare.matching.responses import (
+    _ORIENTATIONS,
+    _PHASES,
+    _RULES,
+    _dissimilarity,
+    _grating_drive,
+    _image_drive,
+    _linear_cka,
 )
 
 Array = npt.NDArray[np.float64]
@@ -54,25 +56,29 @@ def bank_of(maps: npt.ArrayLike, kind: str = "simulated", **options: object) -> 
 # Responses
 
 
+def shown_gratings(maps: npt.ArrayLike, frequencies: list[float], scale: float = 1.0) -> xr.DataArray:
+    """What linear filters answer to gratings."""
+    drive = _grating_drive(bank_of(maps), np.array(frequencies), (scale, scale))
+    coords = {"orientation": _ORIENTATIONS, "frequency": frequencies, "phase": _PHASES}
+    return xr.DataArray(drive, dims=("unit", *coords), coords=coords)
+
+
 def test_responses_to_gratings_are_inner_products() -> None:
     x, y = np.meshgrid(grid(25), grid(25))
     u = np.cos(np.radians(120)) * x + np.sin(np.radians(120)) * y  # the carrier of stripes at 30°
     even, odd = (np.exp(-(x**2 + y**2) / 18) * wave(2 * np.pi * 0.15 * u) for wave in (np.cos, np.sin))
-    stimuli = Gratings(np.array([0.05, 0.15, 0.3]), np.arange(0, 180, 30.0), np.arange(0, 360, 90.0))
-    answers = respond(bank_of([even, odd]), stimuli, nonlinearity="linear")
-    assert answers.dims == ("unit", "orientation", "frequency", "phase") and answers.shape == (2, 6, 3, 4)
+    answers = shown_gratings([even, odd], [0.05, 0.15, 0.3])
+    assert answers.shape == (2, 12, 3, 8)
     for orientation, frequency, phase in ((30.0, 0.15, 0.0), (90.0, 0.05, 270.0), (0.0, 0.3, 90.0)):
         across = np.radians(orientation + 90)
         carrier = 2 * np.pi * frequency * (np.cos(across) * x + np.sin(across) * y) + np.radians(phase)
         at = {"orientation": orientation, "frequency": frequency, "phase": phase}
         # The even map's centroid is the middle, so the sum over pixels is all there is.
         assert answers.isel(unit=0).sel(at).item() == pytest.approx((even * np.cos(carrier)).sum(), abs=1e-9)
-    table = tuning(respond(bank_of([even, odd]), stimuli))
-    assert table.preferred_orientation.values.tolist() == [30.0, 30.0]
-    assert table.preferred_frequency.values.tolist() == [0.15, 0.15]
-    # Half-rectified: the even map answers phase 0, the odd one (sin u = cos(u − 90°)) phase −90° = 270°.
-    by_phase = respond(bank_of([even, odd]), stimuli).sel(orientation=30.0, frequency=0.15)
-    assert by_phase.phase.values[by_phase.argmax("phase").values].tolist() == [0.0, 270.0]
+    # The even map answers phase 0 most, the odd one (sin u = cos(u − 90°)) phase −90° = 270°.
+    for unit, phase in enumerate((0.0, 270.0)):
+        best = answers.isel(unit=unit).argmax(...)
+        assert [float(answers[name][at]) for name, at in best.items()] == [30.0, 0.15, phase]
 
 
 def test_place_and_scale_do_not_change_what_a_field_answers() -> None:
@@ -82,52 +88,47 @@ def test_place_and_scale_do_not_change_what_a_field_answers() -> None:
         dx, dy = (x - x0) / size, (y - y0) / size
         return np.asarray(np.exp(-(dx**2 + dy**2) / 8) * np.cos(2 * np.pi * 0.15 * (0.8 * dx + 0.6 * dy)))
 
-    frequencies = np.array([0.1, 0.15, 0.2])
-    here = respond(bank_of([field(0, 0, 1)]), Gratings(frequencies))
-    there = respond(bank_of([field(4, -3, 1)]), Gratings(frequencies))
+    frequencies = [0.1, 0.15, 0.2]
+    here = shown_gratings([field(0, 0, 1)], frequencies)
+    there = shown_gratings([field(4, -3, 1)], frequencies)
     assert np.allclose(here, there, atol=PREFERENCE * here.max().item())
-    twice = respond(bank_of([field(0, 0, 2)]), Gratings(frequencies), scale=(0.5, 0.5))
+    twice = shown_gratings([field(0, 0, 2)], frequencies, scale=0.5)
     # Twice as long and wide: four times as many pixels.
     assert np.allclose(twice, 4 * here, atol=PREFERENCE * twice.max().item())
 
 
 def test_patches_are_seen_by_the_field_at_their_middle() -> None:
-    rng = np.random.default_rng(0)
     maps = gabors(5, seed=1)
-    images = rng.normal(size=(7, 21, 21))
-    centered = bank_of(maps)
-    answers = respond(centered, images, nonlinearity="linear")
-    assert answers.dims == ("unit", "image") and answers.shape == (5, 7)
+    images = np.random.default_rng(0).normal(size=(7, 21, 21))
+    answers = _image_drive(bank_of(maps), images, (1.0, 1.0), 1.0)
+    assert answers.shape == (5, 7)
     shifted = bank_of(np.pad(maps, ((0, 0), (8, 0), (0, 8))))  # the same fields elsewhere on a larger grid
-    again = respond(shifted, images, nonlinearity="linear")
+    again = _image_drive(shifted, images, (1.0, 1.0), 1.0)
     # Interpolated to a centroid that the larger map finds a little elsewhere.
-    assert np.corrcoef(answers.values.ravel(), again.values.ravel())[0, 1] > 0.98
-    assert (respond(centered, images) >= 0).all()
-    assert np.allclose(respond(centered, images, nonlinearity="squared"), respond(centered, images) ** 2)
-    for wrong in (images[0], np.full((1, 5, 5), np.nan)):
-        with pytest.raises(InputError, match="finite images"):
-            respond(centered, wrong)
+    assert np.corrcoef(answers.ravel(), again.ravel())[0, 1] > 0.98
+
+
+def test_what_follows_the_filter() -> None:
+    drive = np.array([-2.0, 0.0, 3.0])
+    assert {name: rule(drive).tolist() for name, rule in _RULES.items()} == {
+        "linear": [-2.0, 0.0, 3.0],
+        "half-rectified": [0.0, 0.0, 3.0],
+        "squared": [0.0, 0.0, 9.0],
+    }
+    bank = bank_of(gabors(6, seed=26))
     with pytest.raises(InputError, match="nonlinearity"):
-        respond(centered, images, nonlinearity="cubed")  # type: ignore[arg-type]
+        compare_responses(bank, bank, nonlinearity="cubed")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Geometries
 
 
-def test_tuning_refuses_what_it_cannot_read() -> None:
-    bank = bank_of(gabors(2, seed=25))
-    gratings = Gratings(np.array([0.1, 0.2]))
-    with pytest.raises(InputError, match="behind a nonlinearity"):
-        tuning(respond(bank, gratings, nonlinearity="linear"))
-    with pytest.raises(InputError, match="to gratings, got dims unit, image"):
-        tuning(respond(bank, np.random.default_rng(0).normal(size=(3, 9, 9))))
-
-
 @pytest.mark.parametrize(
     ("images", "word"),
     [
         (np.zeros((9, 9)), "at least 4 finite images"),
+        (np.full((5, 9, 9), np.nan), "at least 4 finite images"),
         (np.ones((3, 9, 9)), "at least 4 finite images"),
         (np.ones((5, 9, 9)), "with contrast"),
     ],
@@ -138,29 +139,30 @@ def test_images_without_a_geometry_are_refused(images: Array, word: str) -> None
         compare_responses(bank, bank, images=images, n_nulls=2)
 
 
-def test_cka_worked_by_hand() -> None:
-    # Four stimuli on one axis, 0 0 1 1, centered ±1/2: the Gram matrix is 1/4 · s sᵀ with s = (−1, −1, 1, 1).
-    x = np.array([[0.0], [0.0], [1.0], [1.0]])
-    # 0 1 0 1: s' = (−1, 1, −1, 1) is orthogonal to s, so plain CKA is (s·s')²/(|s|²|s'|²) = 0.
-    y = np.array([[0.0], [1.0], [0.0], [1.0]])
-    assert linear_cka(x, x, debiased=False) == pytest.approx(1.0)
-    assert linear_cka(x, y, debiased=False) == pytest.approx(0.0)
-    # Both axes against one: K = ¼(ssᵀ + s's'ᵀ), ⟨K, L⟩ = |s|⁴/16 = 1, |K| = √2·1, |L| = 1: 1/√2.
-    assert linear_cka(np.hstack([x, y]), x, debiased=False) == pytest.approx(1 / np.sqrt(2))
+def test_cka_is_that_of_all_fours_of_different_stimuli() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+
+    def hsic(a: Array, b: Array) -> float:
+        # Song et al. 2012, eq. 5, as the U-statistic that it is the closed form of.
+        fours = permutations(range(6), 4)
+        return float(np.mean([a[i, j] * (b[i, j] + b[q, r] - 2 * b[i, q]) for i, j, q, r in fours]))
+
+    a, b = (values @ values.T for values in (x, y))
+    assert _linear_cka(x, y) == pytest.approx(hsic(a, b) / np.sqrt(hsic(a, a) * hsic(b, b)))
 
 
 def test_debiasing_takes_away_what_many_units_add() -> None:
     rng = np.random.default_rng(2)
-    plain, debiased = [], []
+    found = []
     for _ in range(40):
         x, y = rng.normal(size=(20, 200)), rng.normal(size=(20, 200))
-        plain.append(linear_cka(x, y, debiased=False))
-        debiased.append(linear_cka(x, y))
-    # Unrelated populations: about units/(units + stimuli) = 0.91 without, 0 with, SD over runs about 0.07.
-    assert np.mean(plain) > 0.85 and abs(np.mean(debiased)) < 0.04
-    assert linear_cka(x, x) == pytest.approx(1.0) and linear_cka(
-        x, x @ np.linalg.qr(rng.normal(size=(200, 200)))[0]
-    ) == (pytest.approx(1.0))
+        found.append(_linear_cka(x, y))
+    # Unrelated populations: the biased estimate is about units/(units + stimuli) = 0.91, this one 0, SD about 0.07.
+    assert abs(np.mean(found)) < 0.04
+    turned = np.linalg.qr(rng.normal(size=(200, 200)))[0]
+    for same in (x, 3 * x, x @ turned):
+        assert _linear_cka(x, same) == pytest.approx(1.0)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # rsatoolbox fills ints with NaN
@@ -176,17 +178,17 @@ def test_against_rsatoolbox() -> None:
         return rdm.calc_rdm(shown, method="euclidean", descriptor="stimulus")
 
     a, b = theirs(x), theirs(y)
-    assert np.allclose(a.dissimilarities[0], dissimilarity(x))  # type: ignore[attr-defined]
-    assert rdm.compare(a, b, method="corr").item() == pytest.approx(rsa(dissimilarity(x), dissimilarity(y)))
-    # Linear CKA is the whitened cosine of Euclidean dissimilarities (Diedrichsen et al. 2021); theirs is iterative.
-    assert rdm.compare(a, b, method="cosine_cov").item() == pytest.approx(linear_cka(x, y, debiased=False), abs=1e-6)
+    assert np.allclose(a.dissimilarities[0], _dissimilarity(x))  # type: ignore[attr-defined]
+    assert rdm.compare(a, b, method="corr").item() == pytest.approx(
+        np.corrcoef(_dissimilarity(x), _dissimilarity(y))[0, 1]
+    )
     again = x + 0.5 * rng.normal(size=x.shape)
     runs = data.Dataset(
         np.concatenate([x, again]),
         obs_descriptors={"stimulus": np.tile(np.arange(15), 2), "run": np.repeat([0, 1], 15)},
     )
     crossed = rdm.calc_rdm(runs, method="crossnobis", descriptor="stimulus", cv_descriptor="run")
-    assert np.allclose(crossed.dissimilarities[0], dissimilarity(x, again))
+    assert np.allclose(crossed.dissimilarities[0], _dissimilarity(x, again))
 
 
 def test_crossvalidated_dissimilarities_are_not_inflated_by_noise() -> None:
@@ -196,8 +198,8 @@ def test_crossvalidated_dissimilarities_are_not_inflated_by_noise() -> None:
     upper = np.triu_indices(10, 1)
     same = (upper[0] // 2) == (upper[1] // 2)
     # Plain: 2 noise variances; crossed: 0, with an SD of 2/√400 = 0.1 each.
-    assert dissimilarity(one)[same].mean() == pytest.approx(2.0, abs=0.2)
-    assert abs(dissimilarity(one, two)[same].mean()) < 0.15
+    assert _dissimilarity(one)[same].mean() == pytest.approx(2.0, abs=0.2)
+    assert abs(_dissimilarity(one, two)[same].mean()) < 0.15
 
 
 def test_populations_alike_and_not_alike() -> None:

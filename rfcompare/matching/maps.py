@@ -7,21 +7,22 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import j1
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rfcompare.alignment import By, Grid, field_of, scale_between
-from rfcompare.bank import bad_units, check, fingerprint, folder_to_write, inherit, make_rng
+from rfcompare.bank import Array, bad_units, check, fingerprint, folder_to_write, make_rng, signed_maps
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.matching.search import Best, best_transforms, joined, own_best
 from rfcompare.matching.spectra import Maps, Search, lattice_for, prepare, supports
-from rfcompare.quantities import kind_words
+from rfcompare.quantities import SCHEMAS, kind_words
 from rfcompare.simulation.nulls import simulate_null
 
 _DIRECTION = "higher = more alike; 1 = the same map up to shift, rotation, scale and sign"
@@ -126,7 +127,8 @@ def match(
     fields, kernels = _maps(b), _maps(a, scale)
     n_matched = int(kernels.usable.sum())
     ensembles = [_as_many(ensemble, n_matched, rng) for ensemble in _ensembles(a, nulls, n_nulls, n_matched, rng)]
-    folder = None if keep is None else _folder(keep, a, b)
+    # A folder for these two banks alone, so that it can be taken away at the end.
+    folder = None if keep is None else folder_to_write(Path(keep) / f"{fingerprint(a)[:16]}-{fingerprint(b)[:16]}")
     n_maps = a.sizes["unit"] + sum(ensemble.sizes["unit"] for ensemble in ensembles)
     # Threads search one field each; a product that took threads of its own would only wait for them.
     with (
@@ -141,15 +143,13 @@ def match(
     ):
         best = _search(kernels, fields, search, bar, folder)
         result = _result(a, b, kernels, fields, best, scale)
-        null_best = np.full((len(ensembles), b.sizes["unit"]), np.nan)
-        null_assigned = np.full(len(ensembles), np.nan)
-        null_found: list[npt.NDArray[np.float64]] = []
-        for e, ensemble in enumerate(ensembles):
+        null_found: list[Array] = []
+        assigned_means: list[float] = []
+        for ensemble in ensembles:
             # A null lives on the kernels' pixels and is put to their scale, unless sizes are matched: then to its own.
             maps = _maps(_of_order_one(ensemble), scale_between(ensemble, b, by=by, deg_per_px=deg_per_px))
             similarity = _usable_pairs(maps, fields, _search(maps, fields, search, bar, folder).similarity)
-            null_best[e] = similarity[maps.usable].max(0)
-            null_assigned[e] = similarity[_assign(similarity)].mean()
+            assigned_means.append(similarity[_assign(similarity)].mean())
             null_found.append(similarity[maps.usable])
         ceiling = _ceiling(b, fields, null_found, search, rng)
     assigned = _assign(result.similarity.values)
@@ -157,6 +157,8 @@ def match(
     filled = np.nan_to_num(result.similarity.values, nan=-1.0)
     result["best"] = ("unit_b", np.where(filled.max(0) >= 0, filled.max(0), np.nan))
     result["best_unit"] = ("unit_b", a.unit.values[filled.argmax(0)])
+    null_best = np.reshape([similarity.max(0) for similarity in null_found], (len(ensembles), b.sizes["unit"]))
+    null_assigned = np.array(assigned_means)
     result["chance"] = ("unit_b", null_best.mean(0) if ensembles else np.full(b.sizes["unit"], np.nan))
     result["null_best"] = (("null", "unit_b"), null_best)
     result["null_assigned"] = ("null", null_assigned)
@@ -226,7 +228,7 @@ def _as_many(ensemble: xr.Dataset, n: int, rng: np.random.Generator) -> xr.Datas
 
 
 def _maps(bank: xr.Dataset, scale: tuple[float, float] = (1.0, 1.0)) -> Maps:
-    values = bank.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+    values = signed_maps(bank.rf)
     usable = np.array([problem == "" for problem in bad_units(bank)])
     values = np.where(usable[:, None, None], values, 0.0)
     middle_x, middle_y, radius = field_of(bank)
@@ -242,26 +244,21 @@ def _of_order_one(bank: xr.Dataset) -> xr.Dataset:
     return bank.assign({name: bank[name].copy(data=bank[name].values * factor) for name in measured})
 
 
-def _noise_of(bank: xr.Dataset) -> npt.NDArray[np.float64] | None:
+def _noise_of(bank: xr.Dataset) -> Array | None:
     """Noise SD of each unit's pixels: stated, else from two halves, else from the edge of a measured map, else None."""
     if "noise_sd" in bank:
         return np.asarray(bank.noise_sd.values, float)
     if "rf_half" in bank:
-        halves = bank.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        halves = signed_maps(bank.rf_half)
         return np.asarray(np.sqrt(np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2))) / 2)
     if bank.attrs["kind"] == "measured":
-        maps = bank.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
+        maps = signed_maps(bank.rf)
         edge = np.ones(maps.shape[1:], bool)
         edge[1:-1, 1:-1] = False
         ring = maps[:, edge]
-        measured = np.isfinite(ring).any(1)
-        return np.asarray(_MAD_TO_SD * np.nanmedian(np.abs(np.where(measured[:, None], ring, 0.0)), axis=1))
+        measured: Any = np.isfinite(ring).any(1, keepdims=True)
+        return np.asarray(_MAD_TO_SD * np.nanmedian(np.abs(np.where(measured, ring, 0.0)), axis=1))
     return None
-
-
-def _folder(keep: str | os.PathLike[str], a: xr.Dataset, b: xr.Dataset) -> Path:
-    """A folder for these two banks alone, so that it can be taken away at the end."""
-    return folder_to_write(Path(keep) / f"{fingerprint(a)[:16]}-{fingerprint(b)[:16]}")
 
 
 def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm, keep: Path | None) -> Best:
@@ -277,9 +274,9 @@ def _result(
     a: xr.Dataset, b: xr.Dataset, kernels: Maps, fields: Maps, best: Best, scale: tuple[float, float]
 ) -> xr.Dataset:
     angle = np.radians(best.rotation)
-    center = kernels.center  # already in the fields' units
-    turned_x = np.cos(angle) * center[:, :1] - np.sin(angle) * center[:, 1:]
-    turned_y = np.sin(angle) * center[:, :1] + np.cos(angle) * center[:, 1:]
+    x, y = kernels.center[:, :1], kernels.center[:, 1:]  # already in the fields' units
+    turned_x = np.cos(angle) * x - np.sin(angle) * y
+    turned_y = np.sin(angle) * x + np.cos(angle) * y
     values = {
         "similarity": _usable_pairs(kernels, fields, best.similarity),
         "sign": best.sign,
@@ -301,9 +298,8 @@ def _result(
     )
     result["support_energy_a"] = ("unit_a", kernels.kept)
     result["support_energy_b"] = ("unit_b", fields.kept)
-    shared = inherit(b, "match")
     result.attrs = {
-        "schema": shared["schema"],
+        "schema": SCHEMAS["match"].name,
         "units": str(b.attrs["units"]),
         "kind_a": str(a.attrs["kind"]),
         "kind_b": str(b.attrs["kind"]),
@@ -317,12 +313,12 @@ def _result(
     return result
 
 
-def _usable_pairs(kernels: Maps, fields: Maps, similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _usable_pairs(kernels: Maps, fields: Maps, similarity: Array) -> Array:
     """Similarities, NaN where either unit cannot be used."""
     return np.where(kernels.usable[:, None] & fields.usable[None, :], similarity, np.nan)
 
 
-def _assign(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _assign(similarity: Array) -> NDArray[np.bool_]:
     """One-to-one assignment with the largest total similarity; unusable units get nobody."""
     assigned = np.zeros(similarity.shape, bool)
     rows, columns = linear_sum_assignment(-np.nan_to_num(similarity, nan=-1.0))
@@ -330,7 +326,7 @@ def _assign(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return assigned
 
 
-def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
+def _reliability(b: xr.Dataset, fields: Maps) -> Array:
     """Share of each map's energy in its support that is no noise, and its 95 % interval: rows value, low, high.
 
     From two halves, whose correlation is uncertain as that of so many pixels (Fisher's z); else from ``noise_sd``, the
@@ -339,7 +335,7 @@ def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
     support = fields.support
     pixels = support.sum(1)
     if "rf_half" in b:
-        halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        halves = signed_maps(b.rf_half)
         one, two = np.nan_to_num(halves).reshape(2, *support.shape) * support
         norm = np.sqrt((one**2).sum(1) * (two**2).sum(1))
         r = np.divide((one * two).sum(1), norm, out=np.full(norm.shape, np.nan), where=norm > 0)
@@ -357,7 +353,7 @@ def _reliability(b: xr.Dataset, fields: Maps) -> npt.NDArray[np.float64]:
     return np.stack([1 - noise, 1 - noise - off, 1 - noise + off]).clip(0, 1)
 
 
-def _filtered(maps: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _filtered(maps: Array, noise: Array) -> Array:
     """Maps (unit, y, x) through their Wiener filter: what is left resembles the maps without noise."""
     size = 2 * max(maps.shape[1:])
     power, of_noise = ((np.abs(np.fft.fft2(each, (size, size))) ** 2).sum(0) for each in (maps, noise))
@@ -368,10 +364,10 @@ def _filtered(maps: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> 
 def _ceiling(
     b: xr.Dataset,
     fields: Maps,
-    null_found: Sequence[npt.NDArray[np.float64]],
+    null_found: Sequence[Array],
     search: Search,
     rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[Array, Array, Array]:
     """What a cell's own noise-free map would reach, searched for as kernels are and among as many candidates.
 
     A filtered map stands for the noise-free one, and for what is measured of it the same under as much new noise as the
@@ -384,7 +380,7 @@ def _ceiling(
     if known.any():
         shape = (len(share), b.sizes["y"], b.sizes["x"])
         if "rf_half" in b:
-            halves = b.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+            halves = signed_maps(b.rf_half)
             noise = np.nan_to_num(halves[0] - halves[1]) / 2
         else:
             noise = rng.standard_normal(shape) * b.noise_sd.values[:, None, None]
@@ -396,7 +392,7 @@ def _ceiling(
         measured = np.isfinite(b.rf.isel(channel=0).transpose("unit", "y", "x").values)
         blank = b[["rf"]].transpose("unit", "channel", "y", "x")
 
-        def seen(values: npt.NDArray[np.float64], sd: npt.NDArray[np.float64]) -> Maps:
+        def seen(values: Array, sd: Array) -> Maps:
             return _maps(blank.assign(rf=(blank.rf.dims, values[:, None]), noise_sd=("unit", sd)))
 
         clean, sd = seen(maps, np.zeros(len(share))), np.sqrt((noise**2).mean((1, 2)))
@@ -415,9 +411,7 @@ _N_SWAPS = 199
 """Times that kernels and null maps change places: the smallest p is .005."""
 
 
-def _swapped(
-    similarity: npt.NDArray[np.float64], null_found: Sequence[npt.NDArray[np.float64]], rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _swapped(similarity: Array, null_found: Sequence[Array], rng: np.random.Generator) -> Array:
     """Mean assigned similarity when every kernel may stand for a null map and the reverse, `_N_SWAPS` times."""
     kernels = similarity[np.isfinite(similarity).any(1)]
     if not null_found or any(len(one) != len(kernels) for one in null_found):
@@ -430,8 +424,8 @@ def _swapped(
 
 def _null_attributes(
     ensembles: Sequence[xr.Dataset],
-    null_assigned: npt.NDArray[np.float64],
-    swapped: npt.NDArray[np.float64],
+    null_assigned: Array,
+    swapped: Array,
     observed: float,
 ) -> dict[str, str | int | float]:
     if not ensembles:
@@ -465,12 +459,8 @@ def sentence(matches: xr.Dataset) -> str:
         text += f"; null: {matches.attrs['null']}"
     ceiling = matches.ceiling.values[np.isfinite(matches.ceiling.values)]
     text += f"; ceiling {np.median(ceiling):.3f}" if ceiling.size else "; noise not known, so no ceiling"
-    heading = "demonstration: depends on assumed parameters; " if "simulated" in _kinds(matches) else ""
-    return f"{heading}{text}"
-
-
-def _kinds(matches: xr.Dataset) -> tuple[str, str]:
-    return str(matches.attrs["kind_a"]), str(matches.attrs["kind_b"])
+    simulated = "simulated" in (matches.attrs["kind_a"], matches.attrs["kind_b"])
+    return f"{'demonstration: depends on assumed parameters; ' if simulated else ''}{text}"
 
 
 @named_strictly
@@ -522,9 +512,8 @@ def apply_transform(
     pair = matches.sel(unit_a=unit_a, unit_b=unit_b)
     if not np.isfinite(float(pair.rotation)):
         raise InputError(f"expected a matched pair, got {unit_a!r} and {unit_b!r} without an admissible transform")
-    common = json.loads(str(matches.attrs["common_scale"]))
-    one = a.sel(unit=[unit_a])
-    maps = _maps(one, (common[0], common[1]))
+    scale_x, scale_y = json.loads(str(matches.attrs["common_scale"]))
+    maps = _maps(a.sel(unit=[unit_a]), (scale_x, scale_y))
     factor, angle = float(pair.scale), np.radians(float(pair.rotation))
     at_x, at_y = np.meshgrid(grid.x - float(pair.shift_x), grid.y - float(pair.shift_y))
     back_x = (np.cos(angle) * at_x + np.sin(angle) * at_y).ravel() / factor
