@@ -10,11 +10,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from rfcompare.bank import folder, shipped_table
-
-Array = NDArray[np.float64]
+from rfcompare.bank import Array, folder, shipped_table
 
 
 @cache

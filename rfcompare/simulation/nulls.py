@@ -24,13 +24,10 @@ from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from rfcompare.bank import bad_units, check, make_bank, make_rng, pitch, to_signed
+from rfcompare.bank import Array, bad_units, check, make_bank, make_rng, pitch, signed_maps, to_signed
 from rfcompare.errors import InputError
 from rfcompare.models import MAX_FREQUENCY, MIN_SIGMA, MODELS, map_of
-
-Array = NDArray[np.float64]
 
 _PROPERTIES: Mapping[str, str] = MappingProxyType(
     {
@@ -143,7 +140,7 @@ def simulate_null(
         raise InputError(f"expected at least 1 population and a whole number of them, got {n_populations!r}")
     colors = 3 if kernels.sizes["channel"] == 3 or "color_direction" in kernels else 1
     signed = to_signed(kernels)
-    maps = signed["rf"].isel(channel=0).transpose("unit", "y", "x").values.astype(np.float64)
+    maps = signed_maps(signed.rf)
     usable = np.array([problem == "" for problem in bad_units(signed)]) & np.isfinite(maps).all(axis=(1, 2))
     if not usable.any():
         raise InputError(

@@ -15,14 +15,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy import special
 
-from rfcompare.bank import make_bank, make_rng
+from rfcompare.bank import Array, make_bank, make_rng
 from rfcompare.errors import InputError
 from rfcompare.models import MODELS, map_of
-
-Array = NDArray[np.float64]
 
 _MEDIAN: Mapping[str, float] = {"nx": 0.35, "ny": 0.45, "cycles": 3.0, "polarity_phase": 90.0}
 """Typical shape: nx, ny near simple cells' (Ringach 2002), and carrier cycles across the map."""

@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Array = NDArray[np.float64]
+from rfcompare.bank import Array
+
 _Draw = Callable[[int, int, int, np.random.Generator], Array]
 
 CYCLES, SPREAD = (0.25, 0.30), 0.45
