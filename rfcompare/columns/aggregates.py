@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse, stats
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import check, make_bank, pitch
+from rfcompare.bank import Array, check, make_bank, pitch, signed_maps
 from rfcompare.columns.cortical_maps import axial_difference
 from rfcompare.columns.topology import Patch, Tested, shuffles, sign_flip_p, t_interval
-
-Array = NDArray[np.float64]
 
 _SIZES = (1, 2, 4, 8, 16)
 """Numbers of cells averaged when r² is followed against them."""
@@ -188,7 +186,7 @@ def profiles(
         the opposite sign beyond it on either side), their positions, ``flank_ratio`` (mean flank over center), and
         ``structure`` in words.
     """
-    maps = np.asarray(columns.rf.values[:, 0], dtype=np.float64)
+    maps = signed_maps(columns.rf)
     measured = np.isfinite(maps)
     maps = np.where(measured, maps, 0.0)
     cycle = np.linspace(-1.25, 1.25, _N_PROFILE)
@@ -266,7 +264,7 @@ def _recenter(signed: xr.Dataset, centers: Array, targets: Array | None = None) 
     autocorrelation: an interpolation would smooth it and padding would lack it, and either would raise r².
     """
     dx, dy = pitch(signed)
-    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     goal = np.zeros_like(centers) if targets is None else targets
     shift = np.nan_to_num((goal - centers) / np.array([dx, dy]))
     waves_x, waves_y = (_shift_waves(size, shift[:, i]) for i, size in enumerate(maps.shape[:0:-1]))
@@ -426,7 +424,7 @@ def flank_test(
     orientation, at half a cycle across the stripes minus the same along them. Without an orientation-specific
     displacement of ON both are alike whatever the orientation.
     """
-    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     dx, dy = pitch(signed)
     x0, y0 = float(signed.x.values[0]), float(signed.y.values[0])
     steps = np.linspace(0.25, 0.75, 5)

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import check, make_rng, to_signed, without_lags
+from rfcompare.bank import Array, check, make_rng, to_signed, without_lags
 from rfcompare.columns.aggregates import aggregate, flank_test, growing_averages, growth_table, profiles
 from rfcompare.columns.cortical_maps import (
     axial_angle,
@@ -33,8 +33,6 @@ from rfcompare.columns.topology import (
 )
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.fitting import fit, fit_models, fits_of, predict
-
-Array = NDArray[np.float64]
 
 _MODELS = ("constant", "gaussian", "dog", "derivative1", "derivative2", "gabor")
 """What a column's average may be: nothing, a blob, center and surround, an edge, a center with flanks, a wavelet."""

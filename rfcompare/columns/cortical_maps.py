@@ -7,11 +7,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from rfcompare.bank import pitch
+from rfcompare.bank import Array, pitch, signed_maps
 from rfcompare.columns.topology import MIN_CELLS, Patch, Tested, in_parts, shuffles
 from rfcompare.simulation.treeshrew import absolute_phase, find_pinwheels
-
-Array = NDArray[np.float64]
 
 _N_ORIENTATIONS = 36
 _N_FREQUENCIES = 16
@@ -45,7 +43,7 @@ def _transform_at(maps: Array, kx: Array, ky: Array, x: Array, y: Array) -> NDAr
 
 def _grating_preference(signed: xr.Dataset) -> xr.Dataset:
     """Orientation and frequency of the grating that would drive each linear field best."""
-    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
     dx, dy = pitch(signed)
     extent = max(x.size * dx, y.size * dy)
@@ -212,7 +210,7 @@ def phase_maps(
         and ``similarity_far``: of all other pairs; ``p`` for fields exchanged among cells of similar orientation;
         ``effect`` over animals with interval.
     """
-    maps = np.nan_to_num(np.asarray(signed.rf.values[:, 0], dtype=np.float64))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     x, y = (np.asarray(signed[name].values, dtype=np.float64) for name in ("x", "y"))
     theta = np.asarray(found.orientation.values, dtype=np.float64)
     frequency = np.asarray(found.frequency.values, dtype=np.float64)

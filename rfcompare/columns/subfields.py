@@ -17,10 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from rfcompare.bank import inherit, pitch, to_signed
+from rfcompare.bank import Array, inherit, pitch, to_signed
 from rfcompare.errors import InputError
-
-Array = NDArray[np.float64]
 
 _MAD_TO_SD = 1.4826
 """SD of a normal distribution over its median absolute deviation."""

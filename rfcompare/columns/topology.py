@@ -26,9 +26,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import cdist, pdist
 
-from rfcompare.bank import bad_units
-
-Array = NDArray[np.float64]
+from rfcompare.bank import Array, bad_units
 
 _CATEGORIES = ("OFF-OFF", "ON-ON", "same sign", "opposite sign", "whole field")
 MIN_CELLS = 5

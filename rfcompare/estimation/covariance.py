@@ -13,7 +13,7 @@ import scipy.stats
 import xarray as xr
 from tqdm import tqdm
 
-from rfcompare.bank import make_bank, make_rng
+from rfcompare.bank import Array, make_bank, make_rng
 from rfcompare.errors import InputError
 from rfcompare.estimation.regression import check_options, lagged, read_recording, whole_lags
 
@@ -27,8 +27,6 @@ _LEAST_SHIFT = 0.05
 """Shifted recordings are off by at least this share of the frames."""
 
 _BATCH_VALUES = 2**23
-
-Floats = npt.NDArray[np.float64]
 
 
 def spike_triggered_covariance(
@@ -132,7 +130,7 @@ def spike_triggered_covariance(
     usable = values > 1e-6 * values.max()
     unmix = vectors[:, usable] / np.sqrt(values[usable])  # features @ unmix are white
 
-    units: list[tuple[str, str, str, Floats, float, float]] = []
+    units: list[tuple[str, str, str, Array, float, float]] = []
     shape = (len(lags), *frames.shape[1:])
     with tqdm(
         total=rates.shape[1] * (n_shifts + 1), desc="covariance", unit="recording", disable=_hide(progress)
@@ -198,17 +196,17 @@ def _hide(progress: bool | None) -> bool | None:
     return None if progress is None else not progress
 
 
-def _unit_norm(values: Floats) -> Floats:
+def _unit_norm(values: Array) -> Array:
     return np.asarray(values / np.linalg.norm(values))
 
 
 def _hotelling(
-    average: Floats,
+    average: Array,
     features: npt.NDArray[np.float32],
-    counts: Floats,
+    counts: Array,
     lags: Sequence[int],
-    mean: Floats,
-    unmix: Floats,
+    mean: Array,
+    unmix: Array,
 ) -> float:
     """p of an average that differs from the raw mean by noise alone: Hotelling's T² on the stimuli with spikes."""
     weight = counts[max(lags) :]
@@ -218,7 +216,7 @@ def _hotelling(
     return float(scipy.stats.chi2.sf(squared, average.size))
 
 
-def _means(features: npt.NDArray[np.float32], weights: Floats, lags: Sequence[int]) -> Floats:
+def _means(features: npt.NDArray[np.float32], weights: Array, lags: Sequence[int]) -> Array:
     """Weighted means (weight, feature) of the lagged features."""
     width, first, last = features.shape[2] * len(lags), max(lags), features.shape[0]
     total = np.zeros((weights.shape[1], width))
@@ -229,7 +227,7 @@ def _means(features: npt.NDArray[np.float32], weights: Floats, lags: Sequence[in
     return np.asarray(total / weights[first:].sum(0)[:, None])
 
 
-def _second_moment(features: npt.NDArray[np.float32], weight: Floats, lags: Sequence[int]) -> Floats:
+def _second_moment(features: npt.NDArray[np.float32], weight: Array, lags: Sequence[int]) -> Array:
     """Weighted mean of the features' outer products."""
     width, first, last = features.shape[2] * len(lags), max(lags), features.shape[0]
     total = np.zeros((width, width))
@@ -243,7 +241,7 @@ def _second_moment(features: npt.NDArray[np.float32], weight: Floats, lags: Sequ
     return np.asarray(total / weight[first:].sum())
 
 
-def _centered_moment(features: npt.NDArray[np.float32], counts: Floats, lags: Sequence[int], mean: Floats) -> Floats:
+def _centered_moment(features: npt.NDArray[np.float32], counts: Array, lags: Sequence[int], mean: Array) -> Array:
     """Weighted mean of the outer products about the raw mean."""
     average = _means(features, counts[:, None], lags)[0]
     about = np.outer(mean, mean) - np.outer(average, mean) - np.outer(mean, average)
@@ -252,12 +250,12 @@ def _centered_moment(features: npt.NDArray[np.float32], counts: Floats, lags: Se
 
 def _spectrum(
     features: npt.NDArray[np.float32],
-    counts: Floats,
+    counts: Array,
     lags: Sequence[int],
-    mean: Floats,
-    unmix: Floats,
-    out: Floats | None,
-) -> tuple[Floats, Floats]:
+    mean: Array,
+    unmix: Array,
+    out: Array | None,
+) -> tuple[Array, Array]:
     """Ascending eigenvalues and vectors of the white spike-triggered covariance about the raw mean, without `out`."""
     white = unmix.T @ _centered_moment(features, counts, lags, mean) @ unmix
     if out is not None:

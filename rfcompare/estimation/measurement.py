@@ -14,12 +14,11 @@ from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 import xarray as xr
 
 from rfcompare.alignment import LEAST_KNOWN, By, Grid, interpolation, resample, scale_between, zero_surround
-from rfcompare.bank import add_history, check, make_rng, pitch
+from rfcompare.bank import Array, add_history, check, make_rng, pitch, signed_maps
 from rfcompare.errors import InputError, named_strictly
 
 _Step = Literal["grid", "spot", "rectification", "noise"]
@@ -29,8 +28,6 @@ _RECORDED = ("measured", "not stated")
 
 _OVERSAMPLING = 5
 """Positions per pixel of the recording at which a kernel is averaged over the stimulus element."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @named_strictly
@@ -181,11 +178,11 @@ class Recording:
     grid: Grid
     side: float
     noise: str
-    ratios: Floats
-    amplitude: Floats
-    window: Floats
-    spectrum: Floats
-    gain: Floats | None
+    ratios: Array
+    amplitude: Array
+    window: Array
+    spectrum: Array
+    gain: Array | None
     standard: bool = False
 
     @classmethod
@@ -200,7 +197,7 @@ class Recording:
         >>> recording.noise, recording.side, recording.spectrum.shape
         ('none', 0.0, (18, 18))
         """
-        maps = zero_surround(cortex.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+        maps = zero_surround(signed_maps(cortex.rf))
         usable = np.isfinite(maps).all((1, 2)) & maps.any((1, 2))
         if not usable.any():
             raise InputError("expected a recording with a map that is not flat, got none; look at its status")
@@ -229,14 +226,14 @@ class Recording:
 
     def see(
         self,
-        maps: Floats,
+        maps: Array,
         source: Grid,
         scale: float,
         generator: np.random.Generator,
         *,
         draws: int = 1,
         sharp: bool = False,
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Array, Array]:
         """Show maps to the recording.
 
         Parameters
@@ -269,8 +266,8 @@ class Recording:
         return seen + noise_sd[:, None, None] * self.shaped(seen.shape, generator), noise_sd
 
     def see_again(
-        self, maps: Floats, noise: Floats, generator: np.random.Generator, *, draws: int = 1
-    ) -> tuple[Floats, Floats]:
+        self, maps: Array, noise: Array, generator: np.random.Generator, *, draws: int = 1
+    ) -> tuple[Array, Array]:
         """Maps that have been recorded with its stimulus already: only their noise is raised to that of its cells.
 
         Parameters
@@ -295,14 +292,12 @@ class Recording:
             np.repeat(wanted, draws)
         )
 
-    def _drawn(self, n: int, generator: np.random.Generator) -> Floats:
+    def _drawn(self, n: int, generator: np.random.Generator) -> Array:
         """Signal-to-noise ratios of n cells, by rank: with a seed, recordings of about the same noise give the same."""
         rank = (generator.random(n) * self.ratios.size).astype(np.intp)
         return np.asarray(np.sort(self.ratios)[rank])
 
-    def at_most(
-        self, ratio: float, maps: Floats, noise: Floats, generator: np.random.Generator
-    ) -> tuple[Floats, Floats]:
+    def at_most(self, ratio: float, maps: Array, noise: Array, generator: np.random.Generator) -> tuple[Array, Array]:
         """Recorded maps with so much more of the recording's noise that none has a higher signal-to-noise ratio.
 
         Parameters
@@ -325,14 +320,14 @@ class Recording:
         wanted = np.maximum(noise, (maps[:, 0].var((1, 2)) - noise).clip(0) / ratio)
         return maps + np.sqrt(wanted - noise)[:, None, None, None] * self.shaped(maps.shape, generator), wanted
 
-    def shaped(self, shape: tuple[int, ...], generator: np.random.Generator) -> Floats:
+    def shaped(self, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
         """Noise of unit variance with the recording's mean autocorrelation."""
         white = generator.standard_normal(shape)
         if (self.amplitude == 1).all():
             return white
         return np.asarray(scipy.fft.ifft2(scipy.fft.fft2(white) * self.amplitude).real)
 
-    def clean(self, maps: Floats) -> Floats:
+    def clean(self, maps: Array) -> Array:
         """Recorded maps (n, y, x) through Wiener's filter, which only a recording with noise has."""
         if self.gain is None:
             return maps
@@ -341,7 +336,7 @@ class Recording:
         return np.asarray(scipy.fft.irfft2(spectrum, self.gain.shape)[:, :height, :width])
 
 
-def _overlaps(size: int) -> Floats:
+def _overlaps(size: int) -> Array:
     """How many pairs of a line's pixels lie at each lag, on a circle of twice its length."""
     lag = np.arange(2 * size)
     return np.asarray(np.maximum(size - np.minimum(lag, 2 * size - lag), 0), dtype=np.float64)
@@ -371,7 +366,7 @@ def _checked_side(side: Any, cortex: xr.Dataset) -> float:
     return float(side)
 
 
-def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Floats, Floats]:
+def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Array, Array]:
     """Matrices (rows, columns) that put a map on another grid, averaged over a square of `side` about each pixel.
 
     Examples
@@ -418,7 +413,7 @@ def _through_element(
     return seen.drop_vars("energy_kept").assign(rf=(("unit", "channel", "y", "x"), maps))
 
 
-def _variance(maps: Floats) -> Floats:
+def _variance(maps: Array) -> Array:
     """Variance of each unit's measured pixels, 0 where there are none (which NumPy would warn of)."""
     known = ~np.isnan(maps)
     count = np.maximum(known.sum(axis=(1, 2, 3), keepdims=True), 1)
@@ -426,7 +421,7 @@ def _variance(maps: Floats) -> Floats:
     return np.asarray((np.where(known, maps - mean, 0.0) ** 2).sum(axis=(1, 2, 3)) / count.ravel())
 
 
-def _noise_acf(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
+def _noise_acf(cortex: xr.Dataset, shape: tuple[int, ...]) -> Array:
     """The noise's mean autocorrelation at wrapped lags of a grid; that of white noise where none is given."""
     plane = np.zeros(shape)
     plane[0, 0] = 1.0
@@ -439,23 +434,23 @@ def _noise_acf(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
     return plane
 
 
-def _noise_amplitude(cortex: xr.Dataset, shape: tuple[int, ...]) -> Floats:
+def _noise_amplitude(cortex: xr.Dataset, shape: tuple[int, ...]) -> Array:
     """Filter of unit power whose noise has the recording's mean autocorrelation."""
     power = np.fft.fft2(_noise_acf(cortex, shape)).real.clip(0)
     return np.asarray(np.sqrt(power / power.mean()))
 
 
-def noise_variance(cortex: xr.Dataset) -> Floats | None:
+def noise_variance(cortex: xr.Dataset) -> Array | None:
     """Variance (unit,) of a pixel's noise, from ``noise_sd`` or the halves; None where neither is given."""
     if "noise_sd" in cortex:
         return np.asarray(cortex.noise_sd.values.astype(float) ** 2)
     if "rf_half" in cortex:
-        halves = cortex.rf_half.isel(channel=0).transpose("half", "unit", "y", "x").values.astype(float)
+        halves = signed_maps(cortex.rf_half)
         return np.asarray(np.nanmean((halves[0] - halves[1]) ** 2, axis=(1, 2)) / 4)
     return None
 
 
-def _signal_to_noise(cortex: xr.Dataset) -> Floats:
+def _signal_to_noise(cortex: xr.Dataset) -> Array:
     """Variance of each usable cell's noiseless map over the variance of its noise."""
     noise = noise_variance(cortex)
     if noise is None:

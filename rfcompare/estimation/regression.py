@@ -19,7 +19,7 @@ import numpy.typing as npt
 import scipy.linalg
 import xarray as xr
 
-from rfcompare.bank import make_bank
+from rfcompare.bank import Array, make_bank
 from rfcompare.errors import InputError, KeywordError, meant
 
 _Method = Literal["sta", "ridge", "smooth", "stc"]
@@ -44,8 +44,6 @@ _NOISE_REACH = 2
 
 _BATCH_VALUES = 2**23
 """Values of a lagged stimulus held at a time (64 MB)."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def estimate(
@@ -147,7 +145,7 @@ def estimate(
     folds = _fold_sums(features, rates, lags, full=method != "sta")
     n_units = rates.shape[1]
     shape = (n_units, len(channel), len(lags), *frames.shape[1:])
-    extra: dict[str, Floats] = {}
+    extra: dict[str, Array] = {}
     if method == "sta":
         whole, halves = _slopes(_total(folds)), [_slopes(_total(folds[half::2])) for half in (0, 1)]
     else:
@@ -213,7 +211,7 @@ def check_options(options: Mapping[str, Any], frame_s: float | None) -> None:
 
 def read_recording(
     stimulus: npt.ArrayLike, responses: npt.ArrayLike, lags: Sequence[int]
-) -> tuple[npt.NDArray[Any], Floats]:
+) -> tuple[npt.NDArray[Any], Array]:
     """Stimulus (frame, y, x) and responses (frame, unit), checked."""
     frames, given = np.asarray(stimulus), np.asarray(responses)
     if frames.dtype.kind not in "biuf" or given.dtype.kind not in "biuf":
@@ -257,17 +255,17 @@ class _Sums:
     """Sums over frames; features are (channel, lag, pixel), flattened; ``xx`` is its diagonal where that suffices."""
 
     n: float
-    x: Floats
-    r: Floats
-    rr: Floats
-    xr: Floats
-    xx: Floats
+    x: Array
+    r: Array
+    rr: Array
+    xr: Array
+    xx: Array
 
     def __add__(self, other: _Sums) -> _Sums:
         return _Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     @property
-    def covariance(self) -> tuple[Floats, Floats, Floats]:
+    def covariance(self) -> tuple[Array, Array, Array]:
         """Central sums: features with features, with responses, and responses with themselves."""
         mean = self.x / self.n
         own = self.xx - (mean * self.x if self.xx.ndim == 1 else np.outer(mean, self.x))
@@ -287,7 +285,7 @@ def lagged(features: npt.NDArray[np.float32], lags: Sequence[int], start: int, s
     return np.stack(parts, axis=2).reshape(stop - start, -1)
 
 
-def _fold_sums(features: npt.NDArray[np.float32], rates: Floats, lags: Sequence[int], *, full: bool) -> list[_Sums]:
+def _fold_sums(features: npt.NDArray[np.float32], rates: Array, lags: Sequence[int], *, full: bool) -> list[_Sums]:
     width = features.shape[1] * features.shape[2] * len(lags)
     if full and width > _MAX_FEATURES:
         raise InputError(
@@ -312,7 +310,7 @@ def _batches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         yield begin, min(begin + size, stop)
 
 
-def _slopes(sums: _Sums) -> Floats:
+def _slopes(sums: _Sums) -> Array:
     """Regression slope of the response on each feature alone (unit, feature); 0 where a pixel never varied."""
     own, cross, _ = sums.covariance
     return np.divide(cross, own[:, None], out=np.zeros_like(cross), where=own[:, None] > 0).T
@@ -320,7 +318,7 @@ def _slopes(sums: _Sums) -> Floats:
 
 def _regress(
     folds: Sequence[_Sums], shape: tuple[int, ...], *, smooth: bool
-) -> tuple[Floats, list[Floats], dict[str, Floats]]:
+) -> tuple[Array, list[Array], dict[str, Array]]:
     """Penalized least squares: maps from all data, from each half, and the penalty and held-out r² of each unit."""
     n_units, width = shape[0], int(np.prod(shape[1:]))
     whiten = _smoothing_factor(shape[1:]) if smooth else None
@@ -340,7 +338,7 @@ def _regress(
     every = np.arange(n_units)
     prediction = 1 - np.divide(error[best, every], variance, out=np.full(n_units, np.nan), where=variance > 0)
 
-    def maps_of(sums: _Sums) -> Floats:
+    def maps_of(sums: _Sums) -> Array:
         result = np.empty((n_units, width))
         for i, maps in enumerate(_solve(sums, mean_variance, whiten)):
             result[best == i] = maps.T[best == i]
@@ -350,7 +348,7 @@ def _regress(
     return maps_of(total), halves, {"penalty": _PENALTIES[best], "prediction_r2": prediction}
 
 
-def _solve(sums: _Sums, mean_variance: float, whiten: Floats | None) -> Iterator[Floats]:
+def _solve(sums: _Sums, mean_variance: float, whiten: Array | None) -> Iterator[Array]:
     """Maps (feature, unit) for every penalty, from one eigendecomposition."""
     own, cross, _ = sums.covariance
     if whiten is not None:
@@ -364,7 +362,7 @@ def _solve(sums: _Sums, mean_variance: float, whiten: Floats | None) -> Iterator
         yield maps if whiten is None else scipy.linalg.solve_triangular(whiten, maps, lower=True, trans=1)
 
 
-def _smoothing_factor(shape: tuple[int, ...]) -> Floats:
+def _smoothing_factor(shape: tuple[int, ...]) -> Array:
     """Cholesky factor of the penalty Σ(neighbor differences)² + a little ridge, over (channel, lag, y, x)."""
     laplacian = np.zeros((1, 1))
     for axis, size in enumerate(shape):
@@ -377,7 +375,7 @@ def _smoothing_factor(shape: tuple[int, ...]) -> Floats:
     return np.asarray(np.linalg.cholesky(laplacian + _SMOOTH_FLOOR * np.eye(laplacian.shape[0])), dtype=np.float64)
 
 
-def _noise(difference: Floats) -> tuple[Floats, Floats | None]:
+def _noise(difference: Array) -> tuple[Array, Array | None]:
     """SD (unit,) and, pooled over units, autocorrelation (unit, channel, lag_y, lag_x), from half the difference."""
     noise_sd = np.sqrt((difference**2).mean(axis=tuple(range(1, difference.ndim))))
     height, width = difference.shape[-2:]

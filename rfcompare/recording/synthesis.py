@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from rfcompare.bank import add_history, make_bank, make_rng
+from rfcompare.bank import Array, add_history, make_bank, make_rng
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.recording.fields import Field, central, field_of, placed
 from rfcompare.recording.sessions import BATCH_VALUES, chosen_of, is_positive, network_of
 from rfcompare.sources.population import CHANNELS, AnyPopulation
-
-Images = npt.NDArray[np.float64]
 
 _Polarity = Literal["excite", "suppress", "both"]
 
@@ -171,7 +168,7 @@ def synthesize(
     return add_history(bank, f"synthesize: {layer} of {name}, {polarity}, norm {length:g}, blur {first:g} to {last:g}")
 
 
-def _noise(field: Field, length: float, seed: int) -> Images:
+def _noise(field: Field, length: float, seed: int) -> Array:
     """Images (image, channel, row, column) of one norm, from white noise to noise as smooth as a third of the field."""
     rng, _ = make_rng(seed)
     noise = rng.standard_normal((_N_NOISE // 2, field.channels, *field.size))
@@ -181,7 +178,7 @@ def _noise(field: Field, length: float, seed: int) -> Images:
     return _scaled(np.concatenate(smooth), length)
 
 
-def _scaled(images: Images, length: float) -> Images:
+def _scaled(images: Array, length: float) -> Array:
     norms = np.sqrt((images**2).sum((1, 2, 3), keepdims=True))
     return np.asarray(images * np.divide(length, norms, out=np.zeros_like(norms), where=norms > 0))
 
@@ -193,15 +190,15 @@ class _Climb:
         self.network, self.layer, self.field, self.length, self.blur = network, layer, field, length, blur
         self.batch = max(1, BATCH_VALUES // (field.channels * field.canvas[0] * field.canvas[1]))
 
-    def responses(self, images: Images) -> Images:
+    def responses(self, images: Array) -> Array:
         """Of every unit (image, unit)."""
         parts = (images[begin : begin + self.batch] for begin in range(0, len(images), self.batch))
         seen = [central(self.network, self.layer, placed(self.network, self.field, part)) for part in parts]
         return np.concatenate([each.double().cpu().numpy() for each in seen])
 
     def climb(
-        self, jobs: Sequence[tuple[int, int, int]], starts: Sequence[Images], progress: bool | None
-    ) -> list[tuple[Images, Images]]:
+        self, jobs: Sequence[tuple[int, int, int]], starts: Sequence[Array], progress: bool | None
+    ) -> list[tuple[Array, Array]]:
         """The starts of each job at their highest, and their responses times its sign."""
         together = max(1, self.batch // _N_STARTS)
         found = []
@@ -217,8 +214,8 @@ class _Climb:
         return found
 
     def judged(
-        self, jobs: Sequence[tuple[int, int, int]], found: Sequence[tuple[Images, Images]], blank: Images
-    ) -> tuple[Images, dict[str, Any]]:
+        self, jobs: Sequence[tuple[int, int, int]], found: Sequence[tuple[Array, Array]], blank: Array
+    ) -> tuple[Array, dict[str, Any]]:
         """The best image of each job, as it is shown, and what its unit answers."""
         at, column, sign = (np.array([job[i] for job in jobs]) for i in range(3))
         rows = np.arange(len(jobs))
@@ -235,7 +232,7 @@ class _Climb:
         numbers = {"response": response, "response_reversed": negative, "n_agree": np.array(agree)}
         return images * turned[:, None, None, None], {**numbers, "polarity_known": known}
 
-    def _climbed(self, images: Images, at: Any, sign: Any) -> tuple[Images, Images]:
+    def _climbed(self, images: Array, at: Any, sign: Any) -> tuple[Array, Array]:
         best, highest = images, np.full(len(images), -np.inf)
         for share in np.linspace(0, 1, _N_STEPS + 1):
             heights, slope = self._slope(images, at, sign)
@@ -248,7 +245,7 @@ class _Climb:
             images = _scaled(images + step * _scaled(slope, self.length), self.length)
         return best, highest
 
-    def _slope(self, images: Images, at: Any, sign: Any) -> tuple[Images, Images]:
+    def _slope(self, images: Array, at: Any, sign: Any) -> tuple[Array, Array]:
         """Response times sign of each image's own unit, and its gradient over the image."""
         import torch
 

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import RectBivariateSpline
 
-from rfcompare.bank import check
+from rfcompare.bank import Array, check
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.recording.fields import field_of
 from rfcompare.recording.sessions import answers_of, chosen_of, is_positive, network_of
 from rfcompare.recording.stimuli import Stimulus
 from rfcompare.sources.population import AnyPopulation
-
-Floats = npt.NDArray[np.float64]
 
 N_ORIENTATIONS, N_PHASES, PER_OCTAVE, N_SIZES = 24, 8, 4, 8
 """Of the gratings shown: 7.5° apart, eight to a cycle, a quarter of an octave apart, eight diameters."""
@@ -197,14 +194,14 @@ def _gratings(size: tuple[int, int], orientation: Any, frequency: Any, *, diamet
     return waves.reshape(-1, height, width).astype(np.float32)
 
 
-def _harmonics(answers: Floats, blank: Floats) -> tuple[Floats, Floats]:
+def _harmonics(answers: Array, blank: Array) -> tuple[Array, Array]:
     """F0 above the blank and F1, (unit, …), of answers (…, phase, unit)."""
     turned = np.exp(-2j * np.pi * np.arange(N_PHASES) / N_PHASES)
     wave = 2 / N_PHASES * np.abs(np.einsum("...pu,p->...u", answers, turned))
     return np.moveaxis(answers.mean(axis=-2) - blank, -1, 0), np.moveaxis(wave, -1, 0)
 
 
-def _curves(f0: Floats, f1: Floats, orientation: Floats, frequency: Floats) -> dict[str, float]:
+def _curves(f0: Array, f1: Array, orientation: Array, frequency: Array) -> dict[str, float]:
     """What a unit's responses (orientation, frequency) say of its tuning."""
     modulated = f1.max() >= f0.max()
     responses = f1 if modulated else f0
@@ -216,7 +213,7 @@ def _curves(f0: Floats, f1: Floats, orientation: Floats, frequency: Floats) -> d
     turn = 180 / FINE_ORIENTATIONS * np.arange(FINE_ORIENTATIONS)
     fine = np.linspace(octave[0], octave[-1], round((octave[-1] - octave[0]) * FINE_PER_OCTAVE) + 1)
 
-    def surface(values: Floats) -> Floats:
+    def surface(values: Array) -> Array:
         spline = RectBivariateSpline(around * 180 / n, octave, values[around % n], kx=3, ky=min(3, len(octave) - 1))
         return np.asarray(spline(turn, fine))
 
@@ -238,10 +235,10 @@ def _curves(f0: Floats, f1: Floats, orientation: Floats, frequency: Floats) -> d
     }
 
 
-def _crossings(curve: Floats, peak: int, half: float) -> tuple[float, float]:
+def _crossings(curve: Array, peak: int, half: float) -> tuple[float, float]:
     """Steps from a peak to where the curve has fallen to half on either side; NaN where it never does."""
 
-    def steps(side: Floats) -> float:
+    def steps(side: Array) -> float:
         low = np.flatnonzero(side < half)
         if not low.size:
             return np.nan

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import DEAD, bad_units, is_recorded, pitch, to_signed
+from rfcompare.bank import DEAD, bad_units, is_recorded, pitch, signed_maps, to_signed
 from rfcompare.errors import named_strictly
 from rfcompare.quantities import kinds
 from rfcompare.sources.population import AnyPopulation, open_population
@@ -168,9 +168,7 @@ def _classify(
 
 def _filters(signed: xr.Dataset, table: xr.Dataset) -> NDArray[np.float64]:
     """The maps (unit, y, x) whose spectra are asked: of a recording the fitted ones, without their baseline."""
-    maps: NDArray[np.float64] = np.nan_to_num(
-        signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float)
-    )
+    maps: NDArray[np.float64] = np.nan_to_num(signed_maps(signed.rf))
     if not is_recorded(signed):
         return maps
     at = (table["model"] == table["selected"]).argmax("model")
@@ -231,7 +229,7 @@ def bands(bank: xr.Dataset) -> list[str]:
     """
     signed = to_signed(bank)
     usable = np.array([problem == "" for problem in bad_units(signed)])
-    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     words = iter(_bands(measure_spectra(maps[usable])))
     return [next(words) if some else "" for some in usable]
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from rfcompare.bank import signed_maps
 from rfcompare.taxonomy.thresholds import value
 
 _GRAY = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
@@ -106,7 +107,7 @@ def lobe_colors(
     if "color_direction" not in signed:
         return {name: np.full(bank.sizes["unit"], np.nan) for name in names}
     direction = signed["color_direction"].transpose("unit", "color").values.astype(float)
-    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     weights = direction[:, :, None, None] * maps[:, None]
     if tuple(bank.channel.values) == ("r", "g", "b"):
         own = np.nan_to_num(bank.rf.transpose("unit", "channel", "y", "x").values.astype(float))

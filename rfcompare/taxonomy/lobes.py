@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates
 
+from rfcompare.bank import Array
+
 FINER = 4
 """Points per pixel on which the line between two lobes is traced."""
 
@@ -20,10 +22,8 @@ _CUT = 2.0
 _GROUND = 0.25
 """What is fainter than this share of the largest value is ground on which a form lies."""
 
-Map = NDArray[np.float64]
 
-
-def _count_lobes(values: Map, smallest: float) -> NDArray[np.int_]:
+def _count_lobes(values: Array, smallest: float) -> NDArray[np.int_]:
     """Number of lobes of alternating sign whose peaks reach a size, along the last axis.
 
     Examples
@@ -43,7 +43,7 @@ def _count_lobes(values: Map, smallest: float) -> NDArray[np.int_]:
     return result
 
 
-def lobes_seen(image: Map, orientation: float, smallest: Map) -> NDArray[np.int_]:
+def lobes_seen(image: Array, orientation: float, smallest: Array) -> NDArray[np.int_]:
     """Most lobes on any line across a direction, and on any line along it, of a map (y, x) with y up.
 
     The direction is that of the stripes in degrees; lobes are counted whose peak reaches each of `smallest` (level, 2).
@@ -60,7 +60,7 @@ def lobes_seen(image: Map, orientation: float, smallest: Map) -> NDArray[np.int_
     return np.array(counts, dtype=int)
 
 
-def _turned(image: Map, orientation: float) -> Map:
+def _turned(image: Array, orientation: float) -> Array:
     """The map on a grid of half pixels turned to a direction (along, across); 0 outside the window."""
     height, width = image.shape
     reach = np.arange(-max(height, width), max(height, width) + 0.25, 0.5)
@@ -69,11 +69,11 @@ def _turned(image: Map, orientation: float) -> Map:
     rows = (height - 1) / 2 + across * np.sin(turned) - along * np.cos(turned)
     columns = (width - 1) / 2 + across * np.cos(turned) + along * np.sin(turned)
     inside = (rows >= -1e-9) & (rows <= height - 1 + 1e-9) & (columns >= -1e-9) & (columns <= width - 1 + 1e-9)
-    result: Map = np.where(inside, map_coordinates(image, [rows, columns], order=1, mode="nearest"), 0.0)
+    result: Array = np.where(inside, map_coordinates(image, [rows, columns], order=1, mode="nearest"), 0.0)
     return result
 
 
-def crossed_share(image: Map, orientation: float, smallest: float) -> float:
+def crossed_share(image: Array, orientation: float, smallest: float) -> float:
     """Share of a map that one product of two waves explains, one along a direction and one across it.
 
     0 where the second lobe of one of the waves does not reach the share `smallest` of its largest value.
@@ -93,7 +93,7 @@ def crossed_share(image: Map, orientation: float, smallest: float) -> float:
     return float(size[0] ** 2 / np.square(size).sum())
 
 
-def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
+def zero_line(image: Array, per_pixel: int = 1) -> tuple[float, float, float]:
     """Where the clearest line between two lobes goes inside the window, and how far it turns.
 
     Of a map with `per_pixel` samples a pixel (one is interpolated by a cubic spline first) the degrees by which the
@@ -112,7 +112,7 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
     if per_pixel == 1:
         image, per_pixel = _finer(image), FINER
     slopes = np.hypot(*np.gradient(image, 1 / per_pixel))
-    best: tuple[float, Map, Map] | None = None
+    best: tuple[float, Array, Array] | None = None
     for line in contourpy.contour_generator(z=image).lines(0.0):
         points = np.asarray(line, dtype=float)
         slope = map_coordinates(slopes, points.T[::-1], order=1, mode="nearest")
@@ -140,17 +140,17 @@ def zero_line(image: Map, per_pixel: int = 1) -> tuple[float, float, float]:
     return float(np.degrees(rate * length)), length, mean
 
 
-def _finer(image: Map) -> Map:
+def _finer(image: Array) -> Array:
     """The map's cubic spline at `FINER` points per pixel."""
     height, width = image.shape
     degrees = {"kx": min(3, height - 1), "ky": min(3, width - 1)}
     surface = RectBivariateSpline(np.arange(height), np.arange(width), image, **degrees)
     y, x = (np.linspace(0, size - 1, (size - 1) * FINER + 1) for size in (height, width))
-    result: Map = surface(y, x)
+    result: Array = surface(y, x)
     return result
 
 
-def cut_off(image: Map) -> str:
+def cut_off(image: Array) -> str:
     """The border or corner that cuts a map off, "" where none does.
 
     What lies in the outer quarter of the window and has its center of energy within two of its standard deviations of

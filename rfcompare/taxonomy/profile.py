@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from rfcompare.bank import is_recorded, make_bank, pitch
+from rfcompare.bank import is_recorded, make_bank, pitch, signed_maps
 from rfcompare.errors import InputError
 from rfcompare.fitting import fit, fit_models, fits_of, predict
 from rfcompare.models import MODELS
@@ -206,7 +206,7 @@ def measure_profiles(
         ``bend_high`` (95 %), the degrees by which the clearest line between two lobes turns where it is seen; and
         ``drawn`` (unit, y, x), the selected model's maps.
     """
-    maps = np.nan_to_num(signed.rf.isel(channel=0).transpose("unit", "y", "x").values.astype(float))
+    maps = np.nan_to_num(signed_maps(signed.rf))
     kernel = not is_recorded(signed)
     names = [str(name) for name in table.model.values]
     selected = table["selected"].values.astype(str)

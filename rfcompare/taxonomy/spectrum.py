@@ -11,9 +11,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from rfcompare.bank import Array
 from rfcompare.taxonomy.thresholds import value
-
-Maps = NDArray[np.float64]
 
 _CHUNK_VALUES = 2**22
 """Spectra are computed for as many maps at a time as have this many values."""
@@ -22,7 +21,7 @@ _NEAR_ZERO = 0.125
 """Radius (cycles/px) of the disk about zero frequency whose mean power stands for the lowest frequencies."""
 
 
-def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
+def measure_spectra(maps: Array) -> dict[str, NDArray[np.float64]]:
     """Numbers behind band and direction.
 
     Returns
@@ -58,7 +57,7 @@ def measure_spectra(maps: Maps) -> dict[str, NDArray[np.float64]]:
     return numbers | {"neighbors": beside / (2 * np.square(maps).sum((1, 2)))}
 
 
-def _measure(maps: Maps, size: int) -> dict[str, NDArray[np.float64]]:
+def _measure(maps: Array, size: int) -> dict[str, NDArray[np.float64]]:
     n, height, width = maps.shape
     fy, fx = np.meshgrid(scipy.fft.fftfreq(size), scipy.fft.fftfreq(size), indexing="ij")
     radius = np.hypot(fx, fy)
