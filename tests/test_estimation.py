@@ -15,7 +15,7 @@ import xarray as xr
 
 import rfcompare as rfc
 from rfcompare.errors import InputError
-from rfcompare.estimation import measure_like, spike_triggered_covariance
+from rfcompare.estimation import measure_like
 
 Array = npt.NDArray[np.float64]
 
@@ -204,9 +204,8 @@ def test_a_cell_that_does_not_care_has_no_filters() -> None:
     found = 0
     for _ in range(10):
         stimulus = rng.normal(size=(3000, 4, 4))
-        bank = spike_triggered_covariance(
-            stimulus, rng.poisson(0.5, 3000), kind="simulated", n_shifts=19, progress=False
-        )
+        spikes = rng.poisson(0.5, 3000)
+        bank = rfc.estimate(stimulus, spikes, kind="simulated", method="stc", n_shifts=19, progress=False)
         found += bank.sizes["unit"] - 1
     # Two ends tested at 0.05 each, ten times: one false filter is expected, five are beyond 1 in 300.
     assert found <= 4
@@ -216,9 +215,8 @@ def test_an_average_is_projected_out() -> None:
     rng = np.random.default_rng(10)
     truth = oblique(8)
     stimulus = rng.normal(size=(20000, 8, 8))
-    bank = spike_triggered_covariance(
-        stimulus, rng.poisson(np.exp((stimulus * truth).sum((1, 2)) - 1)), kind="simulated", n_shifts=19, progress=False
-    )
+    spikes = rng.poisson(np.exp((stimulus * truth).sum((1, 2)) - 1))
+    bank = rfc.estimate(stimulus, spikes, kind="simulated", method="stc", n_shifts=19, progress=False)
     # An exponential cell shifts the stimulus and does not change its variance: the average is everything.
     assert bank.p.values[0] < 1e-6 and correlation(bank.rf.values[0], truth) > RECOVERED
     assert all(abs(correlation(map_, truth)) < 0.3 for map_ in bank.rf.values[1:, 0])
@@ -364,7 +362,11 @@ def test_estimate_refuses_what_it_cannot_use() -> None:
     with pytest.raises(InputError, match="method"):
         rfc.estimate(stimulus, responses, kind="simulated", method="magic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one spike"):
-        spike_triggered_covariance(stimulus, np.zeros(300), kind="simulated")
+        rfc.estimate(stimulus, np.zeros(300), kind="simulated", method="stc")
+    with pytest.raises(InputError, match="make itself, got unit"):
+        rfc.estimate(stimulus, responses, kind="simulated", method="stc", unit=["a"])
+    with pytest.raises(InputError, match="no keyword n_shifts"):
+        rfc.estimate(stimulus, responses, kind="simulated", n_shifts=19)
 
 
 @pytest.mark.parametrize(

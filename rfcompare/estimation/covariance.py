@@ -1,21 +1,24 @@
-"""The second-order subspace of a cell: what drives it when its average stimulus does not, as in complex cells."""
+"""The second-order subspace of a cell: what drives it when its average stimulus does not, as in complex cells.
+
+Schwartz et al. 2006, doi:10.1167/6.4.13; Rust et al. 2005, doi:10.1016/j.neuron.2005.05.021. The average is projected
+out first. The k-th largest eigenvalue is ranked among the largest ones of the shifted recordings (not nested, so later
+filters are judged conservatively), the k-th smallest among the smallest.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 import scipy.stats
-import xarray as xr
 from tqdm import tqdm
 
-from rfcompare.bank import Array, make_bank, make_rng
+from rfcompare.bank import Array, make_rng
 from rfcompare.errors import InputError
-from rfcompare.estimation.regression import check_options, lagged, read_recording, whole_lags
+from rfcompare.estimation.frames import lagged
 
 _MAX_FEATURES = 2000
 """Most lags × pixels: the covariance is decomposed once for every shifted recording."""
@@ -29,92 +32,39 @@ _LEAST_SHIFT = 0.05
 _BATCH_VALUES = 2**23
 
 
-def spike_triggered_covariance(
-    stimulus: npt.ArrayLike,
-    responses: npt.ArrayLike,
+class Filter(NamedTuple):
+    """A filter (lag·pixel) of unit norm, whose it is, what it is of the cell, and how certain it is."""
+
+    name: str
+    cell: str
+    role: str
+    values: Array
+    eigenvalue: float
+    """Variance given a spike over variance without; NaN of an average."""
+    p: float
+
+
+def significant_filters(
+    frames: npt.NDArray[Any],
+    rates: Array,
+    lags: Sequence[int],
     *,
-    kind: str,
-    lag: int | Sequence[int] = 0,
-    frame_s: float | None = None,
     n_shifts: int = 39,
     alpha: float = 0.05,
     max_filters: int = 12,
-    protocol: Mapping[str, Any] | str | None = None,
     cell: Sequence[str] | None = None,
     seed: int | np.random.Generator | None = 0,
     progress: bool | None = None,
-    **options: Any,
-) -> xr.Dataset:
-    """Filters along which a response changes the variance of the stimulus: excitatory and suppressive subunits.
+) -> tuple[list[Filter], dict[str, Any]]:
+    """Filters along which spikes change the variance of a stimulus, after each cell's average; and how they were found.
 
-    Parameters
-    ----------
-    stimulus : array (frame, y, x) or (frame, x)
-        White noise, Gaussian or binary. Correlated noise is whitened by its own covariance.
-    responses : array (frame,) or (frame, cell)
-        Spike counts, not negative.
-    kind : str
-        As in `rfcompare.estimate`.
-    lag : int or sequence of int
-        Frames from stimulus to response; filters span all of them.
-    frame_s : float, optional
-        Duration of a frame (s).
-    n_shifts : int
-        Recordings with the responses shifted in time by a random amount; the smallest p is 1/(n_shifts + 1).
-    alpha : float
-        Filters with p ≤ alpha are returned.
-    max_filters : int
-        Most filters of either sign.
-    protocol, **options
-        As in `rfcompare.estimate`.
-    cell : sequence of str, optional
-        Names of the responses' columns.
-    seed : int, Generator or None
-        For the shifts.
-    progress : bool, optional
-        Show progress; default: on a terminal.
-
-    Returns
-    -------
-    xarray.Dataset
-        A bank with one unit per filter, named "CELL average", "CELL excitatory 1", "CELL suppressive 1"…; the average
-        is always there. Filters have unit norm over lags and pixels; coordinates ``cell``, ``role``; variables
-        ``eigenvalue`` (variance given a spike over variance without; NaN of the average), ``p`` (of the average: of its
-        length) and ``polarity_known`` (False but for the average: a filter of an even nonlinearity has no sign).
-
-    Raises
-    ------
-    InputError
-        When shapes do not fit, responses are negative, a cell never fired, or there are too many features.
-
-    Notes
-    -----
-    Schwartz et al. 2006, doi:10.1167/6.4.13; Rust et al. 2005, doi:10.1016/j.neuron.2005.05.021. The average is
-    projected out first. The k-th largest eigenvalue is ranked among the largest ones of the shifted recordings (not
-    nested, so later filters are judged conservatively), the k-th smallest among the smallest.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> stimulus = rng.normal(size=(6000, 1, 5))
-    >>> drive = stimulus[:, 0] @ np.array([0, 1, -1, 0, 0.0])
-    >>> bank = spike_triggered_covariance(stimulus[:, 0], rng.poisson(0.3 * drive**2), kind="simulated", n_shifts=19)
-    >>> bank.unit.values.tolist()
-    ['cell0 average', 'cell0 excitatory 1']
-    >>> abs(bank.rf.values[1, 0, 0].round(1)).tolist()
-    [0.0, 0.7, 0.7, 0.0, 0.0]
+    `rfcompare.estimate` explains the options.
     """
-    check_options(options, frame_s)
-    lags = whole_lags(lag)
-    frames, rates = read_recording(stimulus, responses, lags)
     if (rates < 0).any() or not (rates.sum(0) > 0).all():
         raise InputError("expected spike counts with at least one spike in every cell, got others; check the responses")
     width = int(np.prod(frames.shape[1:])) * len(lags)
     if width > _MAX_FEATURES:
         raise InputError(f"expected at most {_MAX_FEATURES} features (lags × pixels), got {width}; crop the stimulus")
-    if kind == "measured" and not protocol:
-        raise InputError("expected protocol for a measured bank, got none; say what was shown")
     names = [f"cell{i}" for i in range(rates.shape[1])] if cell is None else [str(name) for name in cell]
     if len(names) != rates.shape[1]:
         raise InputError(f"expected {rates.shape[1]} cell names, got {len(names)}; name every column of the responses")
@@ -130,11 +80,9 @@ def spike_triggered_covariance(
     usable = values > 1e-6 * values.max()
     unmix = vectors[:, usable] / np.sqrt(values[usable])  # features @ unmix are white
 
-    units: list[tuple[str, str, str, Array, float, float]] = []
-    shape = (len(lags), *frames.shape[1:])
-    with tqdm(
-        total=rates.shape[1] * (n_shifts + 1), desc="covariance", unit="recording", disable=_hide(progress)
-    ) as bar:
+    found: list[Filter] = []
+    hidden = None if progress is None else not progress
+    with tqdm(total=rates.shape[1] * (n_shifts + 1), desc="covariance", unit="recording", disable=hidden) as bar:
         for name, counts in zip(names, rates.T, strict=True):
             count = counts[first:]
             least = int(_LEAST_SHIFT * count.size)
@@ -152,7 +100,7 @@ def spike_triggered_covariance(
                 extremes[i] = shifted[-1], shifted[0]
                 bar.update()
             average = _unit_norm(unmix @ white)
-            units.append((f"{name} average", name, "average", average, np.nan, float(p_average)))
+            found.append(Filter(f"{name} average", name, "average", average, np.nan, float(p_average)))
             above = (1 + (extremes[:, :1] >= spectrum[::-1][:max_filters]).sum(0)) / (n_shifts + 1)
             below = (1 + (extremes[:, 1:] <= spectrum[:max_filters]).sum(0)) / (n_shifts + 1)
             for role, p, order in (("excitatory", above, -1), ("suppressive", below, 1)):
@@ -160,40 +108,8 @@ def spike_triggered_covariance(
                 for k in range(kept):
                     at = k if order > 0 else spectrum.size - 1 - k
                     map_ = _unit_norm(unmix @ filters[:, at])
-                    units.append((f"{name} {role} {k + 1}", name, role, map_, float(spectrum[at]), float(p[k])))
-    maps = np.stack([unit[3].reshape(shape) for unit in units])[:, None]
-    if maps.shape[-2] == 1:
-        maps = np.repeat(maps, 2, axis=-2)
-    if len(lags) == 1:
-        maps = maps[:, :, 0]
-    else:
-        options["lag"] = np.array(lags) * (1.0 if frame_s is None else frame_s)
-    how = {"method": "stc", "lag": lags, "frames": int(frames.shape[0]), "n_shifts": n_shifts, "alpha": alpha}
-    how |= {"frame_s": frame_s, "seed": recorded}
-    bank = make_bank(
-        maps,
-        channel=("signed",),
-        kind=kind,
-        unit=[unit[0] for unit in units],
-        attrs={
-            **options.pop("attrs", {}),
-            "stimulus": protocol,
-            "estimation": json.dumps({**how, "frame_s": frame_s, "seed": recorded}, sort_keys=True),
-        },
-        **options,
-    )
-    return bank.assign(
-        eigenvalue=("unit", np.array([unit[4] for unit in units])),
-        p=("unit", np.array([unit[5] for unit in units])),
-        polarity_known=("unit", np.array([unit[2] == "average" for unit in units])),
-    ).assign_coords(
-        cell=("unit", np.array([unit[1] for unit in units], dtype=object)),
-        role=("unit", np.array([unit[2] for unit in units], dtype=object)),
-    )
-
-
-def _hide(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress
+                    found.append(Filter(f"{name} {role} {k + 1}", name, role, map_, float(spectrum[at]), float(p[k])))
+    return found, {"n_shifts": n_shifts, "alpha": alpha, "seed": recorded}
 
 
 def _unit_norm(values: Array) -> Array:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rfcompare.bank import add_history, at_lag, keep_arrays, kept_arrays, make_rng
 from rfcompare.errors import InputError
-from rfcompare.estimation.regression import estimate
+from rfcompare.estimation.maps import estimate
 
 _LEAST_SHIFT = 0.05
 """Responses are shifted against the stimulus by at least this share of the recording."""
