@@ -6,8 +6,8 @@ difference from it shows.
 
 Examples
 --------
->>> for null in NULLS.values():
-...     print(f"{null.name}: preserves {', '.join(null.preserves) or 'nothing'}")
+>>> for name, null in NULLS.items():
+...     print(f"{name}: preserves {', '.join(null.preserves) or 'nothing'}")
 untrained: preserves nothing
 spectrum_noise: preserves mean spectrum, mean window
 phase_scrambled: preserves own spectrum, mean spectrum
@@ -18,9 +18,8 @@ random_gabor: preserves nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -29,61 +28,30 @@ from rfcompare.bank import Array, bad_units, check, make_bank, make_rng, pitch, 
 from rfcompare.errors import InputError
 from rfcompare.models import MAX_FREQUENCY, MIN_SIGMA, MODELS, map_of
 
-_PROPERTIES: Mapping[str, str] = MappingProxyType(
-    {
-        "own pixel values": "every map has its kernel's pixel values (and so its amplitude and ON/OFF balance)",
-        "own spectrum": "every map has its kernel's (periodic) power spectrum, and so its orientation and bandwidth",
-        "mean spectrum": "the maps' mean power spectrum is the kernels'",
-        "mean window": "the maps' mean energy at every pixel is the kernels'",
-    }
-)
-"""What a null may share with the kernels; spectra and windows are of maps of equal energy."""
-
-_INITIALIZERS: Mapping[str, tuple[str, float]] = MappingProxyType(
-    {
-        "kaiming_uniform": ("uniform", 1 / 3),  # ±1/√fan_in: torch.nn.Conv2d's default, a = √5
-        "kaiming_normal": ("normal", 2.0),  # variance 2/fan_in (He et al. 2015), ReLU
-        "lecun_normal": ("normal", 1.0),  # variance 1/fan_in (LeCun et al. 1998)
-    }
-)
-"""Named initializers of a first convolution: distribution, and variance times fan-in. All give white noise."""
+_INITIALIZER = "kaiming_uniform"
+"""Of untrained kernels, as their bank records it."""
 
 _CYCLES = (0.1, 10**0.2)
 """Range of nx and ny of random Gabors: that of macaque simple cells (Ringach 2002)."""
 
 _DECONVOLUTION_STEPS = 500
 
-
-_Draw = Callable[[np.random.Generator], Array]
-
 _CHUNK = 50
 """Populations whose color maps are held and reduced at once."""
 
+_Draw = Callable[[np.random.Generator], Array]
 
-@dataclass(frozen=True)
-class _Null:
-    """A null ensemble.
 
-    Attributes
-    ----------
-    name, title : str
-        As it is called and as it is written on a figure.
-    preserves : tuple of str
-        Names of `_PROPERTIES`.
-    tests : str
-        What a population that differs from it has beyond it.
-    prepare : callable
-        (kernels (n, y, x) of unit energy, colors, initializer) → a function that draws one population, maps (n, y, x)
-        or (n, color, y, x), from a generator.
-    kind : str
-        Of its bank.
+class _Null(NamedTuple):
+    """A null ensemble: how it is drawn for kernels of so many colors, what it preserves of them, and its bank's kind.
+
+    "own pixel values": every map has its kernel's, and so its amplitude and ON/OFF balance. "own spectrum": every map
+    has its kernel's periodic power spectrum, and so its orientation and bandwidth. "mean spectrum" and "mean window":
+    the maps' mean power spectrum, and their mean energy at every pixel, are the kernels', all of equal energy.
     """
 
-    name: str
-    title: str
-    preserves: tuple[str, ...]
-    tests: str
-    prepare: Callable[[Array, int, str], _Draw]
+    prepare: Callable[[Array, int], _Draw]
+    preserves: tuple[str, ...] = ()
     kind: str = "simulated"
 
 
@@ -92,7 +60,6 @@ def simulate_null(
     name: str = "spectrum_noise",
     *,
     n_populations: int = 20,
-    initializer: str = "kaiming_uniform",
     seed: int | np.random.Generator | None = 0,
 ) -> xr.Dataset:
     """Draw a null ensemble for a population of kernels.
@@ -102,12 +69,10 @@ def simulate_null(
     kernels : xarray.Dataset
         Signed bank, or one of ``r, g, b`` that is reduced first.
     name : {"untrained", "spectrum_noise", "phase_scrambled", "pixel_shuffled", "random_gabor"}
-        Which one, see `NULLS`. "untrained" draws as many color channels as the kernels had and reduces every kernel to
-        its first color component, as the trained ones are.
+        Which one, see `NULLS`. "untrained" draws as many color channels as the kernels had, as PyTorch initializes
+        them, and reduces every kernel to its first color component, as the trained ones are.
     n_populations : int
         Populations of as many units as the kernels; 999 or more of "untrained" for a headline p of 0.001.
-    initializer : {"kaiming_uniform", "kaiming_normal", "lecun_normal"}
-        Of the untrained kernels; stored with the bank.
     seed : int, Generator or None
         Population i is the same whatever their number.
 
@@ -119,7 +84,7 @@ def simulate_null(
     Raises
     ------
     InputError
-        For an unknown null or initializer, fewer than one population, or no usable kernel.
+        For an unknown null, fewer than one population, or no usable kernel.
 
     Examples
     --------
@@ -134,9 +99,7 @@ def simulate_null(
     check(kernels)
     if name not in NULLS:
         raise InputError(f"expected a null among {', '.join(NULLS)}, got {name!r}")
-    if initializer not in _INITIALIZERS:
-        raise InputError(f"expected an initializer among {', '.join(_INITIALIZERS)}, got {initializer!r}")
-    if not _is_count(n_populations):
+    if not isinstance(n_populations, int | np.integer) or n_populations < 1:
         raise InputError(f"expected at least 1 population and a whole number of them, got {n_populations!r}")
     colors = 3 if kernels.sizes["channel"] == 3 or "color_direction" in kernels else 1
     signed = to_signed(kernels)
@@ -150,7 +113,7 @@ def simulate_null(
     maps = maps / np.sqrt((maps**2).sum(axis=(1, 2), keepdims=True))
     generator, recorded = make_rng(seed)
     null = NULLS[name]
-    draw = null.prepare(maps, colors, initializer)
+    draw = null.prepare(maps, colors)
     generators = generator.spawn(n_populations)
     drawn = np.concatenate(
         [
@@ -170,19 +133,15 @@ def simulate_null(
         y=dy * (np.arange(maps.shape[1]) - (maps.shape[1] - 1) / 2),
         units=str(signed.attrs["units"]),
         subject=population.tolist(),
-        source=f"{name} ({initializer})" if untrained else name,
+        source=f"{name} ({_INITIALIZER})" if untrained else name,
         attrs={
             "null": name,
             "preserves": ", ".join(null.preserves),
             "seed": recorded,
             "history": f"null ensemble {name!r} of {len(maps)} kernels, {n_populations} populations",
-            "initializer": initializer if untrained else None,
+            "initializer": _INITIALIZER if untrained else None,
         },
     )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
 
 
 # Drawing one population ----------------------------------------------------------------------------------------------
@@ -195,21 +154,14 @@ def _one_channel(maps: Array) -> Array:
     return np.asarray(reduced["rf"].values[:, 0], dtype=np.float64)
 
 
-def _untrained(kernels: Array, colors: int, initializer: str) -> _Draw:
-    distribution, gain = _INITIALIZERS[initializer]
+def _untrained(kernels: Array, colors: int) -> _Draw:
     n, height, width = kernels.shape
     shape = (n, height, width) if colors == 1 else (n, colors, height, width)
-    scale = np.sqrt(gain / (colors * height * width))
-
-    def draw(generator: np.random.Generator) -> Array:
-        if distribution == "uniform":
-            return generator.uniform(-np.sqrt(3) * scale, np.sqrt(3) * scale, shape)
-        return np.asarray(scale * generator.standard_normal(shape))
-
-    return draw
+    bound = np.sqrt(3) * np.sqrt(1 / 3 / (colors * height * width))  # ±1/√fan_in: torch.nn.Conv2d's own
+    return lambda generator: generator.uniform(-bound, bound, shape)
 
 
-def _spectrum_noise(kernels: Array, colors: int, initializer: str) -> _Draw:
+def _spectrum_noise(kernels: Array, colors: int) -> _Draw:
     window = np.sqrt((kernels**2).mean(axis=0))
     grid = tuple(2 * size for size in window.shape)
     spectrum = (np.abs(np.fft.fft2(kernels, grid)) ** 2).mean(axis=0)
@@ -255,7 +207,7 @@ def stationary_amplitude(window: Array, spectrum: Array) -> Array:
     return np.asarray(np.sqrt(density / density.mean()))
 
 
-def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> _Draw:
+def _phase_scrambled(kernels: Array, colors: int) -> _Draw:
     spectrum = np.fft.fft2(kernels)
     mean_sign = np.where(spectrum[:, 0, 0].real < 0, -1.0, 1.0)
 
@@ -268,11 +220,11 @@ def _phase_scrambled(kernels: Array, colors: int, initializer: str) -> _Draw:
     return draw
 
 
-def _pixel_shuffled(kernels: Array, colors: int, initializer: str) -> _Draw:
+def _pixel_shuffled(kernels: Array, colors: int) -> _Draw:
     return lambda generator: generator.permuted(kernels.reshape(len(kernels), -1), axis=1).reshape(kernels.shape)
 
 
-def _random_gabor(kernels: Array, colors: int, initializer: str) -> _Draw:
+def _random_gabor(kernels: Array, colors: int) -> _Draw:
     n, height, width = kernels.shape
     size = min(height, width)
 
@@ -292,45 +244,16 @@ def _random_gabor(kernels: Array, colors: int, initializer: str) -> _Draw:
 
 NULLS: Mapping[str, _Null] = MappingProxyType(
     {
-        null.name: null
-        for null in (
-            _Null(
-                "untrained",
-                "untrained network",
-                (),
-                "anything learned at all: white noise is a trivial zero",
-                _untrained,
-                kind="untrained",
-            ),
-            _Null(
-                "spectrum_noise",
-                "noise with the kernels' spectrum and window",
-                ("mean spectrum", "mean window"),
-                "structure of single kernels (localized, oriented, of one phase) beyond second-order statistics",
-                _spectrum_noise,
-            ),
-            _Null(
-                "phase_scrambled",
-                "each kernel with random phases",
-                ("own spectrum", "mean spectrum"),
-                "localization and phase only: orientation and bandwidth are kept",
-                _phase_scrambled,
-            ),
-            _Null(
-                "pixel_shuffled",
-                "each kernel with shuffled pixels",
-                ("own pixel values",),
-                "any spatial arrangement",
-                _pixel_shuffled,
-            ),
-            _Null(
-                "random_gabor",
-                "Gabors of random parameters",
-                (),
-                "which Gabors: being Gabor-like is given",
-                _random_gabor,
-            ),
-        )
+        # Anything learned at all: white noise is a trivial zero.
+        "untrained": _Null(_untrained, kind="untrained"),
+        # Structure of single kernels (localized, oriented, of one phase) beyond second-order statistics.
+        "spectrum_noise": _Null(_spectrum_noise, ("mean spectrum", "mean window")),
+        # Localization and phase only: orientation and bandwidth are kept.
+        "phase_scrambled": _Null(_phase_scrambled, ("own spectrum", "mean spectrum")),
+        # Any spatial arrangement.
+        "pixel_shuffled": _Null(_pixel_shuffled, ("own pixel values",)),
+        # Which Gabors: being Gabor-like is given.
+        "random_gabor": _Null(_random_gabor),
     }
 )
-"""The null ensembles by name, with what each preserves and tests."""
+"""The null ensembles by name; above each stands what a population that differs from it has beyond it."""
