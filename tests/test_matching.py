@@ -186,9 +186,9 @@ def test_single_precision_is_enough() -> None:
     kernels, fields, _ = transformed_pair(4, seed=5)
     a, b = _maps(kernels, (1.0, 1.0)), _maps(fields)
     lattice = lattice_for(a, b, COARSE)
-    single = np.concatenate([best.similarity for _, best in best_transforms(a, b, COARSE, lattice=lattice)])
-    double = np.concatenate(
-        [best.similarity for _, best in best_transforms(a, b, COARSE, lattice=lattice, dtype=np.complex128)]
+    single, double = (
+        best_transforms(a, b, COARSE, lattice=lattice, dtype=dtype).similarity
+        for dtype in (np.complex64, np.complex128)
     )
     # Sums of at most 2·400 products of order 1/400: rounding stays near 1e-6; a tie may be broken otherwise.
     assert np.abs(single - double).max() < 1e-4
@@ -204,10 +204,7 @@ def test_the_climb_misses_little_of_an_exhaustive_search() -> None:
     a, b = _maps(bank_of(shapes[:3])), _maps(bank_of(shapes[3:]))
     lattice = lattice_for(a, b, Search())
     every = Search(coarse_rotation=1, coarse_scale=1, starts=1)
-    quick, full = (
-        np.concatenate([best.similarity for _, best in best_transforms(a, b, search, lattice=lattice)])
-        for search in (Search(), every)
-    )
+    quick, full = (best_transforms(a, b, search, lattice=lattice).similarity for search in (Search(), every))
     # On 96 real kernels and 300 fields the climb lost 0.001 on average, 0.007 in 5 % of the pairs, 0.07 at most.
     assert (full - quick).max() < 0.02 and (full - quick).mean() < 0.005
 

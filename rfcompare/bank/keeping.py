@@ -142,7 +142,7 @@ def keep_arrays(path: Path, **arrays: Any) -> None:
 
 
 def kept_arrays(path: Path | None) -> dict[str, Any] | None:
-    """Read a finished part; None where there is none or it is damaged, so that it is worked out again.
+    """Read a finished part; None where it is missing or damaged, so that it is computed again.
 
     Examples
     --------

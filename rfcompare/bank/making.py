@@ -81,7 +81,7 @@ def make_bank(
     Raises
     ------
     InputError
-        With every fault of the bank at once; a keyword that there is not, with the one that was probably meant.
+        With every fault of the bank at once; an unknown keyword, with the one that was probably meant.
 
     Examples
     --------
@@ -100,20 +100,17 @@ def make_bank(
     if rows not in ("up", "down"):
         raise InputError(f"expected rows='up' or rows='down', got {rows!r}; row 0 of an image is its top: rows='down'")
     n, height, width = data.shape[0], data.shape[-2], data.shape[-1]
-    dims: tuple[str, ...] = ("unit", "channel", "y", "x") if data.ndim == 4 else ("unit", "channel", "lag", "y", "x")
-    upward = (slice(None),) * (data.ndim - 2) + (slice(None, None, -1), slice(None))
+    dims = ("unit", "channel", *["lag"] * (data.ndim - 4), "y", "x")
     if rows == "down":
-        data = data[upward]
+        data = data[..., ::-1, :]
         y = None if y is None else _numbers(y, height, "y")[::-1]
+    scale = (1.0, 1.0)
     if deg_per_px is not None:
         if x is not None or y is not None:
             raise InputError("expected either deg_per_px or coordinates x and y, got both; leave one out")
-        scale_x, scale_y = pixel_size(deg_per_px)
-        units = "degree"
-    else:
-        scale_x = scale_y = 1.0
-    grid_x = scale_x * (np.arange(width) - (width - 1) / 2) if x is None else _numbers(x, width, "x")
-    grid_y = scale_y * (np.arange(height) - (height - 1) / 2) if y is None else _numbers(y, height, "y")
+        scale, units = pixel_size(deg_per_px), "degree"
+    grid_x = scale[0] * (np.arange(width) - (width - 1) / 2) if x is None else _numbers(x, width, "x")
+    grid_y = scale[1] * (np.arange(height) - (height - 1) / 2) if y is None else _numbers(y, height, "y")
     said = {} if attrs is None else attrs
     if not isinstance(said, Mapping) or set(said) & {"schema", "kind", "units"}:
         raise InputError(
@@ -147,9 +144,8 @@ def make_bank(
         attrs=attributes,
     )
     if data.ndim == 5:
-        bank = bank.assign_coords(
-            lag=("lag", np.arange(data.shape[2]) * 1.0 if lag is None else _numbers(lag, data.shape[2], "lag"))
-        )
+        lags = np.arange(data.shape[2]) * 1.0 if lag is None else _numbers(lag, data.shape[2], "lag")
+        bank = bank.assign_coords(lag=("lag", lags))
     for name, values in (("cortex_x", cortex_x), ("cortex_y", cortex_y)):
         if values is not None:
             bank = bank.assign_coords({name: ("unit", _numbers(values, n, name), {"units": "µm"})})
@@ -165,7 +161,7 @@ def make_bank(
             raise InputError(
                 f"expected half of shape {(2, *data.shape)}, got {tuple(halves.shape)}; give two maps for every map"
             )
-        halves = halves[(slice(None), *upward)] if rows == "down" else halves
+        halves = halves[..., ::-1, :] if rows == "down" else halves
         bank["rf_half"] = (("half", *dims), halves.astype(data.dtype, copy=False))
     return check(bank)
 

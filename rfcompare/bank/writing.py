@@ -241,7 +241,7 @@ def _no_formula(value: object) -> object:
     if not value.startswith(_FORMULA_STARTS):
         return value
     with contextlib.suppress(ValueError):
-        float(value)  # a number is none
+        float(value)  # a number is no formula
         return value
     return f"'{value}"
 

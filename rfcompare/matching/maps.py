@@ -20,8 +20,8 @@ from tqdm import tqdm
 from rfcompare.alignment import By, Grid, field_of, scale_between
 from rfcompare.bank import Array, bad_units, check, fingerprint, folder_to_write, make_rng, signed_maps
 from rfcompare.errors import InputError, named_strictly
-from rfcompare.matching.search import Best, best_transforms, joined, own_best
-from rfcompare.matching.spectra import Maps, Search, lattice_for, prepare, supports
+from rfcompare.matching.search import Best, best_transforms, own_best
+from rfcompare.matching.spectra import Maps, Search, prepare, supports
 from rfcompare.quantities import SCHEMAS, kind_words
 from rfcompare.simulation.nulls import simulate_null
 
@@ -265,9 +265,7 @@ def _search(kernels: Maps, fields: Maps, search: Search, bar: tqdm, keep: Path |
     for name, maps in (("maps to be matched", kernels), ("fields", fields)):
         if not maps.usable.any():
             raise InputError(f"expected {name} that rise above their noise, got none; look at noise_sd and the halves")
-    lattice = lattice_for(kernels, fields, search)
-    found = best_transforms(kernels, fields, search, lattice=lattice, keep=keep, tick=bar.update)
-    return joined([best for _, best in found], axis=0)
+    return best_transforms(kernels, fields, search, keep=keep, tick=bar.update)
 
 
 def _result(

@@ -19,7 +19,7 @@ compared in full.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -95,8 +95,8 @@ def best_transforms(
     dtype: type[np.complexfloating] = np.complex64,
     keep: Path | None = None,
     tick: Callable[[int], object] = lambda _: None,
-) -> Iterator[tuple[slice, Best]]:
-    """Search block by block of `a`; each item is a slice of units of `a` and their best transforms with all of `b`.
+) -> Best:
+    """Search block by block of `a` for the best transforms of all its units with all of `b`.
 
     What is finished is kept in the folder `keep`, where a search of the same maps finds it again; `tick` is told how
     many more pairs are done.
@@ -112,6 +112,7 @@ def best_transforms(
     )
     size = a.values.shape[0]
     step = -(-size // max(1, -(-size * per_unit // _BLOCK_BYTES)))
+    blocks = []
     for start in range(0, size, step):
         block = slice(start, min(start + step, size))
         copies: _Copies | None = None
@@ -133,10 +134,11 @@ def best_transforms(
                 if file is not None:
                     keep_arrays(file, **vars(part))
             parts.append(part)
-        yield block, joined(parts, axis=1)
+        blocks.append(_joined(parts, axis=1))
+    return _joined(blocks, axis=0)
 
 
-def joined(parts: Sequence[Best], *, axis: int) -> Best:
+def _joined(parts: Sequence[Best], *, axis: int) -> Best:
     """Parts of one search put together along the units of `a` (0) or `b` (1)."""
     return Best(*(np.concatenate([getattr(part, name) for part in parts], axis) for name in Best.__dataclass_fields__))
 
