@@ -1,4 +1,4 @@
-"""The figure of the answer: the ladder of a recording, and how the likeness hangs on what nobody knows."""
+"""The figure of the answer: the ladder of a recording, and how the likeness depends on what nobody knows."""
 
 from __future__ import annotations
 

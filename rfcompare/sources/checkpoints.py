@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".keras", ".onnx")
-"""Suffixes of files that hold weights; HDF5 files are told by their content."""
+"""Suffixes of files that hold weights; HDF5 files are recognized by their content."""
 
 _MAX_DEPTH = 8
 
@@ -40,7 +40,7 @@ _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights", "params"
 """Where training checkpoints keep the weights; looked at first, in this order."""
 
 _NO_WEIGHTS = ("optim", "sched", "scaler", "callback", "loop", "rng")
-"""Parts of a training checkpoint whose tensors are none of the network's: an optimizer's moments look like weights."""
+"""Parts of a training checkpoint whose tensors are not the network's: an optimizer's moments look like weights."""
 
 PYTORCH = {3: "unit y x", 4: "unit channel y x", 5: "unit channel lag y x"}
 """Order of a convolution's weights by their number of dims, as PyTorch and ONNX keep them."""
@@ -235,7 +235,7 @@ def _holds(path: Path, suffix: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except Exception:  # a damaged archive stops zipfile with exceptions of many kinds; whoever reads it says so
+    except Exception:  # zipfile stops at damage with exceptions of many kinds; the reader reports it
         return False
     return bool(names) and all(name.endswith(suffix) for name in names)
 

@@ -422,7 +422,7 @@ def missing_filters(dataset: h5py.Dataset) -> str:
 
 
 def link_of(group: h5py.Group, name: str) -> tuple[str, str]:
-    """How a name hangs in its group ("hard", "soft", "external" or "none"), and where a link leads.
+    """How a group links a name ("hard", "soft", "external" or "none"), and where the link leads.
 
     Through h5py's lower layer, since the upper one stumbles over names that are not UTF-8.
     """

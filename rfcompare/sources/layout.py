@@ -178,7 +178,7 @@ def _checked(given: dict[str, Any], where: str) -> Layout:
     layout = Layout(**given)
     for fault in _faults(layout, given, where):
         raise InputError(fault)
-    _ = layout.index  # a mistake in it is told before a file is read
+    _ = layout.index  # a mistake in it is reported before a file is read
     return layout
 
 

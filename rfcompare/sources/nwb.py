@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAP_WORDS = ("receptive", "rf", "sta", "spatial", "filter", "kernel", "strf")
 _NO_MAPS = ("waveform", "obs_intervals", "spike_times", "spike_amplitudes", "electrodes")
-"""Columns of NWB's own units table that have a map's number of axes and are none."""
+"""Columns of NWB's own units table that have as many axes as maps but are not maps."""
 
 _TABLES = ("Units", "DynamicTable", "PlaneSegmentation", "TimeIntervals")
 

@@ -192,7 +192,7 @@ def _address(text: str) -> tuple[str | None, str]:
 
 
 def check_addresses(populations: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
-    """Refuse options for a population that there is not, and two values of one option for the same."""
+    """Refuse options for an unknown population, and two values of one option for the same population."""
     names = [name for name, _ in map(split_name, populations) if name is not None]
     for option, values in options.items():
         flag, seen = f"--{option.replace('_', '-')}", set()
@@ -229,7 +229,7 @@ def by_side(reading: Mapping[str, Any], *, known: Sequence[str] = ()) -> tuple[d
     """How to read the fields and how the kernels.
 
     Without a side before them ``layout`` and ``deg_per_px`` are the fields', all others but ``kind`` the kernels'.
-    `known` names what else the caller takes, for whoever misspells it.
+    `known` names what else the caller takes, to suggest for a misspelt name.
 
     Examples
     --------

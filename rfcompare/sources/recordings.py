@@ -68,7 +68,7 @@ def read_recording(source: str | Path, layout: str | Path | Mapping[str, Any]) -
     Raises
     ------
     InputError
-        The layout has a key that there is not or lacks one, or stimulus and responses do not fit each other.
+        The layout has an unknown key or lacks one, or stimulus and responses do not fit each other.
 
     Examples
     --------

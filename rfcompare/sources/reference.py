@@ -41,7 +41,7 @@ def entries() -> dict[str, dict[str, Any]]:
 
 
 def entry_of(name: str) -> dict[str, Any]:
-    """The entry called `name`, or one sentence with the names that there are."""
+    """The entry called `name`, or an error that lists the known names."""
     known = entries()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=2) or [

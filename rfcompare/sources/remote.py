@@ -96,7 +96,7 @@ def fetch_address(address: str, sha256: str | None = None) -> Path:
 
 
 def _fault(path: Path) -> str:
-    """What is wrong with a file that came without a hash, as far as it shows by itself."""
+    """What is visibly wrong with a file that came without a hash; "" for nothing."""
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:

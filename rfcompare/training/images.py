@@ -52,7 +52,7 @@ def read_photographs(folder: str | os.PathLike[str], *, smallest: int = _TILE) -
     Parameters
     ----------
     folder : path
-        Its JPEG, PNG, TIFF, BMP and WebP files are read in order of name; files that are none are passed over.
+        Its JPEG, PNG, TIFF, BMP and WebP files are read in order of name; other files are skipped.
     smallest : int
         Photographs with a shorter side are left out.
 
