@@ -19,18 +19,18 @@ from PIL import Image
 
 from rfcompare import figures as gallery
 from rfcompare.bank import write_text
+from rfcompare.comparison import sentences
 from rfcompare.comparison.likeness import tables as likeness_tables
 from rfcompare.descriptors import describe
 from rfcompare.errors import InputError, named_strictly
 from rfcompare.figures.drawing import populations
 from rfcompare.figures.look import style
 from rfcompare.figures.populations import outlines
-from rfcompare.quantities import kinds
+from rfcompare.quantities import kind_words, kinds
 from rfcompare.reporting.plane import SHAPES, packed_maps, palette, plane_specification
 from rfcompare.reporting.tables import page_table, unit_table
 from rfcompare.reporting.templates import filled
 from rfcompare.reporting.words import (
-    answer_sentence,
     citations,
     inputs_of,
     methods,
@@ -109,6 +109,7 @@ def write_report(
     styles = populations(list(fits))
     descriptors = [describe(fitted) for fitted in fits]
     units = unit_table(descriptors, styles)
+    named = " and ".join(f"{each.name} ({kind_words(each.kind)})" for each in styles)
     simulated = any(population.kind == "simulated" for population in styles)
     shown = {name.replace("_", " ").capitalize(): (name, table) for name, table in (tables or {}).items()}
     if result is not None:
@@ -121,7 +122,7 @@ def write_report(
         shapes={marker: path for marker, (_, path) in SHAPES.items()},
         simulated=simulated,
         verdict="" if result is None else str(result.attrs.get("verdict", "")),
-        answer=answer or answer_sentence(result, styles),
+        answer=answer or sentences.answer(result, named),
         plane_summary=plane_summary(descriptors, styles, published),
         figures=[_embedded(name, figure) for name, figure in (figures or {}).items()],
         tables=[page_table(name, title, table) for title, (name, table) in shown.items()],

@@ -12,28 +12,16 @@ import numpy as np
 import xarray as xr
 
 from rfcompare.bank import count_alive
-from rfcompare.comparison.sentences import UNTESTED, answer
+from rfcompare.comparison.sentences import UNTESTED
 from rfcompare.descriptors import on_bound
-from rfcompare.figures.drawing import Population, populations
+from rfcompare.figures.drawing import Population, population_name, populations
 from rfcompare.figures.maps import r2_words
 from rfcompare.figures.populations import published_label
-from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, kind_words, kinds
+from rfcompare.quantities import KAPPA, LESS_THAN_ONE_CYCLE, kinds
 from rfcompare.reporting.templates import filled
 
 _VERSIONS = ("rfcompare", "numpy", "scipy", "xarray", "matplotlib", "torch", "torchvision", "vl-convert-python")
 """Packages whose versions the page states where the manifest does not."""
-
-
-def answer_sentence(result: xr.Dataset | None, styles: Sequence[Population]) -> str:
-    """Say in one sentence how similar the populations are: score, interval, kinds; or that it was not tested.
-
-    Examples
-    --------
-    >>> answer_sentence(None, [])
-    'The likeness of these populations is not yet tested against chance.'
-    """
-    named = " and ".join(f"{each.name} ({kind_words(each.kind)})" for each in styles) or "these populations"
-    return answer(result, named)
 
 
 def plane_summary(
@@ -157,18 +145,15 @@ def inputs_of(fits: Sequence[xr.Dataset], manifest: Mapping[str, Any]) -> list[d
     rows = []
     for index, entry in enumerate(entries):
         known = {**(fits[index].attrs if index < len(fits) else {}), **dict(entry)}
+        source = population_name(fits[index]) if index < len(fits) else f"input {index + 1}"
         rows.append(
             {
-                "name": str(known.get("name") or known.get("path") or known.get("source") or _source(fits, index)),
+                "name": str(known.get("name") or known.get("path") or known.get("source") or source),
                 "sha256": str(known.get("sha256") or known.get("maps_sha256") or known.get("bank_sha256") or ""),
                 **{name: str(known.get(name, "")) for name in ("kind", "citation", "license")},
             }
         )
     return rows
-
-
-def _source(fits: Sequence[xr.Dataset], index: int) -> str:
-    return populations([fits[index]])[0].name if index < len(fits) else f"input {index + 1}"
 
 
 def versions_of(manifest: Mapping[str, Any]) -> dict[str, str]:
