@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.2.9"]
 # ///
-"""The steps of `.ci/run`, one by one: `nox -s lint`, `types`, `docs`, `tests`, `coverage`, `oldest`."""
+"""The steps of `.ci/run`, one by one: `nox -s lint`, `types`, `docs`, `tests`, `coverage`, `mutants`, `oldest`."""
 
 from pathlib import Path
 
@@ -48,6 +48,14 @@ def coverage(session: nox.Session) -> None:
     """Branch coverage of the whole suite."""
     session.install("-e", ".[test]", "pytest-cov>=6")
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term", *session.posargs)
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """A draw of small changes to descriptors, comparison and models, and which of them no test notices."""
+    session.install("-e", ".[test]", "cosmic-ray>=8.7")
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # what is forked has no threads
+    session.run("python", "-m", "tests.mutating", "-o", "tests/mutants.csv", *session.posargs, env=alone)
 
 
 @nox.session(venv_backend="uv", python="3.11", default=False)

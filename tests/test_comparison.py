@@ -19,16 +19,17 @@ from rfcompare.comparison import ladder as ladder_module
 from rfcompare.comparison import statistics as one
 from rfcompare.comparison.inference import rank_test, student_weights
 from rfcompare.comparison.ladder import Cells, Sample
-from rfcompare.comparison.nearness import analyses, kind_rows, population_rows, rungs_of
+from rfcompare.comparison.nearness import _references, analyses, coverage, kind_rows, population_rows, rungs_of
 from rfcompare.comparison.populations import n_subjects, subjects, transformed
 from rfcompare.comparison.rows import CONFOUNDED, DEMONSTRATION, Row, dataset, headings
 from rfcompare.comparison.sentences import answer, small_print, verdict
-from rfcompare.comparison.setting import Setting, set_up, side_of
+from rfcompare.comparison.setting import Setting, field_pixels, recorded_alike, set_up, side_of
 from rfcompare.errors import InputError
 from rfcompare.quantities import LIKENESS_AXES, MODEL_FREE
 from tests.sample_populations import cortex_of, gabor_maps, kernels_of
 
 EXACT = 1e-12  # the same arithmetic in another order
+SHARED = 1e-6  # what rounding leaves of a share of an amplitude
 ORACLE = 1e-9  # another package's arithmetic in double precision
 
 
@@ -350,6 +351,7 @@ def test_the_answer_gives_its_numbers() -> None:
     )
     alone = answer(found(n_subjects_a=1, effect=np.nan, ci_low=-np.inf), "both")
     assert "Likeness undefined; 0 is noise" in alone and "1 is random halves of the cells, all" in alone
+    assert "1 is random halves of the cells, all" in answer(found(n_subjects_a=0), "both")
     bare = found()
     del bare.attrs["verdict"]
     assert answer(bare, "both") == answer(None, "both") == "The likeness of both is not yet tested against chance."
@@ -413,6 +415,22 @@ def test_told_apart_is_welchs_test_on_one_axis() -> None:
     assert np.isnan(sampling.told_apart(*line(same, same), 1))  # nothing varies
 
 
+def test_told_apart_has_the_degrees_of_freedom_of_its_moments() -> None:
+    rng = np.random.default_rng(8)
+    animals, kernels = rng.normal(size=(7, 3)), 0.9 + rng.normal(size=(12, 3))
+    between, to_animals, within = (
+        ((a[:, None] - b) ** 2).sum(-1) for a, b in ((animals,) * 2, (kernels, animals), (kernels,) * 2)
+    )
+    found = sampling._moments(between, to_animals, within)
+    squared = 2 * ((animals.mean(0) - kernels.mean(0)) ** 2).sum()
+    # As a sum of chi² has: tr(C)²/tr(C²), with the square of an unbiased trace twice its `spread` too large.
+    first = (found.trace**2 - 2 * found.spread) / found.square
+    second = (found.trace**2 - 2 * found.spread) / found.spread
+    assert 1.5 < first < 4 and first % 1 > 0.05
+    p = sampling.told_apart(between, np.ones(7, np.intp), to_animals, within, 1)
+    assert p == pytest.approx(float(stats.f.sf(squared / found.trace, first, second)))
+
+
 def test_weights_of_a_clear_difference_give_its_error() -> None:
     rng = np.random.default_rng(4)
     animals, kernels = rng.normal(size=9), 40 + rng.normal(size=12)
@@ -447,6 +465,18 @@ def test_weights_of_no_difference_leave_none() -> None:
     )
     for one_, other in zip(drawn, many, strict=True):
         assert other == pytest.approx(100 * one_)  # units of distance
+
+
+def test_the_nearer_end_of_what_is_not_shown_has_nothing_linear() -> None:
+    """Of an interval whose distance may be 0, only the farther end varies with where the means are."""
+    rng = np.random.default_rng(9)
+    animals = rng.normal(size=8)
+    kernels = animals.mean() + 0.3 + rng.normal(size=20)
+    drawn = sampling.weighted_draws(*line(animals, kernels), 1, (1.0, np.ones(8)), np.random.default_rng(0))
+    linear = drawn.farther - drawn.excess
+    assert linear.std() > 0.1
+    # Uncorrelated but for 4/√2000 = 0.09; were all of it in the nearer end too, by more than a half.
+    assert abs(np.corrcoef(linear, drawn.excess)[0, 1]) < 0.09 and np.corrcoef(linear, drawn.farther)[0, 1] > 0.5
 
 
 def test_moments_are_those_of_the_means() -> None:
@@ -491,6 +521,11 @@ def test_a_difference_needs_two_of_each() -> None:
     assert sampling.difference(animals[:1], 2.5, 1.0, 5).effect == 1.5
     assert np.isnan(sampling.difference(np.zeros(0), 2.0, 1.0, 5).effect)
     assert np.isfinite(sampling.difference(animals[:2], 2.5, 1.0, 2).p)
+    # What numbers of this size differ by in their last digit is no spread.
+    equal = np.array([1e9, np.nextafter(1e9, 2e9), 1e9])
+    assert np.isnan(sampling.difference(equal, 1e9, 0.0, 5).p) and np.isfinite(
+        sampling.difference(animals, 2, 0.0, 5).p
+    )
 
 
 def test_medians_of_censored_values() -> None:
@@ -570,6 +605,9 @@ def test_maps_of_a_bank_are_zero_where_nothing_was_measured() -> None:
     given = make_bank(maps, channel=("signed",), kind="simulated")
     found, known = ladder_module.signed_maps(given)
     assert found[0, 0, 0] == 0 and found.sum() == 19 and known.all()
+    maps[1, 0, 0, :2] = np.inf, -np.inf
+    found, _ = ladder_module.signed_maps(make_bank(maps, channel=("signed",), kind="simulated"))
+    assert found[1].tolist() == [[0, 0, 1], [1, 2, 1], [1, 1, 1]]
     found, known = ladder_module.signed_maps(given.assign(polarity_known=("unit", [True, False])))
     assert known.tolist() == [True, False]
 
@@ -579,6 +617,51 @@ def ladder_on(grid: Grid) -> ladder_module.Ladder:
     recording: Any = SimpleNamespace(grid=grid)
     maps = np.zeros((2, 1, grid.y.size, grid.x.size))
     return ladder_module.Ladder(recording, maps, np.zeros(2, np.intp), False, True, np.random.default_rng(0), 0)
+
+
+def test_a_kind_reaches_as_far_as_there_are_neighbors() -> None:
+    # Of three units the farthest other is the last neighbor: 2, 1 and 2 away. A unit 2 below the first is as near to it
+    # as its reach, and 3 and 4 from the others.
+    own = np.array([[0.0], [1.0], [2.0]])
+    assert coverage(own, np.array([[-2.0]])) == pytest.approx(1 / 3)
+    assert coverage(own, np.array([[-2.1]])) == 0
+
+
+def recorded_like(cortex: xr.Dataset, **attrs: Any) -> xr.Dataset:
+    """A network's units on the grid of a recording, as `rfcompare.record` stores them."""
+    stimulus = json.dumps({"class": "sparse noise", "pitch_px": 2.0})
+    return cortex.assign(noise_sd=("unit", np.full(cortex.sizes["unit"], 0.1))).assign_attrs(
+        {"kind": "in-silico", "field": "[7, 5]", "stimulus": stimulus} | attrs
+    )
+
+
+def test_what_was_recorded_alike_is_not_recorded_again() -> None:
+    rng = np.random.default_rng(0)
+    cortex = make_bank(rng.normal(size=(3, 1, 9, 9)), channel=("signed",), kind="simulated", deg_per_px=0.5)
+    alike = recorded_like(cortex)
+    assert recorded_alike(alike, cortex)
+    other_grid = make_bank(rng.normal(size=(3, 1, 9, 9)), channel=("signed",), kind="simulated", deg_per_px=0.25)
+    smaller = make_bank(rng.normal(size=(3, 1, 9, 7)), channel=("signed",), kind="simulated", deg_per_px=0.5)
+    assert not recorded_alike(alike, other_grid) and not recorded_alike(alike, smaller)
+    for other in (
+        recorded_like(cortex, kind="learned"),
+        recorded_like(cortex, units="px"),
+        alike.drop_vars("noise_sd"),
+        alike.assign_attrs({name: value for name, value in alike.attrs.items() if name != "kind"}, kind="measured"),
+    ):
+        assert not recorded_alike(other, cortex)
+    del alike.attrs["field"]
+    assert not recorded_alike(alike, cortex)
+
+
+def test_the_pixels_that_a_recorded_network_sees() -> None:
+    cortex = make_bank(np.eye(9)[None, None], channel=("signed",), kind="simulated", deg_per_px=0.5)
+    # The recording's pixel of 0.5° is two of the image's: 7 rows and 5 columns of 0.25°.
+    grid = field_pixels(recorded_like(cortex))
+    assert grid.pitch == (0.25, 0.25) and (grid.y.size, grid.x.size) == (7, 5) and grid.units == "degree"
+    for attrs in ({"field": "7"}, {"field": "[7]"}, {"stimulus": "noise"}, {"stimulus": "{}"}):
+        with pytest.raises(InputError, match="record it again"):
+            field_pixels(recorded_like(cortex, **attrs))
 
 
 # One small answer ----------------------------------------------------------------------------------------------------
@@ -631,6 +714,22 @@ def test_rungs_are_one_scale_from_noise_to_another_animal(setting: Setting) -> N
     assert distances == sorted(distances)
 
 
+def test_rungs_are_fitted_and_say_their_kind(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = np.exp(-((np.arange(15) - 7) ** 2 + (np.arange(15)[:, None] - 7) ** 2) / 8.0) * np.ones((6, 1, 1))
+    white = np.random.default_rng(0).normal(size=(6, 15, 15))
+    samples = {"blobs": setting.ladder.own(blobs), "untrained": setting.ladder.own(white)}
+    monkeypatch.setattr("rfcompare.comparison.nearness._references", lambda _: samples)
+    monkeypatch.setattr("rfcompare.comparison.nearness.N_FITTED", 6)
+    rungs = {rung["reference"]: rung for rung in rungs_of(setting, True, None)}
+    assert {name: rungs[name]["kind"] for name in rungs} == {
+        "another_animal": "simulated", "network": "simulated", "spectrum_noise": "simulated", "blobs": "simulated",
+        "untrained": "untrained",
+    }  # fmt: skip
+    # A Gabor is a blob and explains all of one, of noise with the cells' spectrum most, and little of white noise.
+    shares = [rungs[name]["gabor_share"] for name in ("untrained", "spectrum_noise", "blobs")]
+    assert 0 < shares[0] < 0.5 < shares[1] < 0.95 < shares[2] < 1.01
+
+
 def test_the_rows_of_a_likeness_belong_together(setting: Setting) -> None:
     likeness, distance, auc = (row.number for row in population_rows(setting))
     within = setting.cells.within
@@ -645,6 +744,22 @@ def test_the_rows_of_a_likeness_belong_together(setting: Setting) -> None:
     # Kernels of the species: nearer than all 999 populations of noise, and not told apart.
     assert likeness["p_noise"] == likeness["p_noise_smallest"] == 1 / 1000 and likeness["p"] > 0.05
     assert auc["effect"] == pytest.approx(0.5, abs=0.15) and auc["null"] > 0.65
+
+
+def test_references_are_maps_on_the_pixels_they_stand_on(setting: Setting) -> None:
+    samples = _references(setting)
+    assert {"random_gabors", "phase_scrambled", "untrained", "blobs", "plaids"} <= set(samples)
+    for name, sample in samples.items():
+        side = 11 if name in ("phase_scrambled", "untrained") else 15  # the network's pixels, or the recording's
+        assert sample.maps.shape == (150, side, side) and (sample.source.y.size, sample.source.x.size) == (side, side)
+        assert np.isfinite(sample.maps).all() and (np.ptp(sample.maps, axis=(1, 2)) > 0).all()
+        assert sample.sharp == (side == 15) and sample.noise is None
+    # A scrambled kernel keeps the shares of its amplitudes.
+    scrambled, kept = (
+        np.abs(np.fft.fft2(each[:50])) for each in (samples["phase_scrambled"].maps, setting.sample.maps)
+    )
+    for one_, other in zip(scrambled, kept, strict=True):
+        assert one_ / np.linalg.norm(one_) == pytest.approx(other / np.linalg.norm(other), abs=SHARED)
 
 
 def test_every_choice_of_an_analysis_stands_once(setting: Setting) -> None:
@@ -737,6 +852,36 @@ def test_noise_leaves_an_energy_by_degrees_of_freedom() -> None:
     assert colored[1][0] == pytest.approx(1 - 0.01 * (25 - 3) / 6)
     assert structure.explained_share(np.array([0.1, np.nan, 0.3]), np.array([1.0, np.nan, 0.6])) == pytest.approx(0.75)
     assert np.isnan(structure.explained_share(np.array([np.nan]), np.array([np.nan])))
+
+
+def test_without_noise_the_gabor_share_is_the_mean_r2() -> None:
+    rng = np.random.default_rng(0)
+
+    def fitted(r2: np.ndarray) -> tuple[xr.Dataset, np.ndarray]:
+        maps = rng.normal(size=(r2.size, 1, 5, 5))
+        return xr.Dataset({"rf": (("unit", "channel", "y", "x"), maps), "r2": ("unit", r2)}), np.zeros(r2.size)
+
+    def row(species: bool, **attrs: str) -> Row:
+        given: Any = SimpleNamespace(
+            species=species,
+            noise=structure.WHITE,
+            best=SimpleNamespace(aperture=ladder_module.WHOLE),
+            a=SimpleNamespace(bank=xr.Dataset(attrs={"kind": "measured"} | attrs)),
+        )
+        return structure._share_row(given, fitted(cells), fitted(kernels), CODE, 0.4)
+
+    cells, kernels = rng.uniform(size=12), rng.uniform(0.2, 1, 7)
+    animals = cells.reshape(4, 3).mean(1)
+    for species, groups in ((True, animals), (False, cells)):
+        got = row(species).number
+        # Every map has the energy 1 and a Gabor leaves 1 − r², so that the test is Welch's of r².
+        expected = sampling.difference(groups, float(kernels.mean()), kernels.var(ddof=1) / 7, 7)
+        assert [got[name] for name in expected._fields] == pytest.approx(list(expected))
+        assert (got["estimate_a"], got["estimate_b"]) == pytest.approx((cells.mean(), kernels.mean()))
+        assert got["null"] == 0.4
+    drawn = row(True, kind="parametric", rendered="yes")
+    assert np.isnan(drawn.number["p"]) and "fixed by construction" in drawn.notes[0]
+    assert np.isfinite(row(True, kind="parametric").number["p"])  # stored with its own maps
 
 
 def test_values_on_a_bound_lie_at_the_end_of_the_line() -> None:

@@ -192,6 +192,7 @@ def test_the_null_of_a_histogram_is_of_the_networks_size() -> None:
         "devalois1982_orientation_brainscore",
     )
     assert got["null"] == pytest.approx(got["ceiling"], rel=0.1)
+    assert str(got["note"]).startswith("0 of 48 units beyond")  # a circle has no edges
     together = total_variation(cells.counts, cells.count(null.orientation.values))
     assert together < 0.3 * got["null"]  # what all the null's units together would have said
     alone = null.assign_coords(subject=("unit", null.unit.values.astype(object)))
@@ -219,6 +220,9 @@ def test_ringach_claims_by_hand() -> None:
     # cells: rows from 0.525 hold 12 of 79; the four coarsest bins 2 + 0 + 8 + 9 = 19
     assert (many["cells"], many["kernels"]) == (12 / 79, 30 / 40)
     assert (broad["cells"], broad["kernels"]) == (19 / 79, 2 / 40)
+    # Of 40 kernels 30, of 79 cells 12 in Fisher's exact test; Newcombe's interval is about the difference.
+    assert many["p_cells"] == pytest.approx(stats.fisher_exact([[30, 10], [12, 67]])[1])
+    assert many["low"] < many["difference"] == 30 / 40 - 12 / 79 < many["high"]
     assert many["verdict"] == "yes: more"
     assert broad["verdict"] == "yes: fewer"
     with pytest.raises(InputError, match="with nx and ny"):
@@ -295,6 +299,9 @@ def test_a_faulty_table_of_counts_is_refused(tmp_path: Path) -> None:
         ("nx_low,count\n1,2\n", "columns"),
         ("mood_low,mood_high,count\n1,2,3\n", "got mood"),
         ("nx_low,nx_high,count\n1,2,3\n3,4,5\n", "without gaps"),
+        ("nx_low,nx_high,count\n1,2,3\n2,3,5\n1,2,3\n", "every one once"),
+        # One of four bins of a plane is missing.
+        ("nx_low,nx_high,ny_low,ny_high,count\n1,2,1,2,3\n1,2,2,3,5\n2,3,1,2,3\n", "every one once"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=match):
