@@ -122,7 +122,7 @@ def assert_same(a, b, rows=slice(None)):
 def test_the_cache_changes_with_the_files_and_lies_in_a_folder_of_its_own():
     assert search.FOLDER.name.startswith("rfcompare-") and place_of_the_cache() == search.FOLDER
     fit(gabors(1, 11, 11)[2])
-    assert not search.FOLDER.exists() or any("search.search" in path.name for path in search.FOLDER.rglob("*.nbi"))
+    assert not search.FOLDER.exists() or any("search.refine" in path.name for path in search.FOLDER.rglob("*.nbi"))
 
 
 # -- truth
@@ -409,7 +409,7 @@ def test_without_a_place_for_the_cache_functions_are_jitted_all_the_same():
     """A function without a file stands for an installation that nobody may write to: Numba refuses to cache it."""
     place = {}
     exec("def double(x):\n    return 2 * x", place)
-    assert search.kept()(place["double"])(21) == 42
+    assert search.kept(place["double"])(21) == 42
 
 
 if __name__ == "__main__":

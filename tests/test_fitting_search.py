@@ -13,6 +13,7 @@ import rfcompare as rfc
 from rfcompare.errors import InputError
 from rfcompare.fitting import engines
 from rfcompare.fitting.batched import Batched, evaluate, information, prepare
+from rfcompare.fitting.compiled import Compiled
 from rfcompare.fitting.dictionary import Likeness
 from rfcompare.fitting.engines import Engine, Maps, run
 from rfcompare.fitting.search import Ends, _Best
@@ -317,6 +318,19 @@ def test_a_faint_flank_along_the_long_axis_is_found(engine: str) -> None:
     exhaustive, _ = run(model, maps, Engine("compiled"), starts=starts)
     found, _ = run(model, maps, Engine(engine))
     assert (found.cost > 1.01 * exhaustive.cost).sum() == 0
+
+
+def test_a_start_meets_only_minima_that_were_found() -> None:
+    """Of a minimum that an earlier round found only the cost is known: a start near 0 in all numbers is not there."""
+    grid = np.arange(11) - 5.0
+    one = np.exp(-((grid - 0.04) ** 2 + (grid[:, None] + 0.03) ** 2) / 2.1)
+    maps = (one + 0.1 * np.random.default_rng(0).normal(size=one.shape))[None, None]
+    engine = Compiled(MODELS["gaussian_isotropic"], maps, np.ones((1, 11, 11)), grid, grid)
+    start, rows = np.array([[[0.4, 0.4, 0.4]]]), np.array([0])
+    first = engine.refine(rows, start, np.array([np.inf]), np.inf)
+    again = engine.refine(rows, start, 0.999 * first.cost[0], np.inf)
+    assert first.settled.all() and again.settled.all()
+    np.testing.assert_allclose(again.p, first.p)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

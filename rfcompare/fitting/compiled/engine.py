@@ -6,8 +6,9 @@ import contextlib
 
 import numpy as np
 
-from rfcompare.fitting.batched import prepare, render
-from rfcompare.fitting.compiled.search import FOLDER, choose, fit, inspect, search
+from rfcompare.fitting.batched import prepare
+from rfcompare.fitting.compiled.gabor import AloneKind
+from rfcompare.fitting.compiled.search import FOLDER, choose, describe, refine
 from rfcompare.fitting.compiled.shapes import kind_of
 from rfcompare.fitting.dictionary import Likeness
 from rfcompare.fitting.search import Description, Ends
@@ -78,9 +79,11 @@ class Compiled:
         self.rules = np.array(rules, dtype=float)
 
     def _of(self, rows):
-        if len(rows) == len(self.flat):
-            return self.flat, self.weights, self.count
-        return self.flat[rows], self.weights if self.whole else self.weights[rows], self.count[rows]
+        """Maps, weights and counts of `rows`, and what is the same of all."""
+        every = len(rows) == len(self.flat)
+        weights = self.weights if every or self.whole else self.weights[rows]
+        maps, count = (self.flat, self.count) if every else (self.flat[rows], self.count[rows])
+        return maps, weights, count, self.x, self.y, self.maps.shape[1], len(self.model.linear)
 
     def starts(self, rows: np.ndarray, count: int) -> np.ndarray:
         """The likest members of the model's dictionary, those that explain most first."""
@@ -90,44 +93,27 @@ class Compiled:
 
     def refine(self, rows: np.ndarray, starts: np.ndarray, best: np.ndarray, patience: float) -> Ends:
         """Refine starts (n, k, parameters) of maps `rows`; see `rfcompare.fitting.search.Refiner`."""
-        n, k, q = starts.shape
-        starts = np.ascontiguousarray(starts + self.corner)
-        ends, costs, settled = np.empty((n, k, q)), np.empty((n, k)), np.empty((n, k), bool)
-        square = self.unit[rows] ** 2
-        self._run((_TOLERANCE, _STEPS, patience), rows, starts, best / square, np.zeros((n, q)), ends, costs, settled)
+        shape, square = starts.shape[:2], self.unit[rows] ** 2
+        ends, costs, settled = np.empty(starts.shape), np.empty(shape), np.empty(shape, bool)
+        refine(
+            AloneKind(0) if self.alone else kind_of(self.model), *self._of(rows), self.low + self.corner,
+            self.high + self.corner, self.rules, np.ascontiguousarray(starts + self.corner), best / square,
+            (_TOLERANCE, _STEPS, patience), ends, costs, settled,
+        )  # fmt: skip
         return Ends(ends - self.corner, costs * square[:, None], settled)
-
-    def _run(self, settings, rows, starts, best, known, ends, costs, settled, *more):
-        if self.alone:
-            low, high = (tuple((bound + self.corner).tolist()) for bound in (self.low, self.high))
-            shape = len(self.y), len(self.x)
-            search(*self._of(rows), *shape, low, high, self.rules, starts, best, known, settings, ends, costs, settled)
-        else:
-            if not more:
-                more = np.zeros((0, 0)), np.zeros(0), np.zeros((0, 0, 0))
-            fit(
-                kind_of(self.model), *self._of(rows), self.x, self.y, self.maps.shape[1], len(self.model.linear),
-                self.low, self.high, self.rules, starts, best, known, settings, ends, costs, settled, *more,
-            )  # fmt: skip
 
     def describe(self, rows: np.ndarray, p: np.ndarray) -> Description:
         """Amplitudes, exact costs, information and drawn maps of canonical parameters."""
         n, q = p.shape
         channels, terms = self.maps.shape[1], len(self.model.linear) + 1
-        size, p = q + channels * terms, np.ascontiguousarray(p + self.corner)
-        linear, cost, inner = np.empty((n, channels * terms)), np.empty(n), np.empty((n, size, size))
-        unit = self.unit[rows]
-        if self.alone:
-            fitted = np.empty((n, self.flat.shape[1]))
-            inspect(*self._of(rows), len(self.y), len(self.x), p, linear, cost, inner, fitted)
-            linear = (linear * unit[:, None]).reshape(n, channels, terms)
-            fitted = (fitted * unit[:, None]).reshape(n, *self.maps.shape[1:])
-        else:
-            none, blank = np.zeros((n, 0)), np.zeros((n, 0, q))
-            self._run((0.0, 0, 0.0), rows, blank, np.zeros(n), p, blank, none, none > 0, linear, cost, inner)
-            linear = linear.reshape(n, channels, terms) * unit[:, None, None]
-            fitted = render(self.model, p, linear, self.x, self.y)
+        size, unit = q + channels * terms, self.unit[rows]
+        linear, cost, inner = np.empty((n, channels * terms)), np.empty(n), np.empty((n, size * size))
+        fitted = np.empty((n, self.flat.shape[1]))
+        describe(kind_of(self.model), *self._of(rows), np.ascontiguousarray(p), linear, cost, inner, fitted)
+        linear = (linear * unit[:, None]).reshape(n, channels, terms)
+        fitted = (fitted * unit[:, None]).reshape(n, *self.maps.shape[1:])
         scale = np.ones((n, size))
         scale[:, :q] = unit[:, None]
         _note_what_is_ready(self.model, self.alone)
-        return Description(linear, cost * unit**2, inner * scale[:, :, None] * scale[:, None, :], fitted)
+        inner = inner.reshape(n, size, size) * scale[:, :, None] * scale[:, None, :]
+        return Description(linear, cost * unit**2, inner, fitted)

@@ -14,21 +14,14 @@ import numpy as np
 from numba import njit
 
 from rfcompare.fitting.batched import DEPENDENT
-from rfcompare.fitting.compiled.lanes import (
-    add_powers,
-    add_row,
-    broadcast,
-    load,
-    maximum,
-    sqrt,
-    store,
-    where,
-    zeros,
-)
-from rfcompare.fitting.compiled.vectors import NEGLIGIBLE, aligned, cos_sin, exp
+from rfcompare.fitting.compiled.lanes import add_powers, add_row, broadcast, load, sqrt, store, where, zeros
+from rfcompare.fitting.compiled.vectors import NEGLIGIBLE, aligned, cos_sin, exp, maximum
+
+AloneKind = namedtuple("AloneKind", "variant")
+"""The type that stands for this model, as those of `rfcompare.fitting.compiled.shapes` do for theirs."""
 
 # --------------------------------------------------------------------------------------------------------------------
-# Sums over pixels: `values[pixel]` holds one map per lane; x is the column, y the row, dx = x - x0, dy = y - y0.
+# Sums over pixels: `values[pixel]` holds one map per lane; dx, dy are a pixel's distances from the center.
 
 # Columns along which the envelope is continued by recurrence before the exponential is taken afresh: from where it is
 # negligible, nine steps and a half still reach the top of the narrowest envelope (sigma 0.4; a center may lie half a
@@ -36,31 +29,19 @@ from rfcompare.fitting.compiled.vectors import NEGLIGIBLE, aligned, cos_sin, exp
 _BLOCK = 10
 _TILE = 22  # columns whose table of powers and waves fits into the fastest cache
 
-Room = namedtuple("Room", "height width channels terms values valid count columns rows sums moments factor step")
+Room = namedtuple("Room", "height width channels terms values valid count columns rows sums edges moments factor step")
 
 
 @njit
 def make_room(height, width):
     """Working memory for maps of this size."""
-    n, table = height * width, 21 * min(width, _TILE) + 5 * width
+    n, table = height * width, 21 * min(width, _TILE)
     room = Room(
         height, width, 1, 2, aligned(n), aligned(n), aligned(1), aligned(table), aligned(5 * height),
-        aligned(27 * height), aligned(111), aligned(9), aligned(137),
+        aligned(27 * height), aligned(2 * height * (_TILE // _BLOCK + 1)), aligned(111), aligned(9), aligned(137),
     )  # fmt: skip
     store(room.count, 0, 1.0)
     return room
-
-
-@njit
-def _envelope(p):
-    """Exponent a·dx² + b·dx·dy + c·dy² and carrier (kx, ky) in radians per pixel."""
-    cos, sin = cos_sin(load(p, 2))
-    along, across = 0.5 * exp(-2.0 * load(p, 4)), 0.5 * exp(-2.0 * load(p, 5))
-    a = cos * cos * along + sin * sin * across
-    b = 2.0 * cos * sin * (along - across)
-    c = sin * sin * along + cos * cos * across
-    k = 2.0 * math.pi * load(p, 3)
-    return a, b, c, k * cos, k * sin
 
 
 @njit
@@ -71,50 +52,89 @@ def _even_parts(n, most):
 
 
 @njit
-def _waves(out, n, origin, k):
-    """Fill d, cos kd, sin kd, cos 2kd, sin 2kd for d = 0 … n-1 minus origin, by rotation."""
-    cos, sin = cos_sin(0.0 - k * origin)
+def _fill_columns(room, left, right, x0, k):
+    """Per column cos kd, sin kd and their products with d, d²; then 1, cos 2kd, sin 2kd times d^0 … d^4."""
+    cos, sin = cos_sin(k * (left - x0))
     turn_cos, turn_sin = cos_sin(k)
-    for i in range(n):
-        store(out, 5 * i, (i - origin, cos, sin, cos * cos - sin * sin, 2.0 * cos * sin))
+    for x in range(left, right):
+        t, d = 21 * (x - left), x - x0
+        d2, cos2, sin2 = d * d, cos * cos - sin * sin, 2.0 * cos * sin
+        d3, d4 = d2 * d, d2 * d2
+        store(room.columns, t, (cos, sin, d * cos, d * sin, d2 * cos, d2 * sin))
+        store(room.columns, t + 6, (1.0, cos2, sin2, d, d * cos2, d * sin2, d2, d2 * cos2, d2 * sin2))
+        store(room.columns, t + 15, (d3, d3 * cos2, d3 * sin2, d4, d4 * cos2, d4 * sin2))
         cos, sin = cos * turn_cos - sin * turn_sin, sin * turn_cos + cos * turn_sin
+
+
+@njit
+def _fill_rows(room, y0, k):
+    """Per row d, cos kd, sin kd, cos 2kd, sin 2kd."""
+    cos, sin = cos_sin(0.0 - k * y0)
+    turn_cos, turn_sin = cos_sin(k)
+    for y in range(room.height):
+        store(room.rows, 5 * y, (y - y0, cos, sin, cos * cos - sin * sin, 2.0 * cos * sin))
+        cos, sin = cos * turn_cos - sin * turn_sin, sin * turn_cos + cos * turn_sin
+
+
+@njit
+def _gather(room, source, target, apart, harmonic, blank):
+    """Sums over rows of two moments along them, turned by the row's angle, times as many powers of dy as are asked."""
+    even, odd, rows, sums = blank, blank, room.rows, room.sums
+    for y in range(room.height):
+        dy, cos, sin = load(rows, 5 * y), load(rows, 5 * y + harmonic), load(rows, 5 * y + harmonic + 1)
+        row_cos, row_sin = load(sums, 27 * y + source), load(sums, 27 * y + source + 1)
+        even = add_powers(even, cos * row_cos - sin * row_sin, dy)
+        odd = add_powers(odd, sin * row_cos + cos * row_sin, dy)
+    store(room.moments, target, even)
+    store(room.moments, target + apart, odd)
+
+
+@njit
+def _gather_squares(room, i, blank):
+    """The same of the envelope's square, which also has moments without an angle."""
+    _gather(room, 13 + 3 * i, 61 + 5 * i, 25, 3, blank)
+    flat = blank
+    for y in range(room.height):
+        flat = add_powers(flat, load(room.sums, 27 * y + 12 + 3 * i), load(room.rows, 5 * y))
+    store(room.moments, 36 + 5 * i, flat)
 
 
 @njit
 def _moments(room, masked, p):
     """The moments at parameters p.
 
-    moments[9 kind + 3 i + j] for kind = E cos, E sin, z E cos, z E sin and moments[36 + 25 kind + 5 i + j] for kind =
-    E², E² cos, E² sin (of the doubled angle) are the sums of kind · dx^i · dy^j; the angle is k·d, about the center.
+    moments[9 kind + 3 i + j] for kind = E cos, E sin, z E cos, z E sin and i + j ≤ 2, and moments[36 + 25 kind + 5 i +
+    j] for kind = E², E² cos, E² sin (of the doubled angle) and i + j ≤ 4, are the sums of kind · dx^i · dy^j; the angle
+    is k·d, about the center.
     """
-    height, width, columns, rows, sums, m = room.height, room.width, room.columns, room.rows, room.sums, room.moments
-    a, b, c, kx, ky = _envelope(p)
-    x0, y0 = load(p, 0), load(p, 1)
-    _waves(rows, height, y0, ky)
-    bend = exp(-2.0 * a)
-    turn_cos, turn_sin = cos_sin(kx)
-    tile = _even_parts(width, _TILE)
+    columns, rows, sums, edges = room.columns, room.rows, room.sums, room.edges
+    cos, sin = cos_sin(load(p, 2))
+    along, across, k = 0.5 * exp(-2.0 * load(p, 4)), 0.5 * exp(-2.0 * load(p, 5)), 2.0 * math.pi * load(p, 3)
+    # The exponent is a·dx² + b·dx·dy + c·dy².
+    a, b = cos * cos * along + sin * sin * across, 2.0 * cos * sin * (along - across)
+    c = sin * sin * along + cos * cos * across
+    x0, y0, bend = load(p, 0), load(p, 1), exp(-2.0 * a)
+    _fill_rows(room, y0, k * sin)
+    tile = _even_parts(room.width, _TILE)
     block = _even_parts(tile, _BLOCK)
-    for left in range(0, width, tile):
-        right = min(left + tile, width)
-        cos, sin = cos_sin(kx * (left - x0))
-        for x in range(left, right):
-            t, d = 21 * (x - left), x - x0
-            d2, cos2, sin2 = d * d, cos * cos - sin * sin, 2.0 * cos * sin
-            d3, d4 = d2 * d, d2 * d2
-            store(columns, t, (cos, sin, d * cos, d * sin, d2 * cos, d2 * sin))
-            store(columns, t + 6, (1.0, cos2, sin2, d, d * cos2, d * sin2, d2, d2 * cos2, d2 * sin2))
-            store(columns, t + 15, (d3, d3 * cos2, d3 * sin2, d4, d4 * cos2, d4 * sin2))
-            cos, sin = cos * turn_cos - sin * turn_sin, sin * turn_cos + cos * turn_sin
-        for y in range(height):
+    for left in range(0, room.width, tile):
+        right, edge = min(left + tile, room.width), 0
+        _fill_columns(room, left, right, x0, k * cos)
+        for y in range(room.height):  # at once for all rows, so that no exponential is waited for
             dy = load(rows, 5 * y)
-            plain, data, square = zeros(6), zeros(6), zeros(15)
             for first in range(left, right, block):
                 dx = first - x0
                 envelope = exp(0.0 - ((a * dx + b * dy) * dx + c * dy * dy))
-                ratio = exp(0.0 - (a * (2.0 * dx + 1.0) + b * dy))
+                store(edges, edge, (envelope, exp(0.0 - (a * (2.0 * dx + 1.0) + b * dy))))
+                edge += 2
+        edge = 0
+        for y in range(room.height):
+            plain, data, square = zeros(6), zeros(6), zeros(15)
+            for first in range(left, right, block):
+                envelope, ratio = load(edges, edge), load(edges, edge + 1)
+                edge += 2
                 for x in range(first, min(first + block, right)):
-                    t, pixel, e = 21 * (x - left), y * width + x, where(envelope > NEGLIGIBLE, envelope, 0.0)
+                    t, pixel, e = 21 * (x - left), y * room.width + x, where(envelope > NEGLIGIBLE, envelope, 0.0)
                     envelope, ratio = e * ratio, ratio * bend
                     if masked:
                         e = e * load(room.valid, pixel)
@@ -129,64 +149,14 @@ def _moments(room, masked, p):
             store(sums, 27 * y + 6, data)
             store(sums, 27 * y + 12, square)
     for kind in range(2):
-        for i in range(3):
-            even, odd = zeros(3), zeros(3)
-            for y in range(height):
-                dy, cos, sin = load(rows, 5 * y), load(rows, 5 * y + 1), load(rows, 5 * y + 2)
-                t = 27 * y + 6 * kind + 2 * i
-                row_cos, row_sin = load(sums, t), load(sums, t + 1)
-                even = add_powers(even, cos * row_cos - sin * row_sin, dy)
-                odd = add_powers(odd, sin * row_cos + cos * row_sin, dy)
-            store(m, 18 * kind + 3 * i, even)
-            store(m, 18 * kind + 9 + 3 * i, odd)
-    for i in range(5):
-        flat, even, odd = zeros(5), zeros(5), zeros(5)
-        for y in range(height):
-            dy, cos, sin = load(rows, 5 * y), load(rows, 5 * y + 3), load(rows, 5 * y + 4)
-            t = 27 * y + 12 + 3 * i
-            row_cos, row_sin = load(sums, t + 1), load(sums, t + 2)
-            flat = add_powers(flat, load(sums, t), dy)
-            even = add_powers(even, cos * row_cos - sin * row_sin, dy)
-            odd = add_powers(odd, sin * row_cos + cos * row_sin, dy)
-        store(m, 36 + 5 * i, flat)
-        store(m, 61 + 5 * i, even)
-        store(m, 86 + 5 * i, odd)
-
-
-@njit
-def screen(room, masked, p):
-    """The seven moments (i = j = 0) that the cost alone needs, at the places where `_moments` puts them."""
-    height, width, columns, rows, m = room.height, room.width, room.columns, room.rows, room.moments
-    a, b, c, kx, ky = _envelope(p)
-    x0, y0 = load(p, 0), load(p, 1)
-    _waves(rows, height, y0, ky)
-    _waves(columns, width, x0, kx)
-    bend = exp(-2.0 * a)
-    block = _even_parts(width, _BLOCK)
-    flat = even = odd = data_even = data_odd = even2 = odd2 = broadcast(0.0)
-    for y in range(height):
-        dy = load(rows, 5 * y)
-        plain, data, square = zeros(2), zeros(2), zeros(2)
-        for first in range(0, width, block):
-            dx = first - x0
-            envelope = exp(0.0 - ((a * dx + b * dy) * dx + c * dy * dy))
-            ratio = exp(0.0 - (a * (2.0 * dx + 1.0) + b * dy))
-            for x in range(first, min(first + block, width)):
-                e, pixel = where(envelope > NEGLIGIBLE, envelope, 0.0), y * width + x
-                envelope, ratio = e * ratio, ratio * bend
-                if masked:
-                    e = e * load(room.valid, pixel)
-                plain = add_row(plain, columns, 5 * x + 1, e)
-                data = add_row(data, columns, 5 * x + 1, e * load(room.values, pixel))
-                square = add_row(square, columns, 5 * x + 3, e * e)
-                flat = flat + e * e
-        cos, sin = load(rows, 5 * y + 1), load(rows, 5 * y + 2)
-        even, odd = even + (cos * plain[0] - sin * plain[1]), odd + (sin * plain[0] + cos * plain[1])
-        data_even, data_odd = data_even + (cos * data[0] - sin * data[1]), data_odd + (sin * data[0] + cos * data[1])
-        cos, sin = load(rows, 5 * y + 3), load(rows, 5 * y + 4)
-        even2, odd2 = even2 + (cos * square[0] - sin * square[1]), odd2 + (sin * square[0] + cos * square[1])
-    for place, total in ((0, even), (9, odd), (18, data_even), (27, data_odd), (36, flat), (61, even2), (86, odd2)):
-        store(m, place, total)
+        _gather(room, 6 * kind, 18 * kind, 9, 1, zeros(3))
+        _gather(room, 6 * kind + 2, 18 * kind + 3, 9, 1, zeros(2))
+        _gather(room, 6 * kind + 4, 18 * kind + 6, 9, 1, zeros(1))
+    _gather_squares(room, 0, zeros(5))
+    _gather_squares(room, 1, zeros(4))
+    _gather_squares(room, 2, zeros(3))
+    _gather_squares(room, 3, zeros(2))
+    _gather_squares(room, 4, zeros(1))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -194,7 +164,7 @@ def screen(room, masked, p):
 
 
 @njit
-def project(room, linear):
+def _project(room, linear):
     """Solve for the amplitudes of E cos, E sin and 1; the sum of squares they explain.
 
     `room.factor` receives the scales and the Cholesky factor of the scaled Gram matrix:
@@ -299,6 +269,6 @@ def _normal_equations(room, p, linear, hessian, gradient):
 def equations(room, masked, p, linear, hessian, gradient):
     """Sum of squares that a Gabor with parameters p explains, its amplitudes and the normal equations of a step."""
     _moments(room, masked, p)
-    explained = project(room, linear)
+    explained = _project(room, linear)
     _normal_equations(room, p, linear, hessian, gradient)
     return explained

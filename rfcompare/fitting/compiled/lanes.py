@@ -10,7 +10,6 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 WIDTH = 8
@@ -71,15 +70,20 @@ def _define(operation, build, result, accepts=_Lanes):
         return build(builder, *args)
 
 
+def _call(builder, name, *args):
+    """An operation on lanes that LLVM has a name for."""
+    name, kind = f"llvm.{name}.v{WIDTH}f64", ir.FunctionType(_VECTOR, [_VECTOR] * len(args))
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(function, args)
+
+
 def _is_product(value):
     return isinstance(value, ir.Instruction) and value.opname == "fmul"
 
 
 def _fused(builder, factors, term):
     """A product and a sum, rounded once where the processor can."""
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{WIDTH}f64")
-    return builder.call(function, [*factors, term])
+    return _call(builder, "fmuladd", *factors, term)
 
 
 def _sum(builder, a, b):
@@ -113,7 +117,7 @@ _define(operator.or_, lambda builder, a, b: builder.or_(a, b), _MASK, _Mask)
 
 def _pointer(context, builder, signature, args, which, shift=0):
     """Address of lanes number args[which + 1] + shift of the array args[which]."""
-    data = cgutils.create_struct_proxy(signature.args[which])(context, builder, value=args[which]).data
+    data = context.make_array(signature.args[which])(context, builder, value=args[which]).data
     index = context.cast(builder, args[which + 1], signature.args[which + 1], types.int64)
     index = builder.add(index, ir.Constant(_INT64, shift))
     return builder.bitcast(builder.gep(data, [builder.mul(index, ir.Constant(_INT64, WIDTH))]), _VECTOR.as_pointer())
@@ -149,16 +153,9 @@ def store(typing_context, array, index, value):
 
 @intrinsic(prefer_literal=True)
 def zeros(typing_context, n):
-    """A tuple of n lanes, all zero; n is a number in the source."""
-    kind = types.UniTuple(_LANES, n.literal_value)
-    return kind(n), lambda context, builder, signature, args: cgutils.get_null_value(context.get_value_type(kind))
-
-
-@intrinsic
-def zeros_like(typing_context, blank):
-    """A tuple of lanes, all zero, as long as another tuple."""
-    kind = types.UniTuple(_LANES, blank.count)
-    return kind(blank), lambda context, builder, signature, args: cgutils.get_null_value(context.get_value_type(kind))
+    """A tuple of n lanes, all zero; n is a number in the source, or a tuple as long."""
+    kind = types.UniTuple(_LANES, n.count if isinstance(n, types.BaseTuple) else n.literal_value)
+    return kind(n), lambda context, builder, signature, args: ir.Constant(context.get_value_type(kind), None)
 
 
 @intrinsic
@@ -214,8 +211,7 @@ def _unary(name):
     @intrinsic
     def apply(typing_context, value):
         def codegen(context, builder, signature, args):
-            kind = ir.FunctionType(_VECTOR, [_VECTOR])
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{WIDTH}f64"), args)
+            return _call(builder, name, *args)
 
         return _LANES(value), codegen
 
@@ -235,18 +231,3 @@ def times_two_to(typing_context, value, shifted):
         return builder.bitcast(builder.add(value, k), _VECTOR)
 
     return _LANES(value, shifted), codegen
-
-
-def _extreme(comparison):
-    @intrinsic
-    def apply(typing_context, left, right):
-        def codegen(context, builder, signature, args):
-            a, b = (_as_lanes(context, builder, v, k) for v, k in zip(args, signature.args, strict=True))
-            return builder.select(builder.fcmp_ordered(comparison, a, b), a, b)
-
-        return _LANES(left, right), codegen
-
-    return apply
-
-
-maximum, minimum = _extreme(">"), _extreme("<")

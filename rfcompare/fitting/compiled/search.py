@@ -18,50 +18,32 @@ from numba import config, njit
 from numba.extending import overload
 
 from rfcompare.fitting.compiled import gabor, shapes
-from rfcompare.fitting.compiled.gabor import make_room, project, screen
-from rfcompare.fitting.compiled.lanes import (
-    WIDTH,
-    absolute,
-    add_row,
-    broadcast,
-    load,
-    maximum,
-    minimum,
-    sqrt,
-    store,
-    where,
-    zeros,
-)
+from rfcompare.fitting.compiled.lanes import WIDTH, absolute, broadcast, load, sqrt, store, where
 from rfcompare.fitting.compiled.place import place_of_the_cache
-from rfcompare.fitting.compiled.shapes import amplitudes, describe
-from rfcompare.fitting.compiled.vectors import aligned, cos_sin, exp, fill
+from rfcompare.fitting.compiled.vectors import aligned, exp, fill, maximum, minimum, put, take
 
 FOLDER = place_of_the_cache()
 """Where compiled functions are kept, and beside them a file for each that is ready."""
 
 
-def kept(**options):
+def kept(function):
     """Jit a function that releases the interpreter and stays on disk where there is a place that can be written to."""
+    before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
+    try:
+        jitted = njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return njit(nogil=True)(function)
+    finally:
+        config.CACHE_DIR = before
 
-    def decorate(function):
-        before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
+    @wraps(function)
+    def call(*args):
         try:
-            jitted = njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:
-            return njit(nogil=True, **options)(function)
-        finally:
-            config.CACHE_DIR = before
+            return jitted(*args)
+        except OSError:  # there was no room to keep it: it is compiled all the same, by the next process again
+            return jitted(*args)
 
-        @wraps(function)
-        def call(*args):
-            try:
-                return jitted(*args)
-            except OSError:  # there was no room to keep it: it is compiled all the same, by the next process again
-                return jitted(*args)
-
-        return call
-
-    return decorate
+    return call
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -128,26 +110,38 @@ def _propose(p, hessian, gradient, damping, low, high, rules, matrix, free, tria
 
 
 @njit
-def _same(a, b, rules):
-    """Do two parameter vectors describe nearly one map (so that the second search may stop)?"""
+def _keep(p, lane, places, reaches, place, rules):
+    """Keep a lane's parameters, and how far from each of them another minimum begins."""
     widest = -300.0
     for i in range(len(rules)):
+        places[lane, place, i] = p[i * WIDTH + lane]
         if rules[i, _WIDTH] > 0:
-            widest = max(widest, b[i])
+            widest = max(widest, p[i * WIDTH + lane])
     for i in range(len(rules)):
-        d, circle = abs(a[i] - b[i]), rules[i, _CIRCLE]
+        reaches[lane, place, i] = rules[i, _APART] * math.exp(rules[i, _SCALE] * widest)
+
+
+@njit
+def _meets(p, lane, places, reaches, place, rules):
+    """Do a lane's parameters describe nearly the map of kept ones (so that the second search may stop)?"""
+    for i in range(len(rules)):
+        d, circle = abs(p[i * WIDTH + lane] - places[lane, place, i]), rules[i, _CIRCLE]
         if circle > 0:
             d = abs(d - circle * round(d / circle))
-        if d > rules[i, _APART] * math.exp(rules[i, _SCALE] * widest):
+        if d > reaches[lane, place, i]:
             return False
     return True
 
 
-@njit
-def _copy(source, target):
-    """What `target[:] = source` does, which takes Numba two seconds to compile: an error would tell the shapes."""
-    for i in range(len(source)):
-        target[i] = source[i]
+def _make_room(kind, x, y, channels, terms, parameters):
+    """Working memory for one kind of model."""
+
+
+@overload(_make_room)
+def _(kind, x, y, channels, terms, parameters):
+    if kind.instance_class is gabor.AloneKind:
+        return lambda kind, x, y, channels, terms, parameters: gabor.make_room(len(y), len(x))
+    return lambda kind, x, y, channels, terms, parameters: shapes.make_room(kind, x, y, channels, terms, parameters)
 
 
 def _equations(room, masked, p, linear, hessian, gradient):
@@ -161,13 +155,12 @@ def _(room, masked, p, linear, hessian, gradient):
 
 
 @njit
-def _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled):
+def _search(room, maps, weights, counts, low, high, rules, starts, best, settings, ends, costs, settled):
     """Refine the starts of every map; each lane works through one map's starts, then takes the next map.
 
-    `best` (map) and `known` (map, parameter) are the cost and the parameters of the best minimum so far. `settings` =
-    tolerance, most steps of one start, and patience (see `rfcompare.fitting.search.Refiner`). `ends`, `costs` and
-    `settled` (map, start) receive where starts ended: the cost is infinite where one was given up, and the best one's
-    where a start met it on the way.
+    `best` (map) is the cost of the best minimum so far. `settings` = tolerance, most steps of one start, and patience
+    (see `rfcompare.fitting.search.Refiner`). `ends`, `costs` and `settled` (map, start) receive where starts ended: the
+    cost is infinite where one was given up, and another's where a start met that one on the way.
     """
     tolerance, most, patience = settings
     masked, q, terms, channels = weights.shape[0] > 0, len(low), (room.terms + 1) * room.channels, room.channels
@@ -177,8 +170,10 @@ def _search(room, maps, weights, counts, low, high, rules, starts, best, known, 
     damping, growth = aligned(1), aligned(1)
     which, start = np.full(WIDTH, -1), np.zeros(WIDTH, np.int64)
     steps, small, fresh = np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.int64), np.zeros(WIDTH, np.bool_)
-    here = np.zeros(q)
     n_maps, n_starts, next_map = maps.shape[0], starts.shape[1], 0
+    # Of each lane's map the best minimum found here and then all that starts settled in.
+    heights, met = np.full((WIDTH, n_starts + 1), np.inf), np.ones(WIDTH, np.int64)
+    places, reaches = np.zeros((WIDTH, n_starts + 1, q)), np.zeros((WIDTH, n_starts + 1, q))
     busy = min(WIDTH, n_maps)
     for lane in range(busy):
         which[lane], next_map, fresh[lane] = next_map, next_map + 1, True
@@ -188,8 +183,8 @@ def _search(room, maps, weights, counts, low, high, rules, starts, best, known, 
             if fresh[lane]:
                 if start[lane] == 0:
                     fill(room, maps, weights, counts, lane, which[lane])
-                for i in range(q):
-                    trial[i * WIDTH + lane] = starts[which[lane], start[lane], i]
+                    heights[lane, 0], met[lane] = np.inf, 1
+                put(trial, lane, starts[which[lane], start[lane]])
                 cost[lane], damping[lane], growth[lane], steps[lane], small[lane] = np.inf, 1e-2, 2.0, 0, 0
         explained = _equations(room, masked, trial, linear, trial_hessian, trial_gradient)
         old = load(cost, 0)
@@ -227,28 +222,25 @@ def _search(room, maps, weights, counts, low, high, rules, starts, best, known, 
                 rests = small[lane] >= 2 or damping[lane] < 1e-3
             else:
                 rests = abs(expected[lane]) < enough or damping[lane] > 1e8
-            for i in range(q):
-                here[i] = p[i * WIDTH + lane]
-            if not rests and steps[lane] > 2:  # has it met a minimum that is known?
-                if lowest <= now < 1.05 * lowest and _same(here, known[index], rules):
-                    done, now = True, lowest
-                    _copy(known[index], here)
-                for other in range(start[lane]):
-                    height, there = costs[index, other], ends[index, other]
-                    if settled[index, other] and height <= now < 1.05 * height and _same(here, there, rules):
+            if not rests and steps[lane] > 2:
+                for place in range(met[lane]):
+                    height = heights[lane, place]
+                    if height <= now < 1.05 * height and _meets(p, lane, places, reaches, place, rules):
                         done, now = True, height
-                        _copy(there, here)
+                        put(p, lane, places[lane, place])
             if not (rests or done) and steps[lane] > 2 and now > 1.3 * lowest + whole * patience / steps[lane]:
                 done, now = True, np.inf
             if not (done or rests):
                 continue
             costs[index, start[lane]], settled[index, start[lane]] = now, rests
-            for i in range(q):
-                ends[index, start[lane], i] = here[i]
+            take(p, lane, ends[index, start[lane]])
+            if rests:
+                heights[lane, met[lane]] = now
+                _keep(p, lane, places, reaches, met[lane], rules)
+                met[lane] += 1
             if now < lowest:
-                best[index] = now
-                for i in range(q):
-                    known[index, i] = here[i]
+                best[index] = heights[lane, 0] = now
+                _keep(p, lane, places, reaches, 0, rules)
             start[lane] += 1
             fresh[lane] = True
             if start[lane] >= n_starts:
@@ -259,124 +251,53 @@ def _search(room, maps, weights, counts, low, high, rules, starts, best, known, 
                     which[lane], busy, fresh[lane] = -1, busy - 1, False
 
 
-@kept()
+# --------------------------------------------------------------------------------------------------------------------
+# What is compiled and kept
+
+
+@kept
 def choose(explained, differ, count, out):
-    """Members that explain most of every map, without those that are like one before."""
+    """Members that explain most of every map, without those that are like one before; the first of equal ones."""
     members = explained.shape[1]
+    keys = np.empty(members, np.int64)
     for row in range(explained.shape[0]):
+        # Positive numbers are ordered as their bits are.
+        bits, top = explained[row].view(np.int32), np.int64(0)
+        for i in range(members):
+            keys[i] = (np.int64(bits[i]) << 32) + members - i
+            top = max(top, keys[i])
         for k in range(count):
-            best = 0
-            for i in range(1, members):
-                if explained[row, i] > explained[row, best]:
-                    best = i
-            out[row, k] = best
+            best = members - (top & 0xFFFFFFFF)
+            out[row, k], alike, top = best, differ[best], np.int64(-1 << 62)
             for i in range(members):
-                if not differ[best, i]:
-                    explained[row, i] = -1.0
+                keys[i] = keys[i] if alike[i] else members - i - (np.int64(1) << 32)
+                top = max(top, keys[i])
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# What is compiled and kept: the Gabor of one channel
+@kept
+def refine(
+    kind, maps, weights, counts, x, y, channels, terms, low, high, rules, starts, best, settings, ends, costs, settled
+):
+    """Refine the starts of every map; see `_search`."""
+    room = _make_room(kind, x, y, channels, terms, len(low))
+    _search(room, maps, weights, counts, low, high, rules, starts, best, settings, ends, costs, settled)
 
 
-@kept()
-def search(maps, weights, counts, height, width, low, high, rules, starts, best, known, settings, ends, costs, settled):
-    """Refine a Gabor's starts on every map; see `_search`."""
-    room = make_room(height, width)
-    _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled)
-
-
-@kept()
-def inspect(maps, weights, counts, height, width, parameters, linear, cost, information, fitted):
-    """Amplitudes, residual sum of squares, J'J and the fit; numbers x0, y0, theta, frequency, log SDs, a, b, offset."""
-    masked, room = weights.shape[0] > 0, make_room(height, width)
-    p, solved, jacobian, total, residual = aligned(6), aligned(3), aligned(9 * width), aligned(81), aligned(1)
-    drawn = aligned(width)
-    for first in range(0, maps.shape[0], WIDTH):
-        filled = min(WIDTH, maps.shape[0] - first)
+@kept
+def describe(kind, maps, weights, counts, x, y, channels, terms, parameters, linear, cost, information, fitted):
+    """Of given parameters the amplitudes, the residual sum of squares, JᵀJ of all fitted numbers and the maps drawn."""
+    n, q = parameters.shape
+    room = shapes.make_room(kind, x, y, channels, terms, q)
+    p, solved, total = aligned(q), aligned(linear.shape[1]), aligned(information.shape[1])
+    drawn, squares = aligned(fitted.shape[1]), aligned(1)
+    for first in range(0, n, WIDTH):
+        filled = min(WIDTH, n - first)
         for lane in range(filled):
             fill(room, maps, weights, counts, lane, first + lane)
-            for i in range(6):
-                p[i * WIDTH + lane] = parameters[first + lane, i]
-        screen(room, masked, p)
-        project(room, solved)
-        cos, sin = cos_sin(load(p, 2))
-        along, across, k = exp(-2.0 * load(p, 4)), exp(-2.0 * load(p, 5)), 2.0 * math.pi * load(p, 3)
-        a, b, offset = load(solved, 0), load(solved, 1), load(solved, 2)
-        squares = broadcast(0.0)
-        for i in range(81):
-            store(total, i, 0.0)
-        for y in range(height):
-            dy = y - load(p, 1)
-            for x in range(width):
-                dx = x - load(p, 0)
-                u, v = cos * dx + sin * dy, cos * dy - sin * dx
-                e, one = exp(-0.5 * (u * u * along + v * v * across)), broadcast(1.0)
-                c, s = cos_sin(k * u)
-                store(drawn, x, e * (a * c + b * s) + offset)
-                if masked:
-                    one = load(room.valid, y * width + x)
-                    e = e * one
-                even, odd = e * c, e * s
-                g, h = a * even + b * odd, b * even - a * odd
-                miss = load(room.values, y * width + x) - g - offset * one
-                squares = squares + miss * miss
-                gu, gv = u * along * g - k * h, v * across * g
-                store(jacobian, 9 * x, (cos * gu - sin * gv, sin * gu + cos * gv, u * gv - v * gu))
-                store(jacobian, 9 * x + 3, (2.0 * math.pi * u * h, u * u * along * g, v * v * across * g))
-                store(jacobian, 9 * x + 6, (even, odd, one))
-            for lane in range(filled):
-                for x in range(width):
-                    fitted[first + lane, y * width + x] = drawn[x * WIDTH + lane]
-            for i in range(9):
-                row = zeros(9)
-                for x in range(width):
-                    row = add_row(row, jacobian, 9 * x, load(jacobian, 9 * x + i))
-                store(total, 9 * i, add_row(row, total, 9 * i, broadcast(1.0)))
-        store(residual, 0, squares)
+            put(p, lane, parameters[first + lane])
+        store(squares, 0, shapes.describe(room, weights.shape[0] > 0, p, solved, drawn, total))
         for lane in range(filled):
-            cost[first + lane] = residual[lane]
-            for i in range(3):
-                linear[first + lane, i] = solved[i * WIDTH + lane]
-            for i in range(9):
-                for j in range(9):
-                    information[first + lane, i, j] = total[(9 * i + j) * WIDTH + lane]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# … and every other model
-
-
-@njit
-def _describe(room, maps, weights, counts, out, out_linear, cost, information):
-    """Amplitudes, residual sum of squares and information matrix of given parameters."""
-    masked, q, terms, size = weights.shape[0] > 0, out.shape[1], out_linear.shape[1], information.shape[1]
-    p, linear, total, residual = aligned(q), aligned(terms), aligned(size * size), aligned(1)
-    for first in range(0, maps.shape[0], WIDTH):
-        filled = min(WIDTH, maps.shape[0] - first)
-        for lane in range(filled):
-            fill(room, maps, weights, counts, lane, first + lane)
-            for i in range(q):
-                p[i * WIDTH + lane] = out[first + lane, i]
-        amplitudes(room, masked, p, linear)
-        store(residual, 0, describe(room, masked, p, linear, total))
-        for lane in range(filled):
-            cost[first + lane] = residual[lane]
-            for i in range(terms):
-                out_linear[first + lane, i] = linear[i * WIDTH + lane]
-            for i in range(size):
-                for j in range(size):
-                    information[first + lane, i, j] = total[(size * i + j) * WIDTH + lane]
-
-
-@kept()
-def fit(
-    kind, maps, weights, counts, x, y, channels, terms, low, high, rules, starts, best, known, settings, ends, costs,
-    settled, linear, cost, information,
-):  # fmt: skip
-    """Refine the given starts of a model; without starts, describe the parameters `known`."""
-    room = shapes.make_room(kind, x, y, channels, terms, len(rules))
-    if starts.shape[1] == 0:
-        _describe(room, maps, weights, counts, known, linear, cost, information)
-    else:
-        _search(room, maps, weights, counts, low, high, rules, starts, best, known, settings, ends, costs, settled)
+            cost[first + lane] = squares[lane]
+            take(solved, lane, linear[first + lane])
+            take(total, lane, information[first + lane])
+            take(drawn, lane, fitted[first + lane])

@@ -20,8 +20,8 @@ from numba.extending import overload
 
 from rfcompare.fitting.batched import DEPENDENT
 from rfcompare.fitting.compiled import vectors
-from rfcompare.fitting.compiled.lanes import WIDTH, add_row, broadcast, load, maximum, sqrt, store, zeros_like
-from rfcompare.fitting.compiled.vectors import aligned
+from rfcompare.fitting.compiled.lanes import WIDTH, add_row, broadcast, load, sqrt, store, zeros
+from rfcompare.fitting.compiled.vectors import aligned, maximum
 from rfcompare.models import Model, arithmetic
 
 _families: dict[str, type[Model]] = {}
@@ -158,8 +158,10 @@ def _fill_table(room, masked, constants, p, y):
 
 
 @njit
-def _sum(room, masked, constants, p):
-    """Products of the functions with each other (`gram`) and with every channel's map (`data`)."""
+def _sum(room, masked, constants, p, derivatives):
+    """Products of the functions with each other (`gram`; of the basis alone without `derivatives`) and with every
+    channel's map (`data`).
+    """
     blank, one = _blank(room.kind), broadcast(1.0)
     k = len(blank)
     for i in range(k * k):
@@ -169,12 +171,14 @@ def _sum(room, masked, constants, p):
     for y in range(room.height):
         _fill_table(room, masked, constants, p, y)
         for i in range(k):
-            row = zeros_like(blank)
+            if not derivatives and room.terms <= i < k - 1:
+                continue
+            row = zeros(blank)
             for x in range(room.width):
                 row = add_row(row, room.table, k * x, load(room.table, k * x + i))
             store(room.gram, k * i, add_row(row, room.gram, k * i, one))
         for channel in range(room.channels):
-            row, first = zeros_like(blank), (channel * room.height + y) * room.width
+            row, first = zeros(blank), (channel * room.height + y) * room.width
             for x in range(room.width):
                 row = add_row(row, room.table, k * x, load(room.values, first + x))
             store(room.data, k * channel, add_row(row, room.data, k * channel, one))
@@ -232,37 +236,23 @@ def _project(room, k, linear):
 
 
 @njit
-def amplitudes(room, masked, p, linear):
-    """Every channel's amplitudes at p."""
-    _sum(room, masked, _constants(room.kind, p), p)
-    _project(room, len(_blank(room.kind)), linear)
-
-
-@njit
-def _derive(room, k, constants, p, linear, channel):
-    """Coefficients of one channel's derivatives in the functions, and their products with all functions (`work`)."""
-    first = channel * (room.terms + 1) * WIDTH
-    store(room.chain, 0, _chain(room.kind, constants, p, linear[first:]))
-    for i in range(room.parameters):
-        for m in range(k):
-            total = broadcast(0.0)
-            for j in range(k - 1):
-                total = total + load(room.chain, (k - 1) * i + j) * load(room.gram, k * j + m)
-            store(room.work, k * i + m, total)
-
-
-@njit
 def equations(room, masked, p, linear, hessian, gradient):
     """Sum of squares explained at p, the amplitudes, and the normal equations of a step in the Kaufman form."""
     constants, k, n, q = _constants(room.kind, p), len(_blank(room.kind)), room.terms + 1, room.parameters
-    _sum(room, masked, constants, p)
+    _sum(room, masked, constants, p, True)
     explained = _project(room, k, linear)
     for i in range(q):
         store(gradient, i, 0.0)
         for j in range(i + 1):
             store(hessian, q * i + j, 0.0)
     for channel in range(room.channels):
-        _derive(room, k, constants, p, linear, channel)
+        store(room.chain, 0, _chain(room.kind, constants, p, linear[channel * n * WIDTH :]))
+        for i in range(q):
+            for m in range(k):
+                total = broadcast(0.0)
+                for j in range(k - 1):
+                    total = total + load(room.chain, (k - 1) * i + j) * load(room.gram, k * j + m)
+                store(room.work, k * i + m, total)
         for m in range(k):  # what the amplitudes leave of the map, times each function
             total = load(room.data, k * channel + m)
             for i in range(n):
@@ -270,10 +260,8 @@ def equations(room, masked, p, linear, hessian, gradient):
             store(room.left, m, total)
         for i in range(q):
             for j in range(n):
-                value = load(room.work, k * i + _place(j, k, room.terms)) * load(room.factor, j)
-                for m in range(j):
-                    value = value - load(room.factor, n + n * j + m) * load(room.span, n * i + m)
-                store(room.span, n * i + j, value * load(room.factor, n + n * j + j))
+                store(room.span, n * i + j, load(room.work, k * i + _place(j, k, room.terms)))
+            _forward(room.span[n * i * WIDTH :], n, room.factor)
             total = load(gradient, i)
             for m in range(k - 1):
                 total = total + load(room.chain, (k - 1) * i + m) * load(room.left, m)
@@ -289,38 +277,43 @@ def equations(room, masked, p, linear, hessian, gradient):
 
 
 @njit
-def describe(room, masked, p, linear, total):
-    """Information matrix of all fitted numbers into `total`; the residual sum of squares, pixel by pixel."""
+def describe(room, masked, p, linear, drawn, total):
+    """Amplitudes at p, the maps drawn and JᵀJ of all fitted numbers; the residual sum of squares, pixel by pixel."""
     constants, k, n, q = _constants(room.kind, p), len(_blank(room.kind)), room.terms + 1, room.parameters
-    size = q + room.channels * n
-    _sum(room, masked, constants, p)
+    size, squares, valid = q + room.channels * n, broadcast(0.0), broadcast(1.0)
+    # The columns of J along a row of pixels: as they are to be determined, there are no more of them than functions.
+    columns, row = aligned(k * room.width), aligned(k)
+    _sum(room, masked, constants, p, False)
+    _project(room, k, linear)
     for i in range(size * size):
         store(total, i, 0.0)
     for channel in range(room.channels):
-        _derive(room, k, constants, p, linear, channel)
         first = q + channel * n
-        for i in range(q):
-            for j in range(q):
-                value = load(total, size * i + j)
-                for m in range(k - 1):
-                    value = value + load(room.work, k * i + m) * load(room.chain, (k - 1) * j + m)
-                store(total, size * i + j, value)
-            for j in range(n):
-                value = load(room.work, k * i + _place(j, k, room.terms))
-                store(total, size * i + first + j, value)
-                store(total, size * (first + j) + i, value)
-        for i in range(n):
-            for j in range(n):
-                at = k * _place(i, k, room.terms) + _place(j, k, room.terms)
-                store(total, size * (first + i) + first + j, load(room.gram, at))
-    squares = broadcast(0.0)
-    for y in range(room.height):
-        _fill_table(room, masked, constants, p, y)
-        for channel in range(room.channels):
-            first = (channel * room.height + y) * room.width
+        store(room.chain, 0, _chain(room.kind, constants, p, linear[channel * n * WIDTH :]))
+        for y in range(room.height):
+            _fill_table(room, False, constants, p, y)
             for x in range(room.width):
-                miss = load(room.values, first + x)
+                at, pixel, shown = k * x, (channel * room.height + y) * room.width + x, broadcast(0.0)
+                if masked:
+                    valid = load(room.valid, y * room.width + x)
+                for i in range(q):
+                    value = broadcast(0.0)
+                    for m in range(k - 1):
+                        value = value + load(room.chain, (k - 1) * i + m) * load(room.table, at + m)
+                    store(columns, at + i, valid * value)
                 for i in range(n):
-                    miss = miss - load(linear, channel * n + i) * load(room.table, k * x + _place(i, k, room.terms))
+                    value = load(room.table, at + _place(i, k, room.terms))
+                    shown = shown + load(linear, channel * n + i) * value
+                    store(columns, at + q + i, valid * value)
+                store(drawn, pixel, shown)
+                miss = valid * (load(room.values, pixel) - shown)
                 squares = squares + miss * miss
+            for i in range(q + n):
+                products = zeros(_blank(room.kind))
+                for x in range(room.width):
+                    products = add_row(products, columns, k * x, load(columns, k * x + i))
+                store(row, 0, products)
+                for j in range(q + n):
+                    at = size * (i if i < q else first + i - q) + (j if j < q else first + j - q)
+                    store(total, at, load(total, at) + load(row, j))
     return squares

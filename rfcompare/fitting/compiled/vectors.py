@@ -7,7 +7,19 @@ import math
 import numpy as np
 from numba import njit
 
-from rfcompare.fitting.compiled.lanes import WIDTH, floor, maximum, times_two_to, where
+from rfcompare.fitting.compiled.lanes import WIDTH, floor, times_two_to, where
+
+
+@njit
+def maximum(a, b):
+    """The larger of lanes and lanes or a number."""
+    return where(a > b, a, b)
+
+
+@njit
+def minimum(a, b):
+    """The smaller of lanes and lanes or a number."""
+    return where(a < b, a, b)
 
 
 @njit
@@ -76,10 +88,23 @@ def aligned(n):
 
 
 @njit
+def put(room, lane, values):
+    """Write numbers into a lane."""
+    for i in range(len(values)):
+        room[i * WIDTH + lane] = values[i]
+
+
+@njit
+def take(room, lane, values):
+    """Read numbers from a lane."""
+    for i in range(len(values)):
+        values[i] = room[i * WIDTH + lane]
+
+
+@njit
 def fill(room, maps, weights, counts, lane, index):
     """Put one map into a lane."""
-    for pixel in range(maps.shape[1]):
-        room.values[pixel * WIDTH + lane] = maps[index, pixel]
-    for pixel in range(weights.shape[1]):
-        room.valid[pixel * WIDTH + lane] = weights[index, pixel]
+    put(room.values, lane, maps[index])
+    if weights.shape[0] > 0:
+        put(room.valid, lane, weights[index])
     room.count[lane] = counts[index]
