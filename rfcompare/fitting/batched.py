@@ -20,44 +20,30 @@ from rfcompare.fitting.search import Description, Ends
 from rfcompare.fitting.uncertainty import apart
 from rfcompare.models import Array, Model, map_of
 
-TOLERANCE = 1e-7
+_TOLERANCE = 1e-7
 """Relative fall of the cost at which a fit has converged: about 0.003 standard errors of a parameter."""
 
-ROUNDING = 1e-13
+_ROUNDING = 1e-13
 """Share of a map's sum of squares that arithmetic in float64 does not resolve."""
 
 DEPENDENT = 1e-9
 """Basis functions of which less than this share of a square is their own share one amplitude: on the pixels of a grid a
 carrier at the Nyquist frequency has an even part alone, and a bit beside it amplitudes without end."""
 
-JUDGED, ITERATIONS = (6, 12, 24), 100
+_JUDGED, _ITERATIONS = (6, 12, 24), 100
 """Iterations after which starts are judged, and at most in all."""
 
-AGREE = 1e-4
+_AGREE = 1e-4
 """Two starts near each other have met when their costs differ by less than this share (and by rounding)."""
 
-BLOCK = {"cpu": 1 << 15, "gpu": 1 << 24}
+_BLOCK = {"cpu": 1 << 15, "gpu": 1 << 24}
 """Pixels evaluated at a time: what fits the cache of a CPU, or fills a GPU."""
 
 
 @dataclass
-class Problem:
-    """Maps prepared for fitting.
-
-    Attributes
-    ----------
-    model : Model
-    maps : (n, channel, height, width) array
-        Their means over the measured pixels removed, zero elsewhere.
-    mask : (n, height, width) array
-        1 where measured.
-    mean : (n, channel) array
-    x, y : (width,) and (height,) arrays
-        Pixel positions.
-    total, count : (n,) arrays
-        Sum of squares about the mean; number of measured pixels per channel.
-    whole : bool
-        Whether every pixel was measured.
+class _Problem:
+    """Maps (n, channel, y, x) prepared for fitting: their means over the measured pixels (`mask` 1) removed, zero
+    elsewhere; their sums of squares, the measured pixels of each channel, and whether all were measured.
     """
 
     model: Model
@@ -79,11 +65,11 @@ class Problem:
 def block(like: Array, pixels: int) -> int:
     """How many rows of so many pixels to hold at a time where the array `like` is."""
     on = "cpu" if str(array_api_compat.device(like)).startswith("cpu") else "gpu"
-    return max(1, BLOCK[on] // pixels)
+    return max(1, _BLOCK[on] // pixels)
 
 
 @dataclass
-class Equations:
+class _Equations:
     """One evaluation: cost (m,), amplitudes (m, channel, terms + 1), and the nonlinear parameters' normal equations.
 
     ``gradient`` is Jᵀ(map − model) and ``hessian`` JᵀJ after the linear span has been taken out; empty where not asked.
@@ -106,7 +92,7 @@ def _solve_scaled(matrix: Array, right: Array) -> Array:
     return xp.linalg.solve(unit, right * scale[..., :, None]) * scale[..., :, None]
 
 
-def prepare(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Problem:
+def prepare(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> _Problem:
     """Center the maps on their measured pixels."""
     xp = array_api_compat.array_namespace(maps)
     count = xp.clip(xp.sum(mask, axis=(1, 2)), 1, None)
@@ -114,20 +100,20 @@ def prepare(model: Model, maps: Array, mask: Array, x: Array, y: Array) -> Probl
     mean = xp.sum(maps, axis=(2, 3)) / count[:, None]
     maps = (maps - mean[:, :, None, None]) * mask[:, None]
     whole = bool(xp.all(mask > 0))
-    return Problem(model, maps, mask, mean, x, y, xp.sum(maps**2, axis=(1, 2, 3)), count, whole)
+    return _Problem(model, maps, mask, mean, x, y, xp.sum(maps**2, axis=(1, 2, 3)), count, whole)
 
 
-def evaluate(problem: Problem, index: Array, p: Array, *, derivatives: bool = True) -> Equations:
+def evaluate(problem: _Problem, index: Array, p: Array, *, derivatives: bool = True) -> _Equations:
     """Cost, amplitudes and normal equations of parameter vectors p (m, parameters) on maps `index` (m,)."""
     xp = array_api_compat.array_namespace(p)
     rows = problem.block
     if p.shape[0] <= rows:
         return _evaluate(problem, index, p, derivatives)
     parts = [_evaluate(problem, index[i : i + rows], p[i : i + rows], derivatives) for i in range(0, p.shape[0], rows)]
-    return Equations(*(xp.concat([getattr(part, f.name) for part in parts], axis=0) for f in fields(Equations)))
+    return _Equations(*(xp.concat([getattr(part, f.name) for part in parts], axis=0) for f in fields(_Equations)))
 
 
-def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Equations:
+def _evaluate(problem: _Problem, index: Array, p: Array, derivatives: bool) -> _Equations:
     """From sums over pixels alone: products of the model's functions with each other and with the maps."""
     xp = array_api_compat.array_namespace(p)
     model, maps = problem.model, problem.maps[index]
@@ -146,7 +132,7 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     linear = xp.matrix_transpose(amplitudes)
     if seen is basis:
         empty = xp.zeros((m, 0), dtype=p.dtype, device=p.device)
-        return Equations(cost, linear, empty, empty[:, :, None])
+        return _Equations(cost, linear, empty, empty[:, :, None])
     rows = model.rows(p, linear)
     left = data[:, :k] - xp.matmul(gram[:, :k][:, :, of_basis], amplitudes)  # what the amplitudes leave of the maps
     gradient = xp.sum(xp.matmul(rows, xp.matrix_transpose(left)[..., None]), axis=1)[..., 0]
@@ -154,10 +140,10 @@ def _evaluate(problem: Problem, index: Array, p: Array, derivatives: bool) -> Eq
     cross = products[..., of_basis]
     hessian = xp.matmul(products[..., :k], xp.matrix_transpose(rows))
     inside = _solve_scaled(inner[:, None], xp.matrix_transpose(cross))
-    return Equations(cost, linear, gradient, xp.sum(hessian - xp.matmul(cross, inside), axis=1))
+    return _Equations(cost, linear, gradient, xp.sum(hessian - xp.matmul(cross, inside), axis=1))
 
 
-def _functions(problem: Problem, p: Array, mask: Array) -> Array:
+def _functions(problem: _Problem, p: Array, mask: Array) -> Array:
     """The model's functions (m, count + 1, pixel) on the measured pixels, last of all the offset's."""
     xp = array_api_compat.array_namespace(p)
     table = problem.model.table(p, problem.x, problem.y)
@@ -169,7 +155,7 @@ def _functions(problem: Problem, p: Array, mask: Array) -> Array:
 
 
 def information(
-    problem: Problem, p: Array, linear: Array, acf: Array | None = None, *, index: Array | None = None
+    problem: _Problem, p: Array, linear: Array, acf: Array | None = None, *, index: Array | None = None
 ) -> Array:
     """JᵀJ (n, m, m) of all fitted numbers at p: nonlinear parameters, then every channel's amplitudes and offset.
 
@@ -201,13 +187,13 @@ def information(
 
 
 def refine(
-    problem: Problem,
+    problem: _Problem,
     index: Array,
     p: Array,
     *,
     iterations: int,
     damping: float = 1e-2,
-    tolerance: float = TOLERANCE,
+    tolerance: float = _TOLERANCE,
     held: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """Levenberg–Marquardt from every row of p, not moving the parameters that are `held` (m, parameters).
@@ -253,7 +239,7 @@ def refine(
         there = evaluate(problem, index, trial)
         fell = cost - there.cost
         accept = fell > 0
-        resolved = tolerance * cost + ROUNDING * total
+        resolved = tolerance * cost + _ROUNDING * total
         # The floor follows the maps' own scale, whatever units they are in.
         ratio = fell / xp.where(predicted > 1e-20 * resolved, predicted, 1e-20 * resolved + 1e-300)
         easier = xp.clip(1 - (2 * xp.clip(ratio, -1.0, 2.0) - 1) ** 3, 0.1, None)
@@ -343,7 +329,7 @@ def _each(xp: Any, rows: Array, times: int) -> Array:
 
 
 def _refine_all(
-    problem: Problem, rows: Array, starts: Array, known: Array, patience: float
+    problem: _Problem, rows: Array, starts: Array, known: Array, patience: float
 ) -> tuple[Array, Array, Array]:
     """Refine starts (n, k, parameters) of maps `rows`; parameters, costs (n, k) and whether each has converged.
 
@@ -359,7 +345,7 @@ def _refine_all(
     going = xp.ones(n * k, dtype=xp.bool, device=starts.device)
     done, follows = ~going, xp.zeros((n, k), dtype=xp.bool, device=starts.device)
     leader = follows[:, 0]
-    for last, upto in zip((0, *JUDGED), (*JUDGED, ITERATIONS), strict=True):
+    for last, upto in zip((0, *_JUDGED), (*_JUDGED, _ITERATIONS), strict=True):
         p[going], cost[going], done[going] = refine(
             problem, maps_of[going], p[going], iterations=upto - last, damping=1e-3 if last else 1e-2
         )
@@ -369,7 +355,7 @@ def _refine_all(
         front = here[number, leader][:, None]
         near = ~apart(model, places, places[number, leader][:, None]) if q else xp.ones_like(follows)
         ahead = xp.where(front < known[:, None], front, known[:, None])
-        follows = follows | ((every != leader[:, None]) & near & (here <= front * (1 + AGREE) + 1e-9 * total))
+        follows = follows | ((every != leader[:, None]) & near & (here <= front * (1 + _AGREE) + 1e-9 * total))
         hopeful = here <= 1.3 * ahead + (patience / upto + 1e-9) * total
         cost = xp.where(done | xp.reshape(hopeful | follows, (-1,)), cost, xp.inf)
         going = ~done & xp.reshape(hopeful & ~follows, (-1,))

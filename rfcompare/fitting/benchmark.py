@@ -218,7 +218,7 @@ def fit_least_squares(bank: xr.Dataset) -> Floats:
     return np.array([one(values) for values in bank.rf.values.reshape(bank.sizes["unit"], -1)])
 
 
-def fit_curve_fit(bank: xr.Dataset) -> Floats:
+def _fit_curve_fit(bank: xr.Dataset) -> Floats:
     """What a hasty user writes: curve_fit from one start."""
     from scipy.optimize import curve_fit
 
@@ -248,7 +248,7 @@ FITTERS: dict[str, Callable[[xr.Dataset], Floats]] = {
     "rfcompare, compiled": _fit_with("compiled"),
     "rfcompare, batched": _fit_with("batched"),
     "SciPy least_squares, 8 starts": fit_least_squares,
-    "SciPy curve_fit, 1 start": fit_curve_fit,
+    "SciPy curve_fit, 1 start": _fit_curve_fit,
 }
 """From a signed bank to (unit, 9) parameters as in `PARAMETERS`, angles in radians."""
 

@@ -19,29 +19,29 @@ from scipy.stats import qmc
 
 from rfcompare.models import MODELS, Array, Model
 
-SIZE = 800
+_SIZE = 800
 """Members of a dictionary."""
 
-SIDE = 11
+_SIDE = 11
 """Pixels of a frame along each side."""
 
-REACH = 3.0
-"""Half of a frame's side, in radii of the field; at least `LEAST` pixels and at most half of the map's longer side."""
+_REACH = 3.0
+"""Half of a frame's side, in radii of the field; at least `_LEAST` pixels and at most half of the map's longer side."""
 
-LEAST = 3.0
+_LEAST = 3.0
 
-OVERLAP = 0.4
+_OVERLAP = 0.4
 """Two members are alike when one explains this share of the other."""
 
 
 @lru_cache(maxsize=16)
 def _dictionary(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Parameters (member, parameter), orthonormal basis maps (pixel, term · member) and which members differ."""
-    model, line = MODELS[name], np.arange(SIDE) - (SIDE - 1) / 2
-    points = qmc.Halton(len(model.parameters), scramble=False).random(SIZE + 1)[1:]  # the first one is the corner
+    model, line = MODELS[name], np.arange(_SIDE) - (_SIDE - 1) / 2
+    points = qmc.Halton(len(model.parameters), scramble=False).random(_SIZE + 1)[1:]  # the first one is the corner
     p = np.clip(model.spread(points, line, line), *model.bounds(line, line))
     basis: list[npt.NDArray[Any]] = []
-    for term in model.table(p, line, line)[:, : len(model.linear)].reshape(SIZE, len(model.linear), -1).swapaxes(0, 1):
+    for term in model.table(p, line, line)[:, : len(model.linear)].reshape(_SIZE, len(model.linear), -1).swapaxes(0, 1):
         own = term - term.mean(axis=1, keepdims=True)
         whole = np.linalg.norm(own, axis=1, keepdims=True)
         for other in basis:
@@ -50,7 +50,7 @@ def _dictionary(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDAr
         # What hardly differs from the terms before is rounding error, not a direction.
         basis.append(np.where(left > 1e-3 * whole, own / np.maximum(left, 1e-300), 0.0))
     shared = sum((one @ other.T) ** 2 for one in basis for other in basis) / len(basis)
-    return p, np.ascontiguousarray(np.concatenate(basis).T, dtype=np.float32), shared < OVERLAP
+    return p, np.ascontiguousarray(np.concatenate(basis).T, dtype=np.float32), shared < _OVERLAP
 
 
 def locate(maps: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
@@ -67,22 +67,22 @@ def locate(maps: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
     center_x, center_y = xp.matmul(along_x, x) / total, xp.matmul(along_y, y) / total
     variance = (xp.matmul(along_x, x * x) + xp.matmul(along_y, y * y)) / total - center_x**2 - center_y**2
     radius = 1.2 * xp.sqrt(0.5 * xp.clip(variance, 0.0, None))
-    return center_x, center_y, xp.clip(xp.clip(REACH * radius, LEAST, None), None, 0.5 * size)
+    return center_x, center_y, xp.clip(xp.clip(_REACH * radius, _LEAST, None), None, 0.5 * size)
 
 
 def _frames(maps: Array, x: Array, y: Array, center: tuple[Array, Array], half: Array) -> Array:
-    """The maps (n, channel, SIDE · SIDE) as seen in their frames, by linear interpolation or averaging."""
+    """The maps (n, channel, _SIDE · _SIDE) as seen in their frames, by linear interpolation or averaging."""
     xp = array_api_compat.array_namespace(maps)
-    line = xp.astype(2 * xp.arange(SIDE, device=maps.device) / (SIDE - 1) - 1, maps.dtype)
+    line = xp.astype(2 * xp.arange(_SIDE, device=maps.device) / (_SIDE - 1) - 1, maps.dtype)
     kernels = []
     for middle, axis in zip(center, (x, y), strict=True):
         pitch = float(axis[1] - axis[0]) if axis.shape[0] > 1 else 1.0
-        reach = xp.clip(2 * half / (SIDE - 1), pitch, None)
+        reach = xp.clip(2 * half / (_SIDE - 1), pitch, None)
         away = (middle[:, None] + half[:, None] * line)[:, :, None] - axis
         kernel = xp.clip(1 - xp.abs(away / reach[:, None, None]), 0.0, None)
         kernels.append((kernel / xp.clip(xp.sum(kernel, axis=2, keepdims=True), 1.0, None))[:, None])
     seen = xp.matmul(xp.matmul(kernels[1], maps), xp.matrix_transpose(kernels[0]))
-    return xp.reshape(seen, (*seen.shape[:2], SIDE * SIDE))
+    return xp.reshape(seen, (*seen.shape[:2], _SIDE * _SIDE))
 
 
 def _greedy(explained: Array, differ: Array, count: int) -> Array:
@@ -117,11 +117,11 @@ class Likeness:
         seen = seen - xp.mean(seen, axis=2, keepdims=True)
         seen = xp.astype(seen / (xp.max(xp.abs(seen), axis=(1, 2), keepdims=True) + 1e-300), basis.dtype)
         # One product: many small ones take twice as long.
-        products = xp.matmul(xp.reshape(seen, (seen.shape[0] * seen.shape[1], SIDE * SIDE)), basis)
+        products = xp.matmul(xp.reshape(seen, (seen.shape[0] * seen.shape[1], _SIDE * _SIDE)), basis)
         products *= products
-        terms = maps.shape[1] * basis.shape[1] // SIZE
-        self.explained = xp.sum(xp.reshape(products, (maps.shape[0], terms, SIZE)), axis=1)
-        scale = half / ((SIDE - 1) / 2)
+        terms = maps.shape[1] * basis.shape[1] // _SIZE
+        self.explained = xp.sum(xp.reshape(products, (maps.shape[0], terms, _SIZE)), axis=1)
+        scale = half / ((_SIDE - 1) / 2)
         # A member's parameters times a factor plus a shift are those in the map.
         center = {"x": center_x, "y": center_y, "": 0.0}
         self.rules = [

@@ -21,7 +21,7 @@ from rfcompare.models import MODELS, Model
 
 Floats = npt.NDArray[np.float64]
 
-ENGINES = ("auto", "batched", "compiled")
+_ENGINES = ("auto", "batched", "compiled")
 
 PER_MAP, PER_PIXEL = 12e-3, 3.5e-5
 """Seconds that the batched engine takes for a map on one core, and for each of its pixels: measured on maps as they are
@@ -34,10 +34,10 @@ Gabors and compile it once per machine; another model's from half of what compil
 CACHE = 1 << 14
 """Pixels that passes over many maps take at a time, to stay in the cache."""
 
-LONG = 1 << 20
+_LONG = 1 << 20
 """Pixels of all maps together from which progress is shown: a second or so."""
 
-CHUNK, DEVICE_CHUNK, COMPILED_CHUNK = 2048, 16384, 1024
+_CHUNK, _DEVICE_CHUNK, COMPILED_CHUNK = 2048, 16384, 1024
 """Maps that are held at a time: by the batched engine on a CPU and on a device, and by the compiled one, of which fewer
 spend more on the steps between than larger ones that leave the cache."""
 
@@ -166,7 +166,7 @@ class Engine:
     times: int = 1
 
     def __post_init__(self) -> None:
-        if self.name not in ENGINES:
+        if self.name not in _ENGINES:
             raise InputError(f"expected engine 'auto', 'batched' or 'compiled', got {self.name!r}; choose one of these")
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
             raise InputError(f"expected workers to be a whole number from 1, got {self.workers!r}; give workers=1")
@@ -215,7 +215,7 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
         starts = np.asarray(model.extend(simpler.p, float(max(maps.values.shape[2:]))))
     move: Callable[[Any], Any] = np.asarray
     prepared: Any = Batched
-    name, chunk = "batched (NumPy)", CHUNK
+    name, chunk = "batched (NumPy)", _CHUNK
     if engine.device is not None:
         import torch
 
@@ -231,7 +231,7 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
         def move(values: Any) -> Any:
             return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float64, device=device)
 
-        name, chunk = f"batched (torch, {device})", DEVICE_CHUNK
+        name, chunk = f"batched (torch, {device})", _DEVICE_CHUNK
 
     if len(maps.values) and engine.compiles(model, maps):
         prepared, name, chunk = _compiled(model, maps, engine), "compiled (Numba)", COMPILED_CHUNK
@@ -244,7 +244,7 @@ def run(model: Model, maps: Maps, engine: Engine, *, starts: Floats | None = Non
     total = len(maps.values)
     firsts = range(0, max(total, 1), chunk)
     parts: list[Solution] = []
-    with _Bar(model, total, engine, shown=maps.values.size > LONG) as advance:
+    with _Bar(model, total, engine, shown=maps.values.size > _LONG) as advance:
         for first, part in zip(firsts, _in_order(one, firsts, engine.workers), strict=True):
             parts.append(part)
             advance(min(chunk, total - first))

@@ -21,18 +21,18 @@ from rfcompare.models import Model
 
 Floats = npt.NDArray[np.float64]
 
-LEVEL = 0.95
+_LEVEL = 0.95
 
-AXIS_LEVEL = 0.97
-"""Level at which the symmetric interval of an axis (orientation, envelope angle) is taken to cover `LEVEL`: a bootstrap
-takes an envelope that noise has made long for long, and so is too sure of its direction. A calibrated level as in Loh
-1987 (J. Am. Stat. Assoc. 82:155); what it covers stands in ``reference_data/calibration_fitting.csv``."""
+_AXIS_LEVEL = 0.97
+"""Level at which the symmetric interval of an axis (orientation, envelope angle) is taken to cover `_LEVEL`: a
+bootstrap takes an envelope that noise has made long for long, and so is too sure of its direction. A calibrated level
+as in Loh 1987 (J. Am. Stat. Assoc. 82:155); what it covers stands in ``reference_data/calibration_fitting.csv``."""
 
-QUANTILE: Literal["median_unbiased"] = "median_unbiased"
+_QUANTILE: Literal["median_unbiased"] = "median_unbiased"
 """Of few refits the usual quantiles lie too far inside; this one is as often too far in as out, whatever the
 distribution (Hyndman & Fan 1996, doi:10.1080/00031305.1996.10473566)."""
 
-PROFILE_STEPS = np.array([-5.0, -4.0, -3.2, -2.6, -2.1, -1.6, -1.1, -0.5, 0.5, 1.1, 1.6, 2.1, 2.6, 3.2, 4.0, 5.0])
+_PROFILE_STEPS = np.array([-5.0, -4.0, -3.2, -2.6, -2.1, -1.6, -1.1, -0.5, 0.5, 1.1, 1.6, 2.1, 2.6, 3.2, 4.0, 5.0])
 """Where a likelihood is profiled, in standard errors from the estimate."""
 
 
@@ -68,16 +68,16 @@ def bootstrap_intervals(
         for name, (_, values) in values_of(model, again.p, again.linear, maps.grid.unit, joint).items():
             draws[name].append(values)
     out: Columns = {}
-    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tails = np.array([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     for name, (dims, values) in estimate.items():
         sample = np.stack(draws[name])
         if period := periods(model).get(name):
             off = (sample - values + period / 2) % period - period / 2
-            level = LEVEL if period == 360 else AXIS_LEVEL
-            reach = np.quantile(np.abs(off), level, axis=0, method=QUANTILE)
+            level = _LEVEL if period == 360 else _AXIS_LEVEL
+            reach = np.quantile(np.abs(off), level, axis=0, method=_QUANTILE)
             low, high = values - reach, values + reach
         else:
-            low, high = np.quantile(sample, tails, axis=0, method=QUANTILE)
+            low, high = np.quantile(sample, tails, axis=0, method=_QUANTILE)
         known = np.isfinite(variance).reshape(-1, *(1,) * (values.ndim - 1))
         out[f"{name}_ci_low"], out[f"{name}_ci_high"] = (
             (dims, np.where(known, low, np.nan)),
@@ -113,8 +113,8 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
     low, high = model.bounds(grid.x, grid.y)
     on_low, on_high = at_bounds(model, solution.p, grid.x, grid.y)
     spread = covariance(solution.information, on_low | on_high, variance)
-    cutoff = student.ppf((1 + LEVEL) / 2, np.maximum(spare, 1))
-    steps = len(PROFILE_STEPS)
+    cutoff = student.ppf((1 + _LEVEL) / 2, np.maximum(spare, 1))
+    steps = len(_PROFILE_STEPS)
     out: Columns = {}
     index = np.repeat(np.arange(n), steps)
     for name in names:
@@ -122,7 +122,7 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
         own = spread[:, i, i]
         usual = np.isfinite(own) & (own > 0)
         width = np.where(usual, np.sqrt(np.where(usual, own, 1.0)), model.parameters[i].wide)
-        move = PROFILE_STEPS[None, :, None] * width[:, None, None]
+        move = _PROFILE_STEPS[None, :, None] * width[:, None, None]
         # The others are started where a quadratic likelihood would have them.
         slope = spread[:, : len(low), i] / np.where(usual, own, 1.0)[:, None]
         slope = np.where(np.isfinite(slope) & usual[:, None], slope, 0.0)
@@ -133,7 +133,7 @@ def profile_intervals(model: Model, maps: Maps, solution: Solution, names: Seque
         p, cost, _ = refine(problem, index, starts, iterations=60, held=held)
         at = p[:, i].reshape(n, steps)
         fall = np.maximum(cost.reshape(n, steps) - solution.cost[:, None], 0.0) / variance[:, None]
-        root = np.sign(PROFILE_STEPS) * np.sqrt(fall)
+        root = np.sign(_PROFILE_STEPS) * np.sqrt(fall)
         ends = {"low": np.full(n, np.nan), "high": np.full(n, np.nan)}
         for row in np.flatnonzero(np.isfinite(variance)):
             x = np.concatenate([at[row, : steps // 2], solution.p[row, i : i + 1], at[row, steps // 2 :]])

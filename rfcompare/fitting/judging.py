@@ -130,14 +130,14 @@ POPULATIONS: dict[str, tuple[Callable[..., Floats], int, float]] = {
 }
 """By name: what draws the maps, their side in pixels, and the norm of their noise over the map's."""
 
-JUDGE_STARTS = 40
+_JUDGE_STARTS = 40
 """Random starts of the judge for every map."""
 
 FLOOR = 1e-6
 """Share of a map's sum of squares below which residuals are not told apart."""
 
 
-def judge(maps: Floats, rng: np.random.Generator, *, starts: int = JUDGE_STARTS, scipy: bool = False) -> Floats:
+def judge(maps: Floats, rng: np.random.Generator, *, starts: int = _JUDGE_STARTS, scipy: bool = False) -> Floats:
     """The lowest residual sum of squares of a Gabor from random starts, each refined to its end.
 
     The starts fill the bounds: centers anywhere in the map, any orientation, frequency and SDs even in their

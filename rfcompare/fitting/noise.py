@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 UNKNOWN = "noise correlation unknown"
 
 
-def half_difference(bank: xr.Dataset) -> Floats:
+def _half_difference(bank: xr.Dataset) -> Floats:
     """Half the difference of the halves (unit, channel, y, x): noise like that of their mean, without the signal."""
     halves = bank["rf_half"].transpose("half", "unit", "channel", "y", "x").values.astype(np.float64)
     return np.asarray(halves[0] - halves[1]) / 2
@@ -30,7 +30,7 @@ def noise_variance(bank: xr.Dataset) -> Floats | None:
     if "noise_sd" in bank:
         return np.asarray(bank["noise_sd"].values, dtype=np.float64) ** 2
     if "rf_half" in bank:
-        noise = half_difference(bank)
+        noise = _half_difference(bank)
         count = np.isfinite(noise).sum((1, 2, 3))
         return np.asarray(np.nansum(noise**2, axis=(1, 2, 3)) / np.where(count > 0, count, np.nan))
     return None
@@ -47,7 +47,7 @@ def autocorrelation(bank: xr.Dataset, mask: Floats) -> Floats | None:
         middle = acf[:, acf.shape[1] // 2, acf.shape[2] // 2]
         return np.asarray(acf / np.where(middle > 0, middle, np.nan)[:, None, None])
     if "rf_half" in bank:
-        return _pooled_autocorrelation(half_difference(bank), mask)
+        return _pooled_autocorrelation(_half_difference(bank), mask)
     return None
 
 
@@ -76,7 +76,7 @@ def effective_pixels(bank: xr.Dataset, mask: Floats) -> Floats:
         )
     total = np.zeros(len(mask))
     for dy, dx, rho in _lags(acf, mask.shape[1:]):
-        total += rho * (shifted(mask, dy, dx) * mask).sum((1, 2))
+        total += rho * (_shifted(mask, dy, dx) * mask).sum((1, 2))
     count = mask.sum((1, 2))
     # Noise that is blue (Σρ < 1) would count pixels more than once.
     return np.asarray(np.clip(count**2 / np.where(total > 0, total, np.nan), 2.0, np.maximum(count, 2.0)))
@@ -86,7 +86,7 @@ def correlate(acf: Floats, values: Floats) -> Floats:
     """Products Cv of stationary correlation matrices with maps: `acf` (n, lag_y, lag_x), `values` (n, …, y, x)."""
     out = np.zeros_like(values)
     for dy, dx, rho in _lags(acf, values.shape[-2:]):
-        out += rho.reshape(-1, *(1,) * (values.ndim - 1)) * shifted(values, dy, dx)
+        out += rho.reshape(-1, *(1,) * (values.ndim - 1)) * _shifted(values, dy, dx)
     return out
 
 
@@ -129,8 +129,8 @@ def _pooled_autocorrelation(noise: Floats, mask: Floats) -> Floats:
     acf = np.zeros((2 * reach_y + 1, 2 * reach_x + 1))
     for dy in range(-reach_y, reach_y + 1):
         for dx in range(-reach_x, reach_x + 1):
-            pairs = (shifted(mask, dy, dx) * mask).sum() * channels
-            acf[reach_y + dy, reach_x + dx] = (shifted(seen, dy, dx) * seen).sum() / max(pairs, 1.0)
+            pairs = (_shifted(mask, dy, dx) * mask).sum() * channels
+            acf[reach_y + dy, reach_x + dx] = (_shifted(seen, dy, dx) * seen).sum() / max(pairs, 1.0)
     acf = acf / max(acf[reach_y, reach_x], 1e-300)
     # Lags whose correlation is not told from none add only their estimation error.
     pixels = max(float(mask.sum()) * channels, 1.0)
@@ -138,7 +138,7 @@ def _pooled_autocorrelation(noise: Floats, mask: Floats) -> Floats:
     return np.broadcast_to(acf, (n, *acf.shape))
 
 
-def shifted(values: Floats, dy: int, dx: int) -> Floats:
+def _shifted(values: Floats, dy: int, dx: int) -> Floats:
     """The last two axes moved by (dy, dx), with zeros moved in."""
     out = np.zeros_like(values)
     height, width = values.shape[-2:]

@@ -23,19 +23,19 @@ Bools = npt.NDArray[np.bool_]
 Columns = dict[str, tuple[tuple[str, ...], npt.NDArray[Any]]]
 """Variables of a Dataset: dims and values."""
 
-PER_CHANNEL = ("unit", "channel")
+_PER_CHANNEL = ("unit", "channel")
 
-NEAR_NYQUIST = 0.8 * MAX_FREQUENCY
+_NEAR_NYQUIST = 0.8 * MAX_FREQUENCY
 """Carriers above this (cycles per pixel; fewer than 2.5 pixels a cycle) are hardly told from their alias where the
 envelope is narrow."""
 
-TRUSTED_CYCLES, TRUSTED_SD = 0.2, 0.2
+_TRUSTED_CYCLES, _TRUSTED_SD = 0.2, 0.2
 """Standard errors are calibrated for nx, ny above the first and SD of log nx, log ny below the second."""
 
-EQUAL = 3.84
+_EQUAL = 3.84
 """Minima whose log-likelihoods differ by less than half of this (95 % of χ² with one degree of freedom) are equal."""
 
-DIVERGED = 10.0
+_DIVERGED = 10.0
 """An amplitude this many times the largest value of its own map has lost its meaning."""
 
 _CARRIED_COORDS = ("subject", "source", "cortex_x", "cortex_y", "field_of_view")
@@ -51,13 +51,13 @@ def values_of(model: Model, p: Floats, linear: Floats, unit: float, joint: bool)
         out[parameter.published] = ("unit",), values
     if model.quadrature:
         a, b = linear[:, :, 0], linear[:, :, 1]
-        out["amplitude"] = PER_CHANNEL, np.hypot(a, b)
+        out["amplitude"] = _PER_CHANNEL, np.hypot(a, b)
         phase = np.degrees(np.arctan2(-b, a)) % 360
-        out["phase"] = (PER_CHANNEL, phase) if joint else (("unit",), phase[:, 0])
+        out["phase"] = (_PER_CHANNEL, phase) if joint else (("unit",), phase[:, 0])
     else:
         for term, name in enumerate(model.linear):
-            out[name] = PER_CHANNEL, linear[:, :, term]
-    out["offset"] = PER_CHANNEL, linear[:, :, -1]
+            out[name] = _PER_CHANNEL, linear[:, :, term]
+    out["offset"] = _PER_CHANNEL, linear[:, :, -1]
     for name, size in cycles(model).items():
         out[name] = ("unit",), out["frequency"][1] * out[size][1]
     return out
@@ -90,19 +90,19 @@ def _deviations(model: Model, values: Columns, spread: Floats, p: Floats, linear
         with np.errstate(over="ignore", invalid="ignore"):  # where an amplitude is not determined: no finite error
             along = a * a * own[:, :, 0] + b * b * own[:, :, 1] + 2 * a * b * between
             across = b * b * own[:, :, 0] + a * a * own[:, :, 1] - 2 * a * b * between
-        out["amplitude"] = PER_CHANNEL, np.sqrt(np.maximum(along, 0)) / size
+        out["amplitude"] = _PER_CHANNEL, np.sqrt(np.maximum(along, 0)) / size
         turned = np.degrees(np.sqrt(np.maximum(across, 0)) / size**2)
-        out["phase"] = (PER_CHANNEL, turned) if values["phase"][0] == PER_CHANNEL else (("unit",), turned[:, 0])
+        out["phase"] = (_PER_CHANNEL, turned) if values["phase"][0] == _PER_CHANNEL else (("unit",), turned[:, 0])
     else:
         for term, name in enumerate(model.linear):
-            out[name] = PER_CHANNEL, np.sqrt(own[:, :, term])
-    out["offset"] = PER_CHANNEL, np.sqrt(own[:, :, -1])
-    for name, log in cycles_deviation(model, spread, p).items():
+            out[name] = _PER_CHANNEL, np.sqrt(own[:, :, term])
+    out["offset"] = _PER_CHANNEL, np.sqrt(own[:, :, -1])
+    for name, log in _cycles_deviation(model, spread, p).items():
         out[name] = ("unit",), log * values[name][1]
     return out
 
 
-def cycles_deviation(model: Model, spread: Floats, p: Floats) -> dict[str, Floats]:
+def _cycles_deviation(model: Model, spread: Floats, p: Floats) -> dict[str, Floats]:
     """Standard errors of log nx and log ny, for models with a carrier."""
     f, out = model.index("frequency"), {}
     for name, width in cycles(model).items():
@@ -189,7 +189,7 @@ def publish(
         shape = fitted[here] - linear[here, :, -1, None, None]
         peak[here] = np.maximum(shape.max(axis=(2, 3)), -shape.min(axis=(2, 3)))
         energy[here] = np.sqrt(np.einsum("ncyx,ncyx->nc", shape, shape))
-    columns["peak"], columns["energy"] = (PER_CHANNEL, peak), (PER_CHANNEL, energy)
+    columns["peak"], columns["energy"] = (_PER_CHANNEL, peak), (_PER_CHANNEL, energy)
     total = maps.total()
     columns["r2"] = ("unit",), 1 - solution.cost / total
     noise = noise_variance(bank)
@@ -211,7 +211,7 @@ def publish(
 
 def _equalled(model: Model, solution: Solution, variance: Floats, maps: Maps) -> Bools:
     """Where another minimum fits as well and is a different map, or nearly as well and has another orientation."""
-    margin = EQUAL * np.nan_to_num(variance)
+    margin = _EQUAL * np.nan_to_num(variance)
     out = np.less_equal(solution.rival_cost, solution.cost + margin)
     rows = np.flatnonzero(out)
     if rows.size:
@@ -251,12 +251,12 @@ def _statuses(
         f = p[:, model.index("frequency")]
         nx, ny = (np.exp(p[:, model.index(width)]) * f for width in cycles(model).values())
         flags.append((np.less(nx, FEW_CYCLES), "few cycles"))
-        flags.append((np.greater(f, NEAR_NYQUIST), "near Nyquist"))
+        flags.append((np.greater(f, _NEAR_NYQUIST), "near Nyquist"))
         amplitude = np.hypot(solution.linear[:, :, 0], solution.linear[:, :, 1])
-        flags.append((np.asarray((amplitude > DIVERGED * peak).any(axis=1)), "amplitude diverges"))
-        trusted = np.minimum(nx, ny) > TRUSTED_CYCLES
-        for deviation in cycles_deviation(model, spread, p).values():
-            trusted &= np.less(deviation, TRUSTED_SD)
+        flags.append((np.asarray((amplitude > _DIVERGED * peak).any(axis=1)), "amplitude diverges"))
+        trusted = np.minimum(nx, ny) > _TRUSTED_CYCLES
+        for deviation in _cycles_deviation(model, spread, p).values():
+            trusted &= np.less(deviation, _TRUSTED_SD)
         flags.append((~trusted & (spare > 0), "standard errors approximate"))
     # There are few different statuses: each is put into words once.
     codes = np.zeros(len(p), np.int64)

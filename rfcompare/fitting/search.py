@@ -23,38 +23,38 @@ from rfcompare.models import Model
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-SAME = 1e-3
+_SAME = 1e-3
 """Ends near each other lie in one minimum when their costs differ by less than this share: valleys are flat."""
 
-FEW, MORE, MANY = 6, 14, 24
+_FEW, _MORE, _MANY = 6, 14, 24
 """Starts of every map, where the first ones leave a doubt, and where another minimum is nearly as good; `Model.most`
 where the residual shows that the map is not of the model's kind or the last starts still found a better minimum."""
 
-ANYWHERE = 12
+_ANYWHERE = 12
 """Starts anywhere between the bounds, for what a dictionary of likely members misses: optima hardly a pixel wide and in
 the bounds' corners."""
 
-NARROW = 0.65
+_NARROW = 0.65
 """Pixels below which a width leaves a doubt: so narrow a field has other minima between the pixels."""
 
-HASTY, PATIENT, DOGGED = 0.1, 2.0, 8.0
+_HASTY, _PATIENT, _DOGGED = 0.1, 2.0, 8.0
 """Patience with the first starts, with further ones, and where the map is not of the model's kind. Patience without end
 took a seventh to a half longer on maps of cells and kernels and found nothing more."""
 
-ODD, STRUCTURED = 2.5, 3.0
+_ODD, _STRUCTURED = 2.5, 3.0
 """Standard errors of white noise from which the structure of a residual leaves a doubt, and from which the map is taken
 not to be of the model's kind."""
 
-NEAR = 10.0
+_NEAR = 10.0
 """Twice the difference of log-likelihoods up to which another minimum leaves a doubt that there is a better one."""
 
 CLOSE = 1.01
 """A minimum whose cost is at most this many times the best one's is told where it says something else."""
 
-EXACT = 1e-12
+_EXACT = 1e-12
 """A residual of this share of the map's variance is rounding."""
 
-TURNED = math.radians(10)
+_TURNED = math.radians(10)
 """Minima whose orientations differ by more than this answer differently."""
 
 
@@ -168,27 +168,27 @@ def search(engine: Refiner, mean: Floats, starts: Floats | None = None) -> Solut
     """
     model, n = engine.model, len(engine.maps)
     every, changed = np.arange(n), cast(Any, slice(None))
-    first = engine.starts(every, FEW) if starts is None else starts
-    ends = engine.refine(every, np.clip(first, engine.low, engine.high), np.full(n, np.inf), HASTY)
+    first = engine.starts(every, _FEW) if starts is None else starts
+    ends = engine.refine(every, np.clip(first, engine.low, engine.high), np.full(n, np.inf), _HASTY)
     best = _Best(engine, ends)
     if starts is None and model.parameters:
         best.describe()
         best.look_around(changed)
         cornered = np.any((best.p <= engine.low) | (best.p >= engine.high), axis=1)
         narrow = [one.width and one.log for one in model.parameters]
-        cornered |= (best.p[:, narrow] < math.log(NARROW)).any(axis=1)
+        cornered |= (best.p[:, narrow] < math.log(_NARROW)).any(axis=1)
         structured = _structure(engine, best.described, changed)
-        doubtful = cornered | (best.n_agree < 2) | np.isfinite(best.rival_cost) | (structured > ODD)
+        doubtful = cornered | (best.n_agree < 2) | np.isfinite(best.rival_cost) | (structured > _ODD)
         changed = more = np.flatnonzero(doubtful)
-        best.try_more(more, MORE, PATIENT)
-        best.try_anywhere(np.flatnonzero(cornered), PATIENT)
+        best.try_more(more, _MORE, _PATIENT)
+        best.try_anywhere(np.flatnonzero(cornered), _PATIENT)
         best.describe()
         best.look_around(more)
-        strange, before = _structure(engine, best.described, more) > STRUCTURED, best.cost[more]
-        best.try_more(more[~strange & np.isfinite(best.rival_cost[more])], min(MANY, model.most), PATIENT)
-        unsettled = strange | (best.cost[more] < (1 - SAME) * before)
-        best.try_more(more[unsettled], model.most, DOGGED)
-        best.try_anywhere(more[unsettled & ~cornered[more]], DOGGED)
+        strange, before = _structure(engine, best.described, more) > _STRUCTURED, best.cost[more]
+        best.try_more(more[~strange & np.isfinite(best.rival_cost[more])], min(_MANY, model.most), _PATIENT)
+        unsettled = strange | (best.cost[more] < (1 - _SAME) * before)
+        best.try_more(more[unsettled], model.most, _DOGGED)
+        best.try_anywhere(more[unsettled & ~cornered[more]], _DOGGED)
     best.describe()
     best.look_around(changed)
     found = best.described
@@ -211,7 +211,7 @@ class _Best:
         self.rival_cost, self.turned_cost = np.full(n, np.inf), np.full(n, np.inf)
         self.tried = np.full(n, ends.cost.shape[1])
         self.changed = np.ones(n, bool)
-        self.margin = np.maximum(1 + NEAR / (engine.count * engine.maps.shape[1]), CLOSE)
+        self.margin = np.maximum(1 + _NEAR / (engine.count * engine.maps.shape[1]), CLOSE)
         self._keep(self.ends[0][0], ends)
 
     def _keep(self, rows: npt.NDArray[Any], ends: Ends) -> None:
@@ -236,7 +236,7 @@ class _Best:
         if not len(rows):
             return
         low, high = self.engine.low, self.engine.high
-        points = qmc.Halton(len(low), scramble=False).random(ANYWHERE + 1)[1:]  # the first one is the corner
+        points = qmc.Halton(len(low), scramble=False).random(_ANYWHERE + 1)[1:]  # the first one is the corner
         circle = np.array([one.circle for one in self.engine.model.parameters])
         low, high = np.where(circle > 0, 0.0, low), np.where(circle > 0, circle, high)
         points = low + (high - low) * points
@@ -269,7 +269,7 @@ class _Best:
         self.rival_cost[among] = self.turned_cost[among] = np.inf
         model, theta = self.engine.model, self.engine.model.index("theta")
         rounding = 1e-9 * self.engine.total
-        same, limit = self.cost * (1 + SAME) + rounding, np.full(n, -np.inf)
+        same, limit = self.cost * (1 + _SAME) + rounding, np.full(n, -np.inf)
         limit[among] = (self.cost * self.margin + rounding)[among]
         for rows, ends in self.ends:
             number, start = np.nonzero(ends.cost <= limit[rows, None])
@@ -285,7 +285,7 @@ class _Best:
             if theta >= 0:
                 off = p[:, theta] - self.p[here, theta]
                 off = np.abs((off + math.pi / 2) % math.pi - math.pi / 2)
-                np.minimum.at(self.turned_cost, here, np.where(settled & (off > TURNED), cost, np.inf))
+                np.minimum.at(self.turned_cost, here, np.where(settled & (off > _TURNED), cost, np.inf))
         self.n_agree[among] = np.maximum(agree, 1)[among]
 
     def _canonical(self, p: Floats) -> Floats:
@@ -312,4 +312,4 @@ def _structure(engine: Refiner, found: Description, rows: Any) -> Floats:
     spread = np.sqrt(2 * np.einsum("ncyx,ncyx->n", weight, weight) + 1e-300)
     square = np.where(square > 0, square, 1.0)
     errors = np.maximum(most * root / square, (gathered / square - 1) / spread)
-    return np.where(square > 0.5 * total, np.inf, np.where(square > EXACT * total, errors, 0.0))
+    return np.where(square > 0.5 * total, np.inf, np.where(square > _EXACT * total, errors, 0.0))

@@ -34,7 +34,7 @@ DEFAULT_MODELS = (
     "gaussian_pair",
 )
 
-TOLERANCE, SHOWN_TOLERANCES = 0.02, (0.01, 0.05)
+_TOLERANCE, _SHOWN_TOLERANCES = 0.02, (0.01, 0.05)
 """How much r² a simpler model may lose on kernels without measurement noise, and the other choices shown beside it."""
 
 EVIDENCE = 8.2
@@ -49,7 +49,7 @@ def fit_models(
     models: Sequence[str] = DEFAULT_MODELS,
     *,
     criterion: str = "auto",
-    tolerance: float = TOLERANCE,
+    tolerance: float = _TOLERANCE,
     joint: bool = False,
     seed: int | np.random.Generator | None = None,
     engine: str = "auto",
@@ -127,7 +127,7 @@ def fit_models(
     out: dict[str, tuple[tuple[str, ...], Any]] = {"degrees_of_freedom": (("model",), freedom)}
     if rule == "r2":
         chosen, close = _by_r2(r2, freedom, tolerance)
-        others = [tolerance, *(t for t in SHOWN_TOLERANCES if t != tolerance)]
+        others = [tolerance, *(t for t in _SHOWN_TOLERANCES if t != tolerance)]
         at = np.stack([np.array(names, dtype=object)[_by_r2(r2, freedom, t)[0]] for t in others], axis=1)
         out["selected_at"] = (("unit", "at"), _everywhere(bank, maps, at, ""))
     else:
@@ -199,15 +199,15 @@ def fits_of(table: xr.Dataset, model: str) -> xr.Dataset:
     one = table.sel(model=model, drop=True).drop_dims("at", errors="ignore")
     known = {"degrees_of_freedom", "selected", "indistinguishable", "decided", "bic", "aicc", "effective_pixels"}
     one = one.drop_vars([*known, "r2_other_half"], errors="ignore")
-    wanted = publish_names(model_named(model))
-    parameters = set().union(*(publish_names(other) for other in MODELS.values()))
+    wanted = _publish_names(model_named(model))
+    parameters = set().union(*(_publish_names(other) for other in MODELS.values()))
     one = one.drop_vars([name for name in one.data_vars if name in parameters - wanted])
     attrs = {**table.attrs, "schema": "rfcompare-fits/1", "model": model}
     attrs["engine"] = json.loads(str(table.attrs["engine"]))[model]
     return one.sel(parameter=[name for name in one["parameter"].values if name in wanted]).assign_attrs(attrs)
 
 
-def publish_names(model: Model) -> set[str]:
+def _publish_names(model: Model) -> set[str]:
     """Names under which a model's parameters stand in a Dataset of fits."""
     names = {parameter.published for parameter in model.parameters} | set(cycles(model))
     names |= {"amplitude", "phase"} if model.quadrature else set(model.linear)
