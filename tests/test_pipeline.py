@@ -121,21 +121,21 @@ def test_parts_are_fitted_once_and_found_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(parts_room, "fit", counted)
     interrupt = True
     with pytest.raises(KeyboardInterrupt):
-        pipeline.fit_population(bank)
+        pipeline.prepare(bank)
     interrupt = False
     calls.clear()
-    fits = pipeline.fit_population(bank)
+    fits = pipeline.prepare(bank).fits
     assert calls == [10, 4]  # the first part was not fitted again after the interruption
-    pipeline.fit_population(bank)
+    pipeline.prepare(bank)
     assert len(calls) == 2
     whole = rfc.fit(rfc.to_signed(bank), seed=0, engine="compiled")  # by name: several parts never choose
     for name in ("x0", "frequency", "r2"):
         assert fits[name].values == pytest.approx(whole[name].values, rel=ROUNDING, nan_ok=True)
-    pipeline.fit_population(bank, seed=1)  # other options are another entry
+    pipeline.prepare(bank, seed=1)  # other options are another entry
     assert len(calls) == 2 + 3
     next((tmp_path / "fits").rglob("*.npz")).write_bytes(b"damaged")
-    pipeline.fit_population(bank)
-    pipeline.fit_population(bank, seed=1)
+    pipeline.prepare(bank)
+    pipeline.prepare(bank, seed=1)
     assert len(calls) == 2 + 3 + 1
 
 

@@ -12,7 +12,6 @@ from .parts import fit_to_file as fit_to_file
 from .population import Population as Population
 from .population import by_side as by_side
 from .population import check_addresses as check_addresses
-from .population import fit_population as fit_population
 from .population import fits_sentence as fits_sentence
 from .population import open_population as open_population
 from .population import prepare as prepare

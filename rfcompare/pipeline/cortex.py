@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from rfcompare.bank import to_signed, write_text
 from rfcompare.columns import Verdicts, analyze_columns, separate_columns
 from rfcompare.comparison import likeness, make_space
 from rfcompare.comparison.energy import energy_distance
+from rfcompare.comparison.inference import jackknife_interval
 from rfcompare.comparison.likeness import tables
 from rfcompare.comparison.populations import SPACES
 from rfcompare.descriptors import describe
@@ -26,6 +26,7 @@ from rfcompare.figures.drawing import population_name
 from rfcompare.fitting import fit
 from rfcompare.matching import Search, apply_transform, match
 from rfcompare.pipeline.tables import output_folder, write_table
+from rfcompare.quantities import SCHEMAS
 from rfcompare.simulation import simulate_treeshrew
 from rfcompare.sources.population import by_side, open_population
 from rfcompare.sources.reference import entries, path_of
@@ -55,10 +56,8 @@ class ColumnStudy:
 
     Attributes
     ----------
-    bank : xarray.Dataset
-        The population.
-    tree : xarray.DataTree
-        What `rfcompare.analyze_columns` gave.
+    bank, tree
+        The population, and what `rfcompare.analyze_columns` gave.
     beside : xarray.Dataset or None
         Per separate column its best kernel, laid on it: ``rf``, ``kernel`` (unit, y, x), ``similarity``, ``chance``,
         ``kernel_name``; None where there are no columns or no kernels.
@@ -111,11 +110,8 @@ class ColumnStudy:
         if self.nearer is not None:
             out["columns_nearer"] = self.nearer.assign(kind=kind)
         if self.beside is not None:
-            out["columns_best_kernels"] = (
-                self.beside[["kernel_name", "similarity", "chance"]]
-                .drop_vars(["x", "y"], errors="ignore")
-                .to_dataframe()
-            ).reset_index()
+            beside = self.beside[["kernel_name", "similarity", "chance"]].drop_vars(["x", "y"], errors="ignore")
+            out["columns_best_kernels"] = beside.to_dataframe().reset_index()
         return out
 
     def figure(self, **options: Any) -> Figure:
@@ -138,35 +134,16 @@ def study_columns(
 ) -> ColumnStudy:
     """Analyze a population's columns and hold columns and single cells against a network's kernels.
 
-    Parameters
-    ----------
-    population : str, path or Dataset
-        See `rfcompare.pipeline.open_population`.
-    kernels : str, path, Dataset or None
-        A population of kernels; None compares with nothing.
-    radius : float
-        Of a column in cortex, µm.
-    compared : bool
-        Whether columns and single cells are compared with the kernels as populations, or columns only matched.
-    seed : int
-        Of everything drawn.
-    progress : bool
-        Show progress on standard error.
-    **reading
-        How to read the two; see `rfcompare.pipeline.population.by_side`.
-
-    Returns
-    -------
-    ColumnStudy
+    Columns, of `radius` µm in cortex, are matched with the kernels (None: with nothing), and where `compared` both
+    columns and single cells are compared with them as populations. How to read the two says
+    `rfcompare.pipeline.population.by_side`.
     """
     from tqdm import tqdm
 
     of_fields, of_kernels = by_side(reading)
     bank = open_population(population, **of_fields)
     if "r2" in bank and "model" in bank.attrs:
-        bank = bank.drop_vars([name for name in bank.data_vars if name not in ("rf",)]).assign_attrs(
-            schema="rfcompare-bank/1"
-        )
+        bank = bank[["rf"]].assign_attrs(schema=SCHEMAS["bank"].name)
     with tqdm(total=3, desc="columns", disable=None if progress else True, leave=False) as bar:
         tree = analyze_columns(bank, radius=radius, seed=seed)
         bar.update()
@@ -191,44 +168,36 @@ def _which_is_nearer(cells: xr.Dataset, columns: xr.Dataset, kernels: xr.Dataset
     """Joint distances of single cells and of column averages to kernels, and their difference over animals."""
     rows = []
     for name in SPACES:
-        if not all("nx" in one for one in (cells, columns, kernels)) and name == "gabor_form":
+        if name == "gabor_form" and not all("nx" in one for one in (cells, columns, kernels)):
             continue
         space = make_space(cells, columns, kernels, name=name)
-        points = {}
-        for label, one in (("cells", cells), ("columns", columns), ("kernels", kernels)):
-            values, kept = space.points(one)
-            points[label] = (values, np.asarray(one.subject.values).astype(str)[kept])
-        network = points["kernels"][0]
-        if min(len(values) for values, _ in points.values()) < 2:
+        (own, own_animal), (average, average_animal), (network, _) = (
+            (values, one.subject.values.astype(str)[kept])
+            for one in (cells, columns, kernels)
+            for values, kept in [space.points(one)]
+        )
+        if min(len(own), len(average), len(network)) < 2:
             continue
-        whole = {label: energy_distance(points[label][0], network) for label in ("cells", "columns")}
-        difference = whole["columns"] - whole["cells"]
-        animals = sorted(set(points["cells"][1].tolist()) & set(points["columns"][1].tolist()))
-        low, high = np.nan, np.nan
-        if len(animals) > 3:
-            left = []
-            for animal in animals:
-                kept_points = {label: values[names != animal] for label, (values, names) in points.items()}
-                if min(len(kept_points["cells"]), len(kept_points["columns"])) < 2:
-                    continue
-                left.append(
-                    energy_distance(kept_points["columns"], network) - energy_distance(kept_points["cells"], network)
-                )
-            n = len(left)
-            if n > 3:
-                spread = np.sqrt((n - 1) / n * ((np.array(left) - np.mean(left)) ** 2).sum())
-                reach = float(stats.t.ppf(0.975, n - 1) * spread)
-                low, high = difference - reach, difference + reach
+        own_distance, average_distance = (energy_distance(each, network) for each in (own, average))
+        difference = average_distance - own_distance
+        animals = sorted(set(own_animal.tolist()) & set(average_animal.tolist()))
+        without = [(own[own_animal != animal], average[average_animal != animal]) for animal in animals]
+        left_out = [
+            energy_distance(averages, network) - energy_distance(singles, network)
+            for singles, averages in without
+            if min(len(singles), len(averages)) >= 2
+        ]
+        interval = jackknife_interval(difference, left_out or [difference])
         rows.append(
             {
                 "space": name,
-                "cells": whole["cells"],
-                "columns": whole["columns"],
+                "cells": own_distance,
+                "columns": average_distance,
                 "difference": difference,
-                "ci_low": low,
-                "ci_high": high,
-                "n_cells": len(points["cells"][0]),
-                "n_columns": len(points["columns"][0]),
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "n_cells": len(own),
+                "n_columns": len(average),
                 "n_kernels": len(network),
                 "n_animals": len(animals),
                 "axes": ", ".join(space.quantities),
@@ -349,29 +318,23 @@ def _table(name: str, part: xr.Dataset) -> pd.DataFrame | None:
 
 
 def _map_tests(tree: xr.DataTree) -> pd.DataFrame:
-    orientation, phase, columns = (tree[name].attrs for name in ("orientation", "phase", "columns"))
     rows = [
-        ("orientation map", orientation, ("agreement", "agreement_low", "agreement_high")),
-        ("fields' own orientation", orientation, ("field_effect", "field_ci_low", "field_ci_high")),
-        ("absolute phase", phase, ("effect", "effect_low", "effect_high")),
-        ("flanks across the orientation", columns, ("flank_effect", "flank_ci_low", "flank_ci_high")),
+        ("orientation map", "orientation", "agreement agreement_low agreement_high", ""),
+        ("fields' own orientation", "orientation", "field_effect field_ci_low field_ci_high", "field_"),
+        ("absolute phase", "phase", "effect effect_low effect_high", ""),
+        ("flanks across the orientation", "columns", "flank_effect flank_ci_low flank_ci_high", "flank_"),
     ]
-    prefixes = ("", "field_", "", "flank_")
-    return pd.DataFrame(
-        [
-            {
-                "test": test,
-                **{
-                    key: attrs.get(name, np.nan)
-                    for key, name in zip(("effect", "ci_low", "ci_high"), names, strict=True)
-                },
-                "p": attrs.get(f"{prefix}p", np.nan),
-                "p_smallest": attrs.get(f"{prefix}p_smallest", np.nan),
-                "hypothesis": attrs.get(f"{prefix}hypothesis", ""),
-            }
-            for (test, attrs, names), prefix in zip(rows, prefixes, strict=True)
-        ]
-    )
+    table = []
+    for test, part, names, prefix in rows:
+        attrs = tree[part].attrs
+        numbers = zip(
+            ("effect", "ci_low", "ci_high", "p", "p_smallest"),
+            (*names.split(), f"{prefix}p", f"{prefix}p_smallest"),
+            strict=True,
+        )
+        said = {key: attrs.get(name, np.nan) for key, name in numbers}
+        table.append({"test": test, **said, "hypothesis": attrs.get(f"{prefix}hypothesis", "")})
+    return pd.DataFrame(table)
 
 
 def write_columns(

@@ -169,17 +169,7 @@ def chosen_figures(name: str) -> list[str]:
 
 
 def draw(study: Study, name: str, **look: Any) -> Figure:
-    """Draw one figure of a study.
-
-    Parameters
-    ----------
-    study : Study
-        A comparison.
-    name : str
-        A name of `known_figures`.
-    **look
-        See `rfcompare.figures.Look`.
-    """
+    """Draw one of `known_figures` of a study; how says `rfcompare.figures.Look`."""
     args, keywords = _INPUTS[name](study)
     return figures.FIGURES[name](*args, **keywords, **look)
 

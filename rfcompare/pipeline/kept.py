@@ -1,4 +1,4 @@
-"""What the cache holds of whole studies, in folders named by all that it hangs on."""
+"""What the cache holds of whole studies, in folders named after all that it depends on."""
 
 from __future__ import annotations
 

@@ -105,14 +105,9 @@ def keep_training(
     return _Kept(classes, (task, summarize(classes)), tuple(written))
 
 
-def _default_checkpoint(output: Path) -> Path:
-    """Where a training's state is kept along the way when no place is named."""
-    return output.with_name(f"{output.name}.checkpoint")
-
-
 def states_of(output: Path, *, seed: int, runs: int, checkpoint: Path | None = None, **_: Any) -> list[Path]:
     """Where the states of a training are kept along the way, a file a seed."""
-    stem = checkpoint or _default_checkpoint(output)
+    stem = checkpoint or output.with_name(f"{output.name}.checkpoint")
     several = [stem.with_name(f"{stem.stem}-{each}{stem.suffix}") for each in range(seed, seed + runs)]
     return [stem] if runs == 1 else several
 

@@ -89,22 +89,10 @@ def fitted_parts(
     scheduler: str | None = None,
     progress: bool = False,
 ) -> Iterator[xr.Dataset]:
-    """Fits of consecutive parts of a bank, each with its maps.
+    """Fits of consecutive parts of a bank, each with its maps, in the order of the bank's units.
 
-    Parameters
-    ----------
-    bank : xarray.Dataset
-        Maps, in memory or lazily opened; reduced with `to_signed` part by part unless they are fitted jointly.
-    folder : path
-        Where finished parts are kept.
-    options : Options
-    workers, scheduler, progress
-        As for `fit_to_file`.
-
-    Yields
-    ------
-    xarray.Dataset
-        Fits, in the order of the bank's units.
+    Maps are reduced with `to_signed` part by part unless they are fitted jointly; finished parts are kept in
+    `folder`.
     """
     from tqdm import tqdm
 

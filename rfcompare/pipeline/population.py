@@ -167,7 +167,7 @@ def prepare(
         if shipped and not reading and seed == 0 and isinstance(population, str) and population in STAND_INS:
             fits = _shipped_fits(population, signed)
         else:
-            fits = fit_population(signed, seed=seed, cache=cache, progress=progress)
+            fits = _fit_population(signed, seed=seed, cache=cache, progress=progress)
     if min_r2 is not None:
         fits = select(fits, r2=min_r2)
     return Population(name, bank, signed, fits, describe(fits))
@@ -196,43 +196,13 @@ def _bank_of_fits(fits: xr.Dataset) -> xr.Dataset:
     return check(bank.assign(dead=("unit", dead)) if dead.any() else bank)
 
 
-def fit_population(
-    bank: xr.Dataset,
-    *,
-    model: str = "gabor",
-    joint: bool = False,
-    workers: int = 1,
-    seed: int = 0,
-    cache: bool = True,
-    progress: bool = False,
-) -> xr.Dataset:
-    """Fit a population, in parts that a stopped run finds again.
-
-    Populations of up to `PART` units are fitted at once; larger ones part by part, each kept in `cache_folder` under
-    the fingerprint of its maps and the options.
-
-    Parameters
-    ----------
-    bank : xarray.Dataset
-        Maps; anything but ``joint=True`` reduces them with `to_signed` first.
-    model, joint, workers, seed
-        See `rfcompare.fit`.
-    cache : bool
-        Keep finished parts.
-    progress : bool
-        Show progress on standard error.
-
-    Returns
-    -------
-    xarray.Dataset
-        Fits.
-    """
+def _fit_population(bank: xr.Dataset, *, seed: int, cache: bool, progress: bool) -> xr.Dataset:
+    """Gabor fits of signed maps; of more than `PART` in parts that are kept in the cache and a stopped run finds."""
     refuse_fits(bank)
     if bank.sizes["unit"] <= PART or not cache:
-        maps = bank if joint else to_signed(bank)
-        return fit(maps, model, joint=joint, seed=seed, workers=workers, progress=progress)
-    how = Options(model, joint, seed)
-    return in_memory(list(fitted_parts(bank, kept_in("fits"), how, workers=workers, progress=progress)))
+        return fit(bank, "gabor", seed=seed, progress=progress)
+    how = Options("gabor", joint=False, seed=seed)
+    return in_memory(list(fitted_parts(bank, kept_in("fits"), how, progress=progress)))
 
 
 def fits_sentence(fits: xr.Dataset) -> str:

@@ -26,7 +26,7 @@ _NOT_SHOWN = ("rf_half", "noise_acf")
 
 
 def shipped_columns(bank: xr.Dataset) -> ColumnStudy:
-    """The columns of the simulated population beside the shipped kernels, as `_write_shipped` wrote them."""
+    """The columns of the simulated population beside the shipped kernels, as `write_shipped` wrote them."""
     path = path_of(_COLUMNS)
     [(_, root)] = read_hdf5(path, groups=False)
     parts = dict(read_hdf5(path, groups=True))
@@ -36,7 +36,7 @@ def shipped_columns(bank: xr.Dataset) -> ColumnStudy:
     return ColumnStudy(bank, tree, beside, {}, None)
 
 
-def _write_shipped(folder: Path) -> list[Path]:
+def write_shipped(folder: Path) -> list[Path]:
     """Compute and write all of it: fits of both populations without their maps, their likeness, and the columns."""
     study = Study.make(EMBEDDED[1], EMBEDDED[0], full=True, cache=False)
     columns = study_columns(study.cortex.bank, kernels=study.network.bank)

@@ -24,9 +24,6 @@ from rfcompare.descriptors import censoring
 from rfcompare.fitting import fit
 from rfcompare.quantities import QUANTITIES, SCHEMAS
 
-_DIGITS = "%.6g"
-"""Six significant digits: what the tables print, so that rounding of the last bits does not show."""
-
 
 def descriptor_table(descriptors: xr.Dataset) -> pd.DataFrame:
     """One row a unit, with kind, subject, status and units in the column names.
@@ -137,7 +134,7 @@ def output_file(path: str | os.PathLike[str]) -> Path:
 
 def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV with six significant digits, beside its place and then renamed."""
-    write_csv(table, path, digits=_DIGITS)
+    write_csv(table, path)
 
 
 def alexnet_table(kernels: xr.Dataset, *, seed: int = 0) -> pd.DataFrame:
