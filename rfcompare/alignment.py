@@ -408,8 +408,10 @@ def _taps(
     return _Taps(weights, inside, np.clip(np.rint(position).astype(int), 0, size - 1))
 
 
-def interpolation(target: npt.NDArray[np.float64], source: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights (target, source) that give a line at `target` from its samples at `source`, zero beyond them.
+def interpolation(
+    target: npt.NDArray[np.float64], source: npt.NDArray[np.float64], *, mirror: bool = False
+) -> npt.NDArray[np.float64]:
+    """Weights (target, source) that give a line at `target` from its samples at `source`: beyond them 0, or mirrored.
 
     Examples
     --------
@@ -418,7 +420,7 @@ def interpolation(target: npt.NDArray[np.float64], source: npt.NDArray[np.float6
     array([[0., 1., 0.],
            [0., 0., 1.]])
     """
-    return np.asarray(_taps(target, source, np.zeros(1), mirror=False).weights[0])
+    return np.asarray(_taps(target, source, np.zeros(1), mirror=mirror).weights[0])
 
 
 def _resample(maps: xr.DataArray, taps_y: _Taps, taps_x: _Taps, outside: str) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,7 +27,6 @@ from rfcompare.comparison.energy import (
     different_subjects_mean,
     group_means,
     subject_matrix,
-    within_means,
 )
 from rfcompare.descriptors import describe_arrays
 from rfcompare.errors import InputError
@@ -52,42 +51,42 @@ FEW_KERNELS = 128
 N_ZERO = 480
 """Maps of noise with the cells' spectrum; the reach of the scale is good to about a twentieth."""
 
-N_TRIED = 160
-"""Of them, those that choose their scale."""
-
 N_REFERENCE = 150
 """Maps of every other reference."""
 
 LEAST_WINDOW = 5
 """Pixels of the recording that a kernel's window must cover along each axis."""
 
-SPLINE_EDGE = 6
-"""Pixels of zero beyond a map: a spline rings less than a thousandth that far."""
+TAPER = 3
+"""Pixels of the recording over which a window's edge fades: of an edge that fades over less, the spectrum depends on
+where among the pixels it lies, and with it on the scale."""
 
-COVERED = 0.98
-"""Share of the recording's outermost pixels that a kernel's window covers for all of them to count."""
+SPLINE_EDGE = 6
+"""Pixels that a line goes on for beyond all that is asked of it: a spline's end is felt by less than a thousandth."""
 
 
 class Aperture(NamedTuple):
-    """What a network's own pixels let through of a map on the recording's, at one scale."""
+    """What a network's own pixels and window let through of a map on the recording's, at one scale."""
 
-    shares: Array | None = None
-    """(y, x): how much of every pixel the network's window covers; None where it covers all."""
+    through: tuple[Array, Array] | None = None
+    """Matrices (y, y), (x, x): to the network's pixels and back, and out towards the window's edge, the network's or
+    the recording's; None where all is let through."""
+    covered: NDArray[np.bool_] | None = None
+    """(y, x): pixels that at least half of the network's window covers; None for all."""
     pixels: Pixels | None = None
     """The network's own, where those are coarser than the recording's."""
 
     @property
     def key(self) -> bytes:
         """The same for apertures that let the same through."""
-        parts = (self.shares, *(self.pixels.down if self.pixels else ()))
-        return b"".join(b"" if part is None else part.tobytes() for part in parts)
+        return b"".join(matrix.tobytes() for matrix in self.through or ())
 
     def __call__(self, maps: Array) -> Array:
         """Look at maps (n, y, x) through it."""
-        if self.pixels is not None:
-            rows, columns = self.pixels.up
-            maps = rows @ self.pixels.sample(maps) @ columns.T
-        return maps if self.shares is None else maps * self.shares
+        if self.through is None:
+            return maps
+        rows, columns = self.through
+        return np.asarray(rows @ maps @ columns.T)
 
 
 class Pixels(NamedTuple):
@@ -95,33 +94,26 @@ class Pixels(NamedTuple):
 
     grid: Grid
     """Where they are, in units of the recording."""
-    down: tuple[Array, Array]
-    """Matrices (rows, columns) that sample a map at them, as a Gabor on so many pixels is sampled."""
-    up: tuple[Array, Array]
-    """Matrices that take it back, as `Recording.see` does."""
+    rows: Array
+    columns: Array
+    """Matrices that sample a map at them, as a Gabor on so many pixels is sampled."""
 
     @classmethod
     def within(cls, recording: Grid, own: Grid) -> Pixels:
         """Those of `own`, in units of the recording, that lie on its map."""
-        inside = {
-            name: getattr(own, name)[np.abs(getattr(own, name)) <= getattr(recording, name)[-1] + step / 2]
+        y, x = (
+            getattr(own, name)[np.abs(getattr(own, name)) <= getattr(recording, name)[-1] + step / 2]
             for name, step in zip("yx", recording.pitch[::-1], strict=True)
-        }
-        matrices = [(_samples_at(inside[name], getattr(recording, name)), getattr(recording, name)) for name in "yx"]
-        return cls(
-            Grid(inside["x"], inside["y"], recording.units),
-            (matrices[0][0], matrices[1][0]),
-            (interpolation(recording.y, inside["y"]), interpolation(recording.x, inside["x"])),
         )
+        return cls(Grid(x, y, recording.units), _samples_at(y, recording.y), _samples_at(x, recording.x))
 
     def sample(self, maps: Array) -> Array:
         """Maps (n, y, x) at these pixels."""
-        rows, columns = self.down
-        return np.asarray(rows @ maps @ columns.T)
+        return np.asarray(self.rows @ maps @ self.columns.T)
 
 
 def _samples_at(target: Array, source: Array) -> Array:
-    """Matrix (target, source) of the cubic spline through samples at `source`, flat beyond them, not band-limited.
+    """Matrix (target, source) of the cubic spline through samples at `source`, mirrored beyond them, not band-limited.
 
     Examples
     --------
@@ -131,9 +123,11 @@ def _samples_at(target: Array, source: Array) -> Array:
     True
     """
     step = source[1] - source[0]
-    beyond = step * np.arange(1, SPLINE_EDGE + 1)
+    outside = max(source[0] - target.min(), target.max() - source[-1], 0.0) / step
+    count = SPLINE_EDGE + int(np.ceil(outside))
+    beyond = step * np.arange(1, count + 1)
     knots = np.concatenate([source[0] - beyond[::-1], source, source[-1] + beyond])
-    values = np.pad(np.eye(source.size), ((SPLINE_EDGE, SPLINE_EDGE), (0, 0)))
+    values = np.pad(np.eye(source.size), ((count, count), (0, 0)), mode="symmetric")
     return np.asarray(CubicSpline(knots, values, bc_type="natural")(target))
 
 
@@ -194,6 +188,13 @@ class Placed:
         return float(2 * self.to_animals.mean() - pairs)
 
 
+def _between_draws(points: Array) -> Array:
+    """Mean distance between different draws of one, of points (n, draws, axis)."""
+    draws = points.shape[1]
+    apart = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
+    return np.asarray(apart.sum((1, 2)) / (draws * (draws - 1)))
+
+
 class Zero(NamedTuple):
     """Noise with the cells' own spectrum and window, beside the cells."""
 
@@ -239,7 +240,7 @@ class Cells:
         flat, codes = drawn.reshape(-1, drawn.shape[-1]), np.repeat(code, draws)
         between = subject_matrix(flat, codes)
         if draws > 1:  # leave out the pairs of draws of one cell
-            same = group_means(within_means(flat, np.repeat(np.arange(len(points)), draws)), code)
+            same = group_means(_between_draws(drawn), code)
             count = np.bincount(code)
             other = draws * (count - 1)
             mean = np.diag(between) * (other + draws - 1) - same * (draws - 1)
@@ -269,7 +270,7 @@ class Cells:
         to_animals = between_means(flat, number, self.drawn, codes)
         within = group_means(group_means(cdist(flat, flat), number).T, number)
         if draws > 1:
-            np.fill_diagonal(within, within_means(flat, number))
+            np.fill_diagonal(within, _between_draws(grouped))
         return Placed(to_animals, within, grouped[:, 0], draws)
 
 
@@ -308,18 +309,22 @@ class Ladder:
     _seen: dict[float, Array] = field(default_factory=dict)
 
     def aperture(self, sample: Sample, scale: float) -> Aperture:
-        """What a population's own pixels let through at a scale."""
-        size, units = sample.base * scale, self.recording.grid.units
-        own = Grid(sample.source.x * size, sample.source.y * size, units)
-        covered = []
-        for name, pixel, step in zip("yx", own.pitch[::-1], self.recording.grid.pitch[::-1], strict=True):
-            middle, half = getattr(self.recording.grid, name), pixel * getattr(own, name).size / 2
-            covered.append(np.clip((half - np.abs(middle)) / step + 0.5, 0.0, 1.0))
-        shares = np.multiply.outer(*covered)
-        coarse = max(np.divide(own.pitch, self.recording.grid.pitch)) > 1 + 1e-9
+        """What a population's own pixels and window let through at a scale."""
+        size, grid = sample.base * scale, self.recording.grid
+        own = Grid(sample.source.x * size, sample.source.y * size, grid.units)
+        through, covered = [], []
+        for name, pixel, step in zip("yx", own.pitch[::-1], grid.pitch[::-1], strict=True):
+            line, centers = getattr(grid, name), getattr(own, name)
+            inside = pixel * centers.size / 2 - np.abs(line)
+            edge = np.minimum(inside, step * line.size / 2 - np.abs(line))
+            window = np.sin(np.pi / 2 * np.clip((edge / step + 0.5) / TAPER, 0.0, 1.0)) ** 2
+            there, back = _samples_at(centers, line), interpolation(line, centers, mirror=True)
+            through.append(window[:, None] * (back @ there))
+            covered.append(inside >= 0)
+        seen = np.logical_and.outer(*covered)
+        coarse = max(np.divide(own.pitch, grid.pitch)) > 1 + 1e-9
         return Aperture(
-            None if shares.min() >= COVERED else shares,
-            Pixels.within(self.recording.grid, own) if coarse else None,
+            (through[0], through[1]), None if seen.all() else seen, Pixels.within(grid, own) if coarse else None
         )
 
     def points(self, maps: Array, aperture: Aperture) -> Array:
@@ -371,9 +376,9 @@ class Ladder:
                 noise = self.noise(N_ZERO)
                 self._seen = {scale: self.recording.clean(self.see(noise, scale)[0]) for scale in self.reference_scales}
             cells = self.cells(aperture)
-            tried = {scale: cells.place(self.points(seen[:N_TRIED], aperture), 1) for scale, seen in self._seen.items()}
+            tried = {scale: cells.place(self.points(seen, aperture), 1) for scale, seen in self._seen.items()}
             scale = min(tried, key=lambda each: tried[each].term)
-            self._zero[key] = Zero(cells.place(self.points(self._seen[scale], aperture), 1), scale, tried)
+            self._zero[key] = Zero(tried[scale], scale, tried)
         return self._zero[key]
 
     def noise(self, n: int) -> Sample:
@@ -403,15 +408,33 @@ class Ladder:
         for scale in SCALES if self.free and sample.noise is None else (1.0,):
             aperture = self.aperture(sample, scale)
             progress()
-            shares = aperture.shares
-            if shares is not None and min(shares.max(0).sum(), shares.max(1).sum()) < LEAST_WINDOW:
+            covered = aperture.covered
+            if covered is not None and min(covered.any(0).sum(), covered.any(1).sum()) < LEAST_WINDOW:
                 continue
             placed = self.place(sample, scale, aperture, draws)
             apart, zero = self.cells(aperture).apart, self.zero(aperture).placed.term
-            steps.append(Step(scale, aperture, placed, (zero - placed.term) / (zero - apart)))
+            steps.append(Step(scale, aperture, placed, float(likeness_of(placed.term, zero, apart))))
         if not steps:
             raise InputError("expected kernels that cover five pixels of the recording, got none; check their scale")
         return steps
+
+
+def likeness_of(term: Any, zero: Any, apart: Any) -> Array:
+    """(zero − term)/(max(zero, term) − apart) of distances with one constant: 1 at `apart`, 0 at `zero`, −1 far off.
+
+    Below 0 the population's own distance is the measure, since a ratio to that of the zero has no bound and an error
+    that grows with it.
+
+    Examples
+    --------
+    >>> likeness_of(np.array([1.0, 1.5, 3.0, 5.0, np.inf]), 3.0, 1.0)  # (3 − 5)/(5 − 1)
+    array([ 1.  ,  0.75,  0.  , -0.5 , -1.  ])
+    """
+    far = np.isposinf(term)
+    term, zero, apart = np.broadcast_arrays(np.where(far, 0.0, term), zero, apart)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (zero - term) / (np.maximum(zero, term) - apart)
+    return np.asarray(np.where(far, -1.0, found))
 
 
 class Step(NamedTuple):

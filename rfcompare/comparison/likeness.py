@@ -90,9 +90,9 @@ def likeness(
 
     Notes
     -----
-    likeness = (D(zero) − D(network))/(D(zero) − D(another animal)), D the squared energy distance (Székely & Rizzo
-    2013) of a population to an animal held out, and zero noise with the cortex's own spectrum and window, seen through
-    the same recording.
+    likeness = (D(zero) − D(network))/(max(D(zero), D(network)) − D(another animal)), D the squared energy distance
+    (Székely & Rizzo 2013) of a population to an animal held out, and zero noise with the cortex's own spectrum and
+    window, seen through the same recording. It is 1 for another animal, 0 for that noise and −1 infinitely far off.
 
     Examples
     --------

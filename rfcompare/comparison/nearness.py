@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from rfcompare.bank import make_bank, to_signed
 from rfcompare.comparison import sampling
 from rfcompare.comparison.energy import classifier_auc, off_diagonal
-from rfcompare.comparison.ladder import N_REFERENCE, Cells, Placed, Sample, signed_maps
+from rfcompare.comparison.ladder import N_REFERENCE, Cells, Placed, Sample, likeness_of, signed_maps
 from rfcompare.comparison.rows import Row
 from rfcompare.comparison.setting import Setting
 from rfcompare.comparison.structure import explained_share, noise_corrected
@@ -28,6 +28,9 @@ N_FITTED = 24
 N_POPULATIONS = 999
 """Populations of noise with the cells' spectrum that the network is ranked among."""
 
+N_RANKED = 160
+"""Maps of the zero that they are drawn from."""
+
 NEIGHBORS = 5
 """Neighbors that say how far a unit's kind reaches (Naeem et al. 2020)."""
 
@@ -37,7 +40,6 @@ MAX_RESAMPLED = 800
 
 def rungs_of(setting: Setting, references: bool, truth: xr.Dataset | None) -> list[dict[str, Any]]:
     """Every rung, nearest first, with its distance, scale, kind and Gabor share."""
-    unit = setting.zero.placed.term - setting.cells.apart
     within = setting.cells.within
     apart = setting.cells.apart - within
     rungs: list[dict[str, Any]] = [
@@ -70,7 +72,7 @@ def rungs_of(setting: Setting, references: bool, truth: xr.Dataset | None) -> li
             few = sample._replace(maps=sample.maps[:N_FITTED])
             rung["gabor_share"] = explained_share(*noise_corrected(*setting.fitted(few, rung["scale"]), setting.noise))
     for rung in rungs:
-        rung["likeness"] = (setting.zero.placed.term - within - rung["distance"]) / unit
+        rung["likeness"] = float(likeness_of(rung["distance"] + within, setting.zero.placed.term, setting.cells.apart))
     return sorted(rungs, key=lambda rung: rung["distance"])
 
 
@@ -121,7 +123,8 @@ def analyses(setting: Setting) -> list[dict[str, Any]]:
             noise = null.placed if own == null.scale else null.tried[own]
             for label, axes in sets.items():
                 apart, network, far = _terms(cells, step.placed.points, noise.points, axes)
-                rows.append({"axes": label, "scale": scale, "zero": zero, "likeness": (far - network) / (far - apart)})
+                value = float(likeness_of(network, far, apart))
+                rows.append({"axes": label, "scale": scale, "zero": zero, "likeness": value})
     rows[0]["likeness"] = setting.best.likeness  # over all draws of noise
     return rows
 
@@ -177,10 +180,10 @@ def population_rows(setting: Setting) -> list[Row]:
     drawn = sampling.weighted_draws(
         cells.between, sizes, placed.to_animals, placed.within, placed.draws, zero, setting.generator
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (
-            np.percentile(1 - terms / drawn.reach, at) for terms, at in ((drawn.farther, 2.5), (drawn.excess, 97.5))
-        )
+    low, high = (
+        np.percentile(likeness_of(terms, drawn.reach.clip(0), 0.0), at)
+        for terms, at in ((drawn.farther, 2.5), (drawn.excess, 97.5))
+    )
     reach = np.percentile(drawn.reach, 2.5)
     d_low, d_high = np.percentile(drawn.excess, 2.5), np.percentile(drawn.farther, 97.5)
     p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, placed.draws)
@@ -189,7 +192,7 @@ def population_rows(setting: Setting) -> list[Row]:
     notes = []
     if not reach > 0 or not setting.zero.placed.term > setting.cells.apart:
         # As in Fieller (1954): a ratio whose denominator may be 0 can be any number.
-        numbers |= {"effect": np.nan, "ci_low": -np.inf, "ci_high": np.inf}
+        numbers |= {"effect": np.nan, "ci_low": -1.0, "ci_high": np.inf}
         notes = ["undefined: noise with the cells' spectrum is not shown to be farther than another animal"]
     numbers |= {"p_noise": p_noise(setting), "p_noise_smallest": 1 / (N_POPULATIONS + 1)}
     distance = {
@@ -203,7 +206,7 @@ def population_rows(setting: Setting) -> list[Row]:
         "null": _auc(setting, setting.zero.placed.points[: len(placed.points)]),
         "ceiling": 0.5,
     }
-    statistic = "(D zero − D network)/(D zero − D another animal)"
+    statistic = "(D zero − D network)/(max(D zero, D network) − D another animal)"
     return [
         Row("likeness", "Likeness", statistic=statistic, number=numbers, notes=notes),
         Row(
@@ -231,7 +234,7 @@ def p_noise(setting: Setting) -> float:
     """
     apertures = {step.aperture.key: step.aperture for step in setting.curve}
     zeros = [(setting.ladder.zero(each), setting.ladder.cells(each)) for each in apertures.values()]
-    size = min(len(placed.within) for zero, _ in zeros for placed in zero.tried.values())
+    size = min(N_RANKED, *(len(placed.within) for zero, _ in zeros for placed in zero.tried.values()))
     n = min(len(setting.best.placed.within), size // 2)
     chosen = np.argsort(setting.generator.random((N_POPULATIONS, size)), axis=1)[:, :n]
     weight = np.zeros((N_POPULATIONS, size))
@@ -243,7 +246,7 @@ def p_noise(setting: Setting) -> float:
             within, to_animals = placed.within[:size, :size], placed.to_animals[:size]
             inside = np.vecdot(weight @ off_diagonal(within), weight) / (n * (n - 1))
             term = 2 * weight @ to_animals.mean(axis=1) / n - inside
-            nearest = np.maximum(nearest, (far - term) / (far - cells.apart))
+            nearest = np.maximum(nearest, likeness_of(term, far, cells.apart))
     return float((1 + (nearest >= setting.best.likeness).sum()) / (N_POPULATIONS + 1))
 
 

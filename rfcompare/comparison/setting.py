@@ -191,8 +191,8 @@ class Setting:
         """Recorded maps as they are fitted."""
         if self._pixels is not None:
             return self._pixels.sample(maps)
-        shares = self.best.aperture.shares
-        return maps if shares is None else np.where(shares >= 0.5, maps, np.nan)
+        covered = self.best.aperture.covered
+        return maps if covered is None else np.where(covered, maps, np.nan)
 
     @cached_property
     def noise(self) -> FittedNoise:
@@ -215,7 +215,8 @@ class Setting:
         if self.recording.noise == "known":
             noise_sd = np.sqrt(np.nan_to_num(np.asarray(noise_variance(self.a.bank)), nan=0.0))
         own = self.a.fits
-        if not self.best.aperture.key and own is not None and own.sizes["unit"] == len(maps):
+        whole = self.best.aperture.covered is None and self._pixels is None
+        if whole and own is not None and own.sizes["unit"] == len(maps):
             cells = own.isel(unit=alive), noise_sd[alive]
         else:
             cells = self._fit(maps[alive], noise_sd[alive])

@@ -257,7 +257,8 @@ class Recording:
             As recorded, the draws of a map side by side.
         noise_sd : (n · draws,) array
         """
-        rows, columns = _operators(source, self.grid, (scale, scale), 0.0 if sharp else self.side)
+        side = 0.0 if sharp else self.side
+        rows, columns = _operators(source, self.grid, (scale, scale), side, cut=not sharp)
         seen = np.repeat(rows @ maps @ columns.T, draws, axis=0)
         if not self.ratios.size:
             return seen, np.zeros(len(seen))
@@ -366,8 +367,13 @@ def _checked_side(side: Any, cortex: xr.Dataset) -> float:
     return float(side)
 
 
-def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: float) -> tuple[Array, Array]:
+def _operators(
+    source: Grid, target: Grid, scale: tuple[float, float], side: float, *, cut: bool = False
+) -> tuple[Array, Array]:
     """Matrices (rows, columns) that put a map on another grid, averaged over a square of `side` about each pixel.
+
+    A map that its window has `cut` off goes on beyond it, mirrored, for as long as a pixel that the window covers
+    partly can see, and fades over one more; any other is 0 there.
 
     Examples
     --------
@@ -381,7 +387,7 @@ def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: flo
     for name, ratio, step in zip("yx", scale[::-1], target.pitch[::-1], strict=True):
         centers, own = getattr(target, name), getattr(source, name) * ratio
         if side == 0:
-            matrices.append(interpolation(centers, own))
+            matrices.append(_line(centers, own, step, step / 2 if cut else None))
             continue
         fine_step = step / _OVERSAMPLING
         size = _OVERSAMPLING * (centers.size + 2 * int(np.ceil(side / step)))
@@ -389,8 +395,19 @@ def _operators(source: Grid, target: Grid, scale: tuple[float, float], side: flo
         # The share of each fine pixel that the element covers.
         reach = (side + fine_step) / 2 - np.abs(positions[None, :] - centers[:, None])
         cover = np.clip(reach / fine_step, 0, 1)
-        matrices.append(cover / cover.sum(1, keepdims=True) @ interpolation(positions, own))
+        matrices.append(
+            cover / cover.sum(1, keepdims=True) @ _line(positions, own, step, (step + side) / 2 if cut else None)
+        )
     return matrices[0], matrices[1]
+
+
+def _line(positions: Array, own: Array, step: float, beyond: float | None) -> Array:
+    """Weights that give a line at positions; it is whole `beyond` its window and fades within one step more."""
+    if beyond is None:
+        return interpolation(positions, own)
+    half = (own[-1] - own[0]) / 2 * own.size / (own.size - 1)
+    fading = np.clip((half + beyond - np.abs(positions)) / step + 1, 0, 1)
+    return np.asarray(fading[:, None] * interpolation(positions, own, mirror=True))
 
 
 def _through_element(
