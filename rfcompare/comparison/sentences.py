@@ -71,7 +71,7 @@ def _numbers(result: xr.Dataset) -> str:
     row = result.sel(quantity="likeness")
     one = "another animal" if int(row.n_subjects_a) > 1 else "random halves of the cells"
     text = f"Likeness {signed(row.effect)}" if np.isfinite(float(row.effect)) else "Likeness undefined"
-    if np.isfinite(float(row.ci_low)):
+    if np.isfinite(float(row.ci_high)):
         text += f", 95 % interval {signed(row.ci_low)} to {signed(row.ci_high)} {row.interval.item()}"
     text += f"; 0 is noise with the cortex's own spectrum and window, 1 is {one}, all seen through the same recording."
     return (

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from rfcompare.comparison.sentences import signed
 from rfcompare.errors import InputError
@@ -25,9 +25,6 @@ _RUNG, _SCALES = 3.6, 34.0
 
 _OF_THE_CORTEX = ("another_animal", "truth")
 """Rungs that are of the cortex itself."""
-
-_LINEAR_DOWN_TO = 1.0
-"""The axis of the likeness is linear from −1 to 1 and logarithmic below."""
 
 
 @drawn("double")
@@ -158,7 +155,7 @@ def depth(
     caption = (
         f"Likeness of a network's layers to {first.attrs['label_a']} ({kind_words(first.attrs['kind_a'])}, "
         f"{_count(row, 'another_animal')}). 0 is noise with the cortex's own spectrum and window, 1 (upper line) is "
-        f"{_one(row)}. Lines: 95 % intervals ({row.interval.item()}). The axis is logarithmic below −1. "
+        f"{_one(row)}. Lines: 95 % intervals ({row.interval.item()}). "
         f"{first.attrs['small_print']}"
     )
     return record(figure, look, numbers=rows, caption=caption)
@@ -259,18 +256,12 @@ def _draw_interval(axis: Axes, name: Literal["x", "y"], place: float, ends: Arra
 
 
 def _likeness_axis(axis: Axes, name: Literal["x", "y"], drawn: Any) -> None:
-    """Linear from −1 to 1, logarithmic below where anything lies there, with the null at 0 and the ceiling at 1."""
+    """From −1 where anything lies below 0, to above the ceiling, with the null at 0 and the ceiling at 1."""
     values = np.asarray(drawn, dtype=float)
     values = values[np.isfinite(values)]
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-    low, high = min(-1.0 if name == "x" else 0.0, low), max(1.2, high * 1.1)
-    if low < -_LINEAR_DOWN_TO:
-        low *= 1.25
-        (axis.set_xscale if name == "x" else axis.set_yscale)("symlog", linthresh=_LINEAR_DOWN_TO, linscale=1.6)
-    ticks = [tick for tick in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1) if tick >= low]
+    low, high = -1.05 if name == "x" or (values < 0).any() else 0.0, max(1.2, float(values.max(initial=0.0)) * 1.1)
     lines = axis.xaxis if name == "x" else axis.yaxis
-    lines.set_major_locator(FixedLocator(ticks))
-    lines.set_minor_locator(FixedLocator([]))
+    lines.set_major_locator(MultipleLocator(0.5))
     lines.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     (axis.set_xlim if name == "x" else axis.set_ylim)(low, high)
     draw_null_and_ceiling(axis, name)
@@ -323,11 +314,11 @@ def _caption(results: Mapping[str, xr.Dataset]) -> str:
     choices = first["analysis_likeness"].values
     scales = "(b) Likeness over the unknown scale of a kernel's pixel. (c) " if _scaled(results) else "(b) "
     return (
-        f"{name}. (a) The ladder: likeness = (D zero − D)/(D zero − D {one}), D the squared energy distance to the "
-        f"cells ({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is "
-        f"{one}; every population was seen through the same recording, at the scale that brings it nearest. Rungs "
-        "without a count are references, drawn or scrambled for this ladder. Lines: 95 % intervals "
-        f"({row.interval.item()}). Axes are logarithmic below −1. {scales}The likeness under {choices.size} distinct "
+        f"{name}. (a) The ladder: likeness = (D zero − D)/(max(D zero, D) − D {one}), D the squared energy distance to "
+        f"the cells ({kind_words(first.attrs['kind_a'])}). 0 is noise with the cortex's own spectrum and window, 1 is "
+        f"{one}, −1 infinitely far; every population was seen through the same recording, at the scale that brings it "
+        "nearest. Rungs without a count are references, drawn or scrambled for this ladder. Lines: 95 % intervals "
+        f"({row.interval.item()}). {scales}The likeness under {choices.size} distinct "
         f"choices of axes, scale and zero, from {signed(choices.min())} to {signed(choices.max())}. "
         f"{first.attrs['small_print']}"
     )
