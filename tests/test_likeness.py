@@ -35,6 +35,9 @@ ROUNDED = 0.01
 SMOOTH = 0.03
 """Of a Gabor's share under smooth noise of SNR 1.5: counted as white, that noise would lift it to 1.08."""
 
+EDGE = 0.04
+"""Spreads of the centroid that kernels swing about their trend: 0.02 measured, 0.08 to 0.1 with edges of one pixel."""
+
 COVERED = (0.93, 0.99)
 """By 200 intervals of 95 %: 1.3 standard errors below, and 2.6 above, from where they would be needlessly long."""
 
@@ -318,6 +321,21 @@ def test_added_noise_has_the_variance_that_was_asked_for() -> None:
     assert (drawn - maps[:, None]).var((1, 2, 3)) == pytest.approx(noise, rel=0.06)
     kept, same = recording.at_most(9.0, maps[:, None], maps.var((1, 2)) / 4, rng)
     assert (kept[:, 0] == maps).all() and same == pytest.approx(maps.var((1, 2)) / 4)
+
+
+def test_where_a_windows_edge_lies_among_the_pixels_changes_no_kernel() -> None:
+    """Kernels that are cut off have a step at their edge; seen at sizes in between, their spectrum moves evenly."""
+    rng = np.random.default_rng(8)
+    cortex = cortex_of(*gabor_maps(40, 12, rng), np.inf, rng)
+    cut_off = kernels_of(gabor_maps(60, 21, rng)[0][:, 5:16, 5:16])
+    ladder, sample = set_up(side_of(cortex, "cells"), side_of(cut_off, "kernels"), rng)
+    widths = np.linspace(7.0, 11.5, 19)  # of the kernels' window, in pixels of the recording, which has 12
+    cycles = [
+        ladder.points(ladder.see(sample, scale)[0], ladder.aperture(sample, scale))[:, 0].mean()
+        for scale in widths / 11 / sample.base
+    ]
+    trend = np.polynomial.Polynomial.fit(np.log2(widths), cycles, 2)(np.log2(widths))
+    assert np.abs(cycles - trend).max() < EDGE
 
 
 # The committed measurements ------------------------------------------------------------------------------------------
