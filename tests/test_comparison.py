@@ -349,7 +349,7 @@ def test_the_answer_gives_its_numbers() -> None:
         "cortex's own spectrum and window, 1 is another animal, all seen through the same recording. Told apart from "
         "another animal: p = 0.01. Nearer than that noise: p = 0.01, smallest possible 0.001. "
     )
-    alone = answer(found(n_subjects_a=1, effect=np.nan, ci_low=-np.inf), "both")
+    alone = answer(found(n_subjects_a=1, effect=np.nan, ci_low=-1.0, ci_high=np.inf), "both")
     assert "Likeness undefined; 0 is noise" in alone and "1 is random halves of the cells, all" in alone
     assert "1 is random halves of the cells, all" in answer(found(n_subjects_a=0), "both")
     bare = found()
@@ -573,30 +573,37 @@ def test_of_a_narrow_window_counts_what_it_covers() -> None:
     # 3 pixels of 2° reach to 3°: those of the recording at 3° are half covered, those at 4° not.
     sample = Sample(np.zeros((2, 3, 5)), Grid.regular((3, 5), pitch=1.0, units="px"), 2.0, False)
     seen = ladder.aperture(sample, 1.0)
-    assert seen.shares is not None and seen.pixels is not None
-    assert seen.shares[:, 4].tolist() == [0, 0.5, 1, 1, 1, 1, 1, 0.5, 0]
-    assert seen.shares[4].tolist() == [1] * 9  # 5 pixels of 2° reach to 5°
+    assert seen.covered is not None and seen.pixels is not None
+    assert (seen.covered == (np.abs(grid.y) <= 3)[:, None]).all()
+    # A flat map shows the window. Pixels at 3, 2 and 1° have ½, 1½ and 2½ pixels to the end of the fading, of three:
+    # sin²(π/12), sin²(π/4), sin²(5π/12). 5 pixels of 2° reach to 5°, so that the recording's own edge at 4.5° counts:
+    # at 4 and 3° one pixel and two, sin²(π/6) and sin²(π/3).
+    quarter = np.sqrt(3) / 4
+    down, across = np.array([0, 0.5 - quarter, 0.5, 0.5 + quarter, 1]), np.array([0.25, 0.75, 1, 1, 1])
+    flat = seen(np.ones((1, 9, 9)))[0]
+    assert flat == pytest.approx(np.outer([*down, *down[-2::-1]], [*across, *across[-2::-1]]), abs=1e-12)
     assert seen.pixels.grid.x.tolist() == [-4, -2, 0, 2, 4] and seen.pixels.grid.y.tolist() == [-2, 0, 2]
-    # As fine as the recording's own: no pixels; wide enough: no window.
+    # As fine as the recording's own and as wide: no coarser pixels, nothing left uncovered.
     fine = ladder.aperture(sample._replace(source=Grid.regular((9, 9), pitch=1.0, units="px")), 0.5)
-    assert fine.pixels is None and fine.shares is None and fine.key == b"" == ladder_module.WHOLE.key
+    assert fine.pixels is None and fine.covered is None and fine.key != seen.key
     maps = np.random.default_rng(0).normal(size=(2, 9, 9))
-    assert np.array_equal(ladder_module.WHOLE(maps), maps)
-    windowed = ladder_module.Aperture(seen.shares, None)
-    assert np.array_equal(windowed(maps), maps * seen.shares) and windowed.key != seen.key
+    assert np.array_equal(ladder_module.WHOLE(maps), maps) and ladder_module.WHOLE.key == b""
+    # Within the fading such pixels keep a map as it is.
+    assert fine(maps)[:, 2:-2, 2:-2] == pytest.approx(maps[:, 2:-2, 2:-2])
     # Pixels outside the recording's own edge, at 4.5, are none of its map's.
     wide = ladder.aperture(sample._replace(source=Grid.regular((3, 7), pitch=1.0, units="px")), 1.0)
     assert wide.pixels is not None and wide.pixels.grid.x.tolist() == [-4, -2, 0, 2, 4]
 
 
 def test_coarse_pixels_keep_a_smooth_map() -> None:
-    grid = Grid.regular((21, 21), pitch=1.0, units="px")
-    pixels = ladder_module.Pixels.within(grid, Grid.regular((11, 11), pitch=2.0, units="px"))
+    grid, own = Grid.regular((21, 21), pitch=1.0, units="px"), Grid.regular((11, 11), pitch=2.0, units="px")
+    pixels = ladder_module.Pixels.within(grid, own)
     line = grid.x
     blob = np.exp(-(line**2 + line[:, None] ** 2) / (2 * 4.0**2))[None]
     coarse = pixels.sample(blob)
     assert coarse[0] == pytest.approx(blob[0, ::2, ::2], abs=0.01)
-    assert ladder_module.Aperture(None, pixels)(blob) == pytest.approx(blob, abs=0.01)
+    seen = ladder_on(grid).aperture(Sample(np.zeros((2, 11, 11)), own, 1.0, False), 1.0)
+    assert seen(blob) == pytest.approx(blob * seen(np.ones_like(blob)), abs=0.01)
 
 
 def test_maps_of_a_bank_are_zero_where_nothing_was_measured() -> None:
@@ -686,7 +693,7 @@ def test_the_best_scale_is_about_that_of_equal_radii(setting: Setting) -> None:
     assert setting.sample.base == pytest.approx(15 / 11, rel=0.1) and 0.8 < setting.best.scale < 1.2
     for step in setting.curve:
         far, apart = setting.ladder.zero(step.aperture).placed.term, setting.ladder.cells(step.aperture).apart
-        assert step.likeness == pytest.approx((far - step.placed.term) / (far - apart))
+        assert step.likeness == pytest.approx((far - step.placed.term) / (max(far, step.placed.term) - apart))
         assert step.placed.draws == 3  # of fewer than 128 kernels
 
 
@@ -696,7 +703,7 @@ def test_white_noise_is_fitted_as_white(setting: Setting) -> None:
     # Of 2000 draws the power at one frequency is good to 1/√2000 = 2 %.
     assert fine.noise == pytest.approx((1, 1, 1), abs=0.1)
     # Between coarser pixels a spline weights several of the recording's, which is less than one alone.
-    assert 0.6 < setting.noise.variance < 0.9
+    assert 0.6 < setting.noise.variance < 1
 
 
 def test_rungs_are_one_scale_from_noise_to_another_animal(setting: Setting) -> None:
@@ -704,7 +711,7 @@ def test_rungs_are_one_scale_from_noise_to_another_animal(setting: Setting) -> N
     animal, noise = rungs["another_animal"]["distance"], rungs["spectrum_noise"]["distance"]
     assert animal == pytest.approx(setting.cells.apart - setting.cells.within)
     for rung in rungs.values():
-        assert rung["likeness"] == pytest.approx((noise - rung["distance"]) / (noise - animal))
+        assert rung["likeness"] == pytest.approx((noise - rung["distance"]) / (max(noise, rung["distance"]) - animal))
         assert "gabor_share" not in rung
     assert rungs["network"]["likeness"] == pytest.approx(setting.best.likeness)
     assert rungs["network"]["scale"] == setting.best.scale and rungs["another_animal"]["scale"] == 1
@@ -741,8 +748,8 @@ def test_the_rows_of_a_likeness_belong_together(setting: Setting) -> None:
     assert (likeness["null"], likeness["ceiling"], auc["ceiling"]) == (0, 1, 0.5)
     assert likeness["ci_low"] < likeness["effect"] < likeness["ci_high"]
     assert distance["ci_low"] < distance["effect"] < distance["ci_high"]
-    # Kernels of the species: nearer than all 999 populations of noise, and not told apart.
-    assert likeness["p_noise"] == likeness["p_noise_smallest"] == 1 / 1000 and likeness["p"] > 0.05
+    # Kernels of the species: nearer than nearly all of 999 populations of noise, and not told apart.
+    assert likeness["p_noise_smallest"] == 1 / 1000 <= likeness["p_noise"] <= 0.005 and likeness["p"] > 0.05
     assert auc["effect"] == pytest.approx(0.5, abs=0.15) and auc["null"] > 0.65
 
 

@@ -180,17 +180,18 @@ def population_rows(setting: Setting) -> list[Row]:
     drawn = sampling.weighted_draws(
         cells.between, sizes, placed.to_animals, placed.within, placed.draws, zero, setting.generator
     )
-    low, high = (
-        np.percentile(likeness_of(terms, drawn.reach.clip(0), 0.0), at)
-        for terms, at in ((drawn.farther, 2.5), (drawn.excess, 97.5))
-    )
-    reach = np.percentile(drawn.reach, 2.5)
     d_low, d_high = np.percentile(drawn.excess, 2.5), np.percentile(drawn.farther, 97.5)
     p = sampling.told_apart(cells.between, sizes, placed.to_animals, placed.within, placed.draws)
     within = setting.cells.within
-    numbers = {"effect": setting.best.likeness, "ci_low": low, "ci_high": high, "p": p, "null": 0.0, "ceiling": 1.0}
+    numbers = {"p": p, "null": 0.0, "ceiling": 1.0}
     notes = []
-    if not reach > 0 or not setting.zero.placed.term > setting.cells.apart:
+    if np.percentile(drawn.reach, 2.5) > 0 and setting.zero.placed.term > setting.cells.apart:
+        low, high = (
+            np.percentile(likeness_of(terms, drawn.reach.clip(0), 0.0), at)
+            for terms, at in ((drawn.farther, 2.5), (drawn.excess, 97.5))
+        )
+        numbers |= {"effect": setting.best.likeness, "ci_low": low, "ci_high": high}
+    else:
         # As in Fieller (1954): a ratio whose denominator may be 0 can be any number.
         numbers |= {"effect": np.nan, "ci_low": -1.0, "ci_high": np.inf}
         notes = ["undefined: noise with the cells' spectrum is not shown to be farther than another animal"]
