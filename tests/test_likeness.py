@@ -48,10 +48,10 @@ LEVEL_BAND = (0.015, 0.105)
 """99.9 % binomial interval of 5 % over 300 studies, with 1 % for the approximation in its upper end."""
 
 
-ONE_STUDY = 0.2
-"""Single studies of pink noise at SNR 1 lie from -0.16 to 0.13, of plaids without noise from -0.09 to 0.33."""
+FEW = 0.2
+"""Studies of 24 plaids without noise lie from -0.11 to 0.34."""
 
-DRAWN = 0.25  # four times 0.06, the spread over draws of noise measured on 333 macaque fields
+DRAWN = 0.12  # four times 0.03, the spread over draws of noise measured on 333 macaque fields
 
 
 @pytest.fixture(scope="module")
@@ -348,11 +348,9 @@ def test_the_committed_likenesses_keep_their_order() -> None:
     for (_, kernels), group in found.groupby(["snr", "kernels"]):
         value = group.set_index("population")["value"]
         assert 0.9 <= value["truth"] <= 1.1
-        assert value["truth"] > value["1.3 times the cycles"] and value["plaids"] > -ONE_STUDY
-        assert (value[["gratings", "blobs", "textures", "checkerboards"]] < 0).all()
-        assert value["pink noise"] < ONE_STUDY  # near the zero, which is noise too
-        # 24 kernels of two populations half a unit apart may come in either order.
-        assert value["1.3 times the cycles"] > value["plaids"] - (ONE_STUDY if kernels == 24 else 0)
+        assert value["truth"] > value["1.3 times the cycles"] > value["plaids"]
+        assert value["plaids"] > (-FEW if kernels == 24 else 0)
+        assert (value[["gratings", "blobs", "textures", "checkerboards", "pink noise"]] < 0).all()
     pixels = table[(table.population == "truth") & (table.pixels != 11)].groupby("pixels")["value"].min()
     assert pixels[15] > 0.9 and pixels[7] > 0.8
 
