@@ -29,11 +29,26 @@ _MATCHED = 15.0
 _N_PROFILE = 41
 
 
-def _about_aggregates(signed: xr.Dataset, history: str) -> dict[str, Any]:
-    kept = ("citation", "doi", "license", "stimulus", "x_center", "y_center", "sha256")
+def _bank_like(
+    signed: xr.Dataset, maps: Array, names: list[str], rows: NDArray[np.intp], history: str, **more: Any
+) -> xr.Dataset:
+    """A bank of maps made from a signed bank's, each of which stands at one of its units."""
+    at = signed.isel(unit=rows)
+    kept = ("citation", "doi", "license", "stimulus", "x_center", "y_center", "sha256", "history")
     attrs = {name: signed.attrs[name] for name in kept if name in signed.attrs}
-    past = str(signed.attrs.get("history", ""))
-    return {**attrs, "history": f"{past}\n{history}".strip()}
+    return make_bank(
+        maps,
+        channel=("signed",),
+        kind=str(signed.attrs["kind"]),
+        x=signed.x.values,
+        y=signed.y.values,
+        units=str(signed.attrs["units"]),
+        unit=names,
+        subject=at.subject.values,
+        source=at.source.values,
+        attrs={**attrs, "history": f"{attrs.get('history', '')}\n{history}".strip()},
+        **more,
+    )
 
 
 def _mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[np.intp], history: str) -> xr.Dataset:
@@ -50,49 +65,22 @@ def _mean_maps(signed: xr.Dataset, weight: Any, names: list[str], rows: NDArray[
             total = np.divide(total, share, out=np.full_like(total, np.nan), where=share > 0)
         return total.reshape(weight.shape[0], *values.shape[1:])
 
-    at = signed.isel(unit=rows)
     has = signed.variables
-    return make_bank(
-        mean(signed.rf.values),
-        channel=("signed",),
-        kind=str(signed.attrs["kind"]),
-        x=signed.x.values.copy(),
-        y=signed.y.values.copy(),
-        units=str(signed.attrs["units"]),
-        unit=names,
-        subject=at.subject.values,
-        source=at.source.values,
-        noise_sd=np.sqrt(weight.multiply(weight) @ np.asarray(signed.noise_sd.values) ** 2)
-        if "noise_sd" in has
-        else None,
-        noise_acf=mean(signed.noise_acf.values) if "noise_acf" in has else None,
-        half=np.stack([mean(half) for half in signed.rf_half.values]) if "rf_half" in has else None,
-        cortex_x=at.cortex_x.values if "cortex_x" in has else None,
-        cortex_y=at.cortex_y.values if "cortex_y" in has else None,
-        field_of_view=at.field_of_view.values if "field_of_view" in has else None,
-        attrs=_about_aggregates(signed, history),
-    )
+    more = {name: signed[name].values[rows] for name in ("cortex_x", "cortex_y", "field_of_view") if name in has}
+    if "noise_sd" in has:
+        more["noise_sd"] = np.sqrt(weight.multiply(weight) @ np.asarray(signed.noise_sd.values) ** 2)
+    if "noise_acf" in has:
+        more["noise_acf"] = mean(signed.noise_acf.values)
+    if "rf_half" in has:
+        more["half"] = np.stack([mean(half) for half in signed.rf_half.values])
+    return _bank_like(signed, mean(signed.rf.values), names, rows, history, **more)
 
 
 def aggregate(signed: xr.Dataset, fields: list[Patch], *, radius: float) -> tuple[xr.Dataset, list[NDArray[np.intp]]]:
-    """The mean field of the cells within a cortical radius of every cell.
+    """The mean field of the cells within `radius` µm of every cell, and the rows of `signed` that enter each mean.
 
-    Parameters
-    ----------
-    signed : xarray.Dataset
-        Signed bank with cortical positions (µm).
-    fields : list of Patch
-        Fields of view; cells of other fields never enter an average.
-    radius : float
-        µm.
-
-    Returns
-    -------
-    bank : xarray.Dataset
-        A signed bank, one unit per position, with ``n_cells`` (unit) and ``disjoint`` (unit): a greedy choice of
-        positions that share no cell, for statistics that need separate columns.
-    members : list of array
-        Rows of `signed` that enter each average.
+    Cells of other fields of view never enter. Beside ``n_cells`` (unit) the bank says which are ``disjoint`` (unit): a
+    greedy choice of positions that share no cell, for statistics that need separate columns.
     """
     rows = np.concatenate([field.rows for field in fields])
     members: list[NDArray[np.intp]] = []
@@ -165,18 +153,9 @@ def profiles(
     """Profile of every aggregate along the axis orthogonal to its preferred orientation, with its noise.
 
     The profile is a weighted mean of measured pixels: a Gaussian of half a pixel across, and of a quarter cycle along
-    the stripes, about each point of the axis. The same weights and the noise's autocorrelation give its standard error.
-
-    Parameters
-    ----------
-    columns : xarray.Dataset
-        From `aggregate`.
-    orientation, frequency : array (unit,)
-        Preferred orientation (degrees) and spatial frequency (cycles per unit) at the position.
-    origin : array (unit, 2)
-        Where the axis crosses the stripes: the mean OFF center of the column's cells.
-    alpha : float
-        Probability that noise alone marks a flank or a center anywhere on one profile.
+    the stripes, about each point of the axis, which crosses the stripes at `origin` (unit, 2). The same weights and the
+    noise's autocorrelation give its standard error; noise alone marks a flank or a center anywhere on one profile with
+    probability `alpha`.
 
     Returns
     -------
@@ -257,16 +236,15 @@ def _spread(maps: Array) -> Array:
     return np.asarray(1.4826 * np.median(np.abs(maps - middle), axis=(1, 2)))
 
 
-def _recenter(signed: xr.Dataset, centers: Array, targets: Array | None = None) -> xr.Dataset:
-    """Maps shifted so that `centers` come to lie at `targets` (default: the middle).
+def _recenter(signed: xr.Dataset, centers: Array) -> xr.Dataset:
+    """Maps shifted so that `centers` come to lie in the middle.
 
     The shift multiplies the Fourier transform, so that the map wraps around and its noise keeps variance and
     autocorrelation: an interpolation would smooth it and padding would lack it, and either would raise r².
     """
     dx, dy = pitch(signed)
     maps = np.nan_to_num(signed_maps(signed.rf))
-    goal = np.zeros_like(centers) if targets is None else targets
-    shift = np.nan_to_num((goal - centers) / np.array([dx, dy]))
+    shift = np.nan_to_num(-centers / np.array([dx, dy]))
     waves_x, waves_y = (_shift_waves(size, shift[:, i]) for i, size in enumerate(maps.shape[:0:-1]))
     moved = np.fft.ifft2(np.fft.fft2(maps) * waves_y[:, :, None] * waves_x[:, None, :]).real
     out = signed.copy()
@@ -293,25 +271,10 @@ def growing_averages(
 ) -> xr.Dataset:
     """Averages of 1, 2, 4, … cells around places in cortex, and of three kinds of cells that chance would give.
 
-    Parameters
-    ----------
-    signed : xarray.Dataset
-    fields : list of Patch
-    orientation : array (unit,)
-        Preferred orientation, degrees.
-    centers : array (unit, 2)
-        Whole-field centers in visual space.
-    n_seeds : int
-        Places per field of view, drawn at random among its cells.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    xarray.Dataset
-        A signed bank with ``condition`` and ``n_averaged`` (unit): the nearest cells in place ("column"); the seed
-        with other cells of the field at random ("positions shuffled"); the nearest cells with their field centers
-        brought to the middle ("recentered"); and cells of other fields with similar orientation, brought there too
-        ("orientation-matched elsewhere").
+    Of every field of view `n_seeds` cells are the places. The signed bank has ``condition`` and ``n_averaged`` (unit):
+    the nearest cells in place ("column"); the seed with other cells of the field at random ("positions shuffled"); the
+    nearest cells with their field centers brought to the middle ("recentered"); and cells of other fields with similar
+    orientation, brought there too ("orientation-matched elsewhere").
     """
     everywhere = np.concatenate([field.rows for field in fields])
     in_place = np.nan_to_num(np.asarray(signed.rf.values, dtype=np.float64))
@@ -342,23 +305,18 @@ def growing_averages(
                     stand.append(seed)
                     condition.append(name)
                     count.append(size)
-    at = signed.isel(unit=np.array(stand))
-    bank = make_bank(
-        np.stack(maps),
-        channel=("signed",),
-        kind=str(signed.attrs["kind"]),
-        x=signed.x.values.copy(),
-        y=signed.y.values.copy(),
-        units=str(signed.attrs["units"]),
-        unit=names,
-        subject=at.subject.values,
-        source=at.source.values,
-        noise_sd=np.array(noise) if np.isfinite(noise).all() else None,
-        attrs=_about_aggregates(signed, "means of growing numbers of cells"),
-    )
+    known = {"noise_sd": np.array(noise)} if np.isfinite(noise).all() else {}
+    history = "means of growing numbers of cells"
+    bank = _bank_like(signed, np.stack(maps), names, np.array(stand), history, **known)
     bank["condition"] = ("unit", np.array(condition, dtype=object))
     bank["n_averaged"] = ("unit", np.array(count))
     return bank
+
+
+_GROWTH = (
+    "r2", "r2_low", "r2_high", "difference", "difference_low", "difference_high", "p_animals", "p_animals_smallest",
+    "n_animals",
+)  # fmt: skip
 
 
 def growth_table(bank: xr.Dataset, r2: Array) -> xr.Dataset:
@@ -374,35 +332,16 @@ def growth_table(bank: xr.Dataset, r2: Array) -> xr.Dataset:
     means = frame.groupby(["condition", "n_averaged", "subject"])["r2"].mean().to_xarray()
     conditions = ["column", *NULLS]
     table = np.asarray(means.reindex(condition=conditions).values)
-    shape = table.shape[:2]
-    columns: dict[str, Array] = {
-        name: np.full(shape, np.nan)
-        for name in (
-            "r2",
-            "r2_low",
-            "r2_high",
-            "difference",
-            "difference_low",
-            "difference_high",
-            "p_animals",
-            "p_animals_smallest",
-            "n_animals",
-        )
-    }
-    for i, j in np.ndindex(*shape):
-        values = table[i, j][np.isfinite(table[i, j])]
-        columns["n_animals"][i, j] = values.size
-        if values.size == 0:
-            continue
-        columns["r2"][i, j] = values.mean()
-        columns["r2_low"][i, j], columns["r2_high"][i, j] = t_interval(values)
-        gap = (table[0, j] - table[i, j])[np.isfinite(table[0, j] - table[i, j])]
+    found = np.full((len(_GROWTH), *table.shape[:2]), np.nan)
+    for i, j in np.ndindex(*table.shape[:2]):
+        values, gap = (each[np.isfinite(each)] for each in (table[i, j], table[0, j] - table[i, j]))
+        found[-1, i, j] = values.size
+        if values.size:
+            found[:3, i, j] = values.mean(), *t_interval(values)
         if i and gap.size:
-            columns["difference"][i, j] = gap.mean()
-            columns["difference_low"][i, j], columns["difference_high"][i, j] = t_interval(gap)
-            columns["p_animals"][i, j], columns["p_animals_smallest"][i, j] = sign_flip_p(gap)
+            found[3:8, i, j] = gap.mean(), *t_interval(gap), *sign_flip_p(gap)
     return xr.Dataset(
-        {name: (("condition", "n_averaged"), values) for name, values in columns.items()},
+        {name: (("condition", "n_averaged"), values) for name, values in zip(_GROWTH, found, strict=True)},
         coords={"condition": conditions, "n_averaged": means.n_averaged.values},
         attrs={"hypothesis": "the column's average is fitted as well as the null's", "unit_of_inference": "animal"},
     )

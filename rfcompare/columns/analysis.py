@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -20,7 +20,13 @@ from rfcompare.columns.cortical_maps import (
     phase_maps,
     preferences,
 )
-from rfcompare.columns.sentences import column_sentences, subfield_sentence, topology_sentences, verdict
+from rfcompare.columns.sentences import (
+    agreement_sentence,
+    column_sentences,
+    phase_sentence,
+    subfield_sentence,
+    topology_sentences,
+)
 from rfcompare.columns.subfields import subfields
 from rfcompare.columns.topology import (
     MIN_CELLS,
@@ -117,9 +123,8 @@ def analyze_columns(
         signed = to_signed(bank)
         fields = patches(signed)
         if fields:
-            more, sentences, lacks = _with_positions(
-                bank, signed, found, fields, radius, smoothing, alpha, n_permutations, n_seeds, rng
-            )
+            how = _How(radius, smoothing, alpha, n_permutations, n_seeds)
+            more, sentences, lacks = _with_positions(bank, signed, found, fields, how, rng)
             parts |= more
             conclusion += sentences
             missing += lacks
@@ -192,78 +197,65 @@ def _leave_one_out(theta: Array, fields: list[Patch], smoothing: float) -> Array
     return out
 
 
+class _How(NamedTuple):
+    """The options of an analysis, as `analyze_columns` explains them."""
+
+    radius: float
+    smoothing: float
+    alpha: float
+    n_permutations: int
+    n_seeds: int
+
+
 def _with_positions(
-    bank: xr.Dataset,
-    signed: xr.Dataset,
-    found: xr.Dataset,
-    fields: list[Patch],
-    radius: float,
-    smoothing: float,
-    alpha: float,
-    n_permutations: int,
-    n_seeds: int,
-    rng: np.random.Generator,
+    bank: xr.Dataset, signed: xr.Dataset, found: xr.Dataset, fields: list[Patch], how: _How, rng: np.random.Generator
 ) -> tuple[dict[str, xr.Dataset], list[str], list[str]]:
+    """What only a bank with cortical positions tells: the parts, their sentences, and what is missing."""
     # A stream for every part: what one draws changes nothing in another.
     distances, fits, maps, own, phases, flanks, averages_rng = rng.spawn(7)
     parts: dict[str, xr.Dataset] = {}
     sentences: list[str] = []
     missing: list[str] = []
+    n = how.n_permutations
     preferred = preferences(bank, signed)
     theta = np.asarray(preferred.orientation.values, dtype=np.float64)
     frequency = np.asarray(preferred.frequency.values, dtype=np.float64)
     apart = "preferred_orientation" in bank.variables
-    reference = theta if apart else _leave_one_out(theta, fields, smoothing)
-    gap = np.abs(axial_difference(found.axis.values, reference))
+    reference = theta if apart else _leave_one_out(theta, fields, how.smoothing)
     found["preferred_orientation"] = ("unit", theta)
     found["field_orientation"] = preferred.field_orientation
-    found["axis_to_orientation"] = ("unit", gap)
+    found["axis_to_orientation"] = ("unit", np.abs(axial_difference(found.axis.values, reference)))
     found.attrs["axis_reference"] = "orientation " + (
         str(preferred.attrs["source"]) if apart else "of the other cells nearby"
     )
-
     chosen = split_fields(found)
     if chosen:
-        parts["topology"] = topology_tests(chosen, radius=radius, n_permutations=n_permutations, rng=distances)
+        parts["topology"] = topology_tests(chosen, radius=how.radius, n_permutations=n, rng=distances)
         parts["as_published"] = as_published(chosen)
-        parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n_permutations, rng=fits)
+        parts["visuotopy"], parts["scatter_ratio"] = visuotopy(chosen, n_permutations=n, rng=fits)
         sentences += topology_sentences(parts["topology"], parts["scatter_ratio"])
     else:
         missing.append(f"no field of view with {MIN_CELLS} cells that have both subfields: topology left out")
-
-    parts["orientation"] = orientation_maps(
-        preferred, fields, smoothing=smoothing, n_permutations=n_permutations, rng=maps
-    )
+    parts["orientation"] = orientation_maps(preferred, fields, smoothing=how.smoothing, n_permutations=n, rng=maps)
     if apart:
-        related = orientation_agreement(
-            np.asarray(preferred.field_orientation.values), theta, fields, n_permutations=n_permutations, rng=own
-        )
+        of_fields = np.asarray(preferred.field_orientation.values)
+        related = orientation_agreement(of_fields, theta, fields, n_permutations=n, rng=own)
         parts["orientation"].attrs |= {f"field_{name}": value for name, value in related.items()}
         parts["orientation"].attrs["field_hypothesis"] = "the field's own orientation is unrelated to the preferred one"
-        sentences.append(
-            f"The fields' own orientation {verdict(related, 'follows', 'is not told to follow')} the preferred "
-            f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."
-        )
-    parts["phase"] = phase_maps(signed, preferred, fields, radius=radius, n_permutations=n_permutations, rng=phases)
+        sentences.append(agreement_sentence(related))
+    parts["phase"] = phase_maps(signed, preferred, fields, radius=how.radius, n_permutations=n, rng=phases)
     if "p" in parts["phase"].attrs:
-        about = parts["phase"].attrs
-        sentences.append(
-            "Absolute phase of cells with similar orientation "
-            f"{verdict(about, 'is alike', 'is not told to be alike')} in neighbors (mean cos Δ "
-            f"{float(about['effect']):+.2f} beyond chance, p = {about['p']:.3g})."
-        )
-
-    off_center = np.stack([found.off_x.values, found.off_y.values], axis=1)
+        sentences.append(phase_sentence(parts["phase"].attrs))
     axis_test = flank_test(
         signed,
         fields,
         orientation=reference,
         frequency=frequency,
-        off_center=off_center,
-        n_permutations=n_permutations,
+        off_center=np.stack([found.off_x.values, found.off_y.values], axis=1),
+        n_permutations=n,
         rng=flanks,
     )
-    columns = _columns(signed, found, fields, theta, frequency, radius, alpha)
+    columns = _columns(signed, found, fields, theta, frequency, how)
     columns.attrs |= {f"flank_{name}": value for name, value in axis_test.items()}
     parts["columns"] = columns
     averages = growing_averages(
@@ -271,7 +263,7 @@ def _with_positions(
         fields,
         orientation=theta,
         centers=np.stack([found.field_x.values, found.field_y.values], axis=1),
-        n_seeds=n_seeds,
+        n_seeds=how.n_seeds,
         rng=averages_rng,
     )
     r2 = np.asarray(fit(averages, "gabor", seed=0, progress=False).r2.values, dtype=np.float64).reshape(-1)
@@ -286,11 +278,10 @@ def _columns(
     fields: list[Patch],
     theta: Array,
     frequency: Array,
-    radius: float,
-    alpha: float,
+    how: _How,
 ) -> xr.Dataset:
     """Aggregates with profiles, structure, fitted Gabor and the chosen model."""
-    columns, members = aggregate(signed, fields, radius=radius)
+    columns, members = aggregate(signed, fields, radius=how.radius)
     vector = np.array([np.exp(2j * np.deg2rad(theta[row])).mean() for row in members])
     orientation = axial_angle(vector)
     cycles = np.array([np.median(frequency[row]) for row in members])
@@ -300,7 +291,7 @@ def _columns(
             off, whole = found[f"off_{name}"].values[row], found[f"field_{name}"].values[row]
             usable = off if np.isfinite(off).any() else whole
             origin[column, axis] = np.nanmean(usable) if np.isfinite(usable).any() else 0.0
-    across = profiles(columns, orientation=orientation, frequency=cycles, origin=origin, alpha=alpha)
+    across = profiles(columns, orientation=orientation, frequency=cycles, origin=origin, alpha=how.alpha)
     # Overlapping averages repeat each other: only those that share no cell are fitted (the first where none is apart).
     rows = np.flatnonzero(columns.disjoint.values)
     rows = rows if rows.size else np.array([0])

@@ -101,15 +101,7 @@ def orientation_maps(
 ) -> xr.Dataset:
     """Smooth orientation maps, their pinwheels, and how well a cell's neighbors predict its preference.
 
-    Parameters
-    ----------
-    found : xarray.Dataset
-        From `preferences`.
-    fields : list of Patch
-    smoothing : float
-        SD of the Gaussian that averages cells' orientation vectors, µm.
-    n_permutations : int
-    rng : numpy.random.Generator
+    Cells' orientation vectors are averaged by a Gaussian whose SD is `smoothing` µm.
 
     Returns
     -------

@@ -31,9 +31,26 @@ def subfield_sentence(found: xr.Dataset) -> str:
     return text + "."
 
 
-def verdict(about: Any, yes: str, no: str) -> str:
+def _verdict(about: Any, yes: str, no: str) -> str:
     """`yes` where the effect is above 0 and told from chance, else `no`."""
     return yes if float(about["p"]) <= _LEVEL and float(about["effect"]) > 0 else no
+
+
+def agreement_sentence(related: Any) -> str:
+    """Whether the fields' own orientation follows the one that was measured apart."""
+    return (
+        f"The fields' own orientation {_verdict(related, 'follows', 'is not told to follow')} the preferred "
+        f"orientation measured apart (mean cos 2Δ {related['effect']:+.2f}, p = {related['p']:.3g})."
+    )
+
+
+def phase_sentence(about: Any) -> str:
+    """Whether neighbors of similar orientation have alike absolute phases."""
+    return (
+        "Absolute phase of cells with similar orientation "
+        f"{_verdict(about, 'is alike', 'is not told to be alike')} in neighbors (mean cos Δ "
+        f"{float(about['effect']):+.2f} beyond chance, p = {about['p']:.3g})."
+    )
 
 
 def topology_sentences(topology: xr.Dataset, ratio: xr.Dataset) -> list[str]:

@@ -99,12 +99,12 @@ def _over_animals(values: Array, animals: list[str]) -> Array:
     return np.stack([values[names == name].mean(axis=0) for name in sorted(set(animals))])
 
 
-def t_interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Student interval of the mean over animals; infinite with fewer than `MIN_ANIMALS`."""
+def t_interval(values: Array) -> tuple[float, float]:
+    """Student's 95 % interval of the mean over animals; infinite with fewer than `MIN_ANIMALS`."""
     values = values[np.isfinite(values)]
     if values.size < MIN_ANIMALS:
         return -np.inf, np.inf
-    reach = stats.t.ppf(0.5 + level / 2, values.size - 1) * stats.sem(values)
+    reach = stats.t.ppf(0.975, values.size - 1) * stats.sem(values)
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
@@ -219,14 +219,7 @@ def _neighbor_distances(field: Field, order: NDArray[np.intp], radius: float) ->
 def topology_tests(fields: list[Field], *, radius: float, n_permutations: int, rng: np.random.Generator) -> xr.Dataset:
     """Pairwise distances of centers against both shuffles, one row per category and shuffle.
 
-    Parameters
-    ----------
-    fields : list of Field
-    radius : float
-        Cortical distance (µm) up to which cells are neighbors.
-    n_permutations : int
-        Joint permutations of all fields.
-    rng : numpy.random.Generator
+    Cells within `radius` µm of cortex are neighbors.
 
     Returns
     -------
