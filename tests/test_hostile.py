@@ -478,7 +478,7 @@ def test_what_is_compiled_need_not_be_kept(full_disk: Path, monkeypatch: pytest.
     from rfcompare.fitting.compiled import search
 
     monkeypatch.setattr(search, "FOLDER", full_disk / "compiled")
-    function = search.kept()(doubled)
+    function = search.kept(doubled)
     assert function(2.0) == 4.0
     assert not list(full_disk.rglob("*.nbc"))
 
