@@ -337,12 +337,13 @@ def test_the_answer_gives_its_numbers() -> None:
     assert answer(found(), "both") == (
         "The learned kernels are nearer to the measured fields than noise of their spectrum, but not as near as "
         "another animal: likeness 0.50. Likeness 0.50, 95 % interval 0.25 to 0.75 over 4 animals; 0 is noise with the "
-        "cortex's own spectrum and window, 1 is another animal, all seen through the same recording. Told apart from "
+        "cortex's own spectrum and window, 1 is another animal, −1 infinitely far off, all seen through the same "
+        "recording. Told apart from "
         "another animal: p = 0.01. Nearer than that noise: p = 0.01, smallest possible 0.001. "
     )
     alone = answer(found(n_subjects_a=1, effect=np.nan, ci_low=-1.0, ci_high=np.inf), "both")
-    assert "Likeness undefined; 0 is noise" in alone and "1 is random halves of the cells, all" in alone
-    assert "1 is random halves of the cells, all" in answer(found(n_subjects_a=0), "both")
+    assert "Likeness undefined; 0 is noise" in alone and "1 is random halves of the cells, −1 infinitely" in alone
+    assert "1 is random halves of the cells, −1 infinitely" in answer(found(n_subjects_a=0), "both")
     bare = found()
     del bare.attrs["verdict"]
     assert answer(bare, "both") == answer(None, "both") == "The likeness of both is not yet tested against chance."

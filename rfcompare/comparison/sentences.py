@@ -73,10 +73,10 @@ def _numbers(result: xr.Dataset) -> str:
     text = f"Likeness {signed(row.effect)}" if np.isfinite(float(row.effect)) else "Likeness undefined"
     if np.isfinite(float(row.ci_high)):
         text += f", 95 % interval {signed(row.ci_low)} to {signed(row.ci_high)} {row.interval.item()}"
-    text += f"; 0 is noise with the cortex's own spectrum and window, 1 is {one}, all seen through the same recording."
+    text += f"; 0 is noise with the cortex's own spectrum and window, 1 is {one}, −1 infinitely far off"
     return (
-        f"{text} Told apart from {one}: p = {float(row.p):.2g}. Nearer than that noise: p = {float(row.p_noise):.2g}, "
-        f"smallest possible {float(row.p_noise_smallest):.2g}."
+        f"{text}, all seen through the same recording. Told apart from {one}: p = {float(row.p):.2g}. Nearer than "
+        f"that noise: p = {float(row.p_noise):.2g}, smallest possible {float(row.p_noise_smallest):.2g}."
     )
 
 
