@@ -217,6 +217,9 @@ def test_units_have_a_position_where_every_axis_is_defined() -> None:
     assert points * 1.4826 == pytest.approx(np.array([[-1, 0], [0, 1], [-4, 3]]))
     form = make_space(data, name="gabor_form", quantities=("nx",))
     assert form.name == "gabor_form" and form.points(data)[1].tolist() == [True, True, True, False]
+    # An axis that does not vary is left out, those after it are not.
+    flat = table(["a"] * 3, nx=[1.0, 1.0, 1.0], even_symmetry=[0.0, 1.0, 2.0])
+    assert make_space(flat, quantities=("nx", "even_symmetry")).quantities == ("even_symmetry",)
 
 
 def test_an_axis_leaves_the_space_for_everyone() -> None:

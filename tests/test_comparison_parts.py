@@ -389,3 +389,53 @@ def test_values_on_a_bound_lie_at_the_end_of_the_line() -> None:
     )
     assert structure._censored_values(data, "nx") == pytest.approx([1, np.inf, 0, np.nan], nan_ok=True)
     assert structure._censored_values(data, "folded_phase") == pytest.approx([1, np.inf, -np.inf, np.nan], nan_ok=True)
+
+
+# What is left out, and whose counts they are -------------------------------------------------------------------------
+
+
+def test_an_animal_of_one_cell_is_left_out_and_one_of_two_is_not() -> None:
+    maps = gabor_maps(8, 11, np.random.default_rng(1))[0]
+    cortex = cortex_of(maps, np.array([0, 0, 0, 1, 1, 2, 3, 3]), np.inf, np.random.default_rng(1))
+    ladder, _ = set_up(side_of(cortex, "cells"), side_of(kernels_of(maps), "kernels"), np.random.default_rng(1))
+    assert np.bincount(ladder.cells().code).tolist() == [3, 2, 2]
+
+
+def test_the_balance_keeps_its_sign_where_signs_are_known() -> None:
+    line = np.arange(11.0) - 5
+    blob = np.exp(-(line**2 + line[:, None] ** 2) / 8)
+    grid = Grid.regular((11, 11), pitch=1.0, units="px")
+    ladder = ladder_on(grid)
+    column = LIKENESS_AXES.index("on_off_balance")
+    on, off = ladder.points(np.stack([blob, -blob]), ladder_module.WHOLE)[:, column]
+    assert on == -off > 0
+    ladder.folded = True
+    assert (ladder.points(np.stack([blob, -blob]), ladder_module.WHOLE)[:, column] == on).all()
+
+
+def test_kernels_in_degrees_have_their_scale() -> None:
+    maps = gabor_maps(40, 11, np.random.default_rng(2))[0]
+    bank = make_bank(maps[:, None], channel=("signed",), kind="simulated", deg_per_px=0.5)
+    cells = bank.assign(noise_sd=("unit", np.zeros(40)))
+    ladder, sample = set_up(side_of(cells, "cells"), side_of(bank, "kernels"), np.random.default_rng(2))
+    assert not ladder.free and sample.base == 1 and [step.scale for step in ladder.curve(sample)] == [1]
+
+
+def test_many_kernels_are_shown_once_each(setting: Setting) -> None:
+    few = setting.sample._replace(maps=np.repeat(setting.sample.maps, 3, axis=0)[:129])
+    assert {step.placed.draws for step in setting.ladder.curve(few)} == {1}
+
+
+def test_kinds_within_one_animal_are_of_two_halves(setting: Setting) -> None:
+    own = setting.cells.points
+    halves = Cells.of(np.concatenate([own, own]), np.zeros(2 * len(own), np.intp))
+    alone = Setting(setting.a, setting.b, setting.ladder, setting.sample, setting.curve, np.random.default_rng(0))
+    alone.cells = halves
+    cells, kernels = (row.number["ceiling"] for row in kind_rows(alone))
+    assert 0.5 < cells <= 1 and 0.5 < kernels <= 1  # every cell stands twice; NaN where it had no other half
+
+
+def test_two_kernels_are_enough_to_be_told_apart() -> None:
+    between = np.array([[1.0, 1.2, 1.1], [1.2, 1.0, 1.3], [1.1, 1.3, 1.0]])
+    to_animals = np.array([[2.0, 2.1, 1.9], [2.2, 2.0, 2.1]])
+    assert 0 < sampling.told_apart(between, np.full(3, 20), to_animals, np.array([[1.0, 1.1], [1.1, 1.0]]), 3) < 1
