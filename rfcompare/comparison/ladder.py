@@ -145,7 +145,7 @@ class Sample(NamedTuple):
     base: float
     """Units of the recording that one of theirs is where its scale is 1."""
     sharp: bool
-    """Whether they have been through the stimulus element already."""
+    """As in `Recording.see`: whether they have been through the stimulus element already."""
     noise: Array | None = None
     """Variance (n,) of the noise of maps that have been recorded already, on the recording's pixels, so that `source`
     only tells what the network sees; None of maps that have not."""

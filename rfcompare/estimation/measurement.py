@@ -239,7 +239,7 @@ class Recording:
         Parameters
         ----------
         maps : (n, y, x) array
-            On the pixels of `source`, zero beyond them.
+            On the pixels of `source`, zero beyond them if `sharp`.
         source : Grid
             Their own.
         scale : float
@@ -249,7 +249,8 @@ class Recording:
         draws : int
             Of the noise, per map.
         sharp : bool
-            Whether the maps have been through the stimulus element already.
+            Whether the maps have been through the stimulus element already, and stand on its pixels whole: others may
+            be cut off by their window, and go on beyond it as far as a pixel sees.
 
         Returns
         -------
