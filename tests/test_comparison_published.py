@@ -219,6 +219,7 @@ def test_ringach_claims_by_hand() -> None:
     many, broad = claims.values()
     # cells: rows from 0.525 hold 12 of 79; the four coarsest bins 2 + 0 + 8 + 9 = 19
     assert (many["cells"], many["kernels"]) == (12 / 79, 30 / 40)
+    assert (many["n_units_a"], many["n_units_b"]) == (79, 40)
     assert (broad["cells"], broad["kernels"]) == (19 / 79, 2 / 40)
     # Of 40 kernels 30, of 79 cells 12 in Fisher's exact test; Newcombe's interval is about the difference.
     assert many["p_cells"] == pytest.approx(stats.fisher_exact([[30, 10], [12, 67]])[1])

@@ -277,7 +277,10 @@ def test_several_networks_and_cortices_are_answered_together(tmp_path: Path) -> 
     assert answers.nearest["cortex"].tolist() == ["near", "far"]
     assert answers.sentences()[0].startswith("network (simulated), likeness: near (simulated)")
     assert {"network", "cortex", "quantity"} <= set(answers.tables()["results"])
-    assert {"nearest", "ladder", "scales", "analyses", "published", "claims"} <= set(answers.tables())
+    tables = answers.tables()
+    assert {"nearest", "ladder", "scales", "analyses", "published", "claims"} <= set(tables)
+    for name in ("published", "claims"):
+        assert set(tables[name].kind_a) == {"measured"} and set(tables[name].kind_b) == {"simulated"}
 
 
 def test_two_populations_of_one_name_are_refused() -> None:

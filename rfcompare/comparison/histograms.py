@@ -520,9 +520,9 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
     Returns
     -------
     dict
-        Per claim: ``cells``, ``kernels`` (shares), ``difference`` with Newcombe's interval ``low``, ``high`` over these
-        units, Fisher's exact ``p_cells``, and ``verdict``: whether the claim holds, and whether the kernels have more
-        or fewer such units than the cells.
+        Per claim: ``cells``, ``kernels`` (shares of ``n_units_a`` and ``n_units_b``), ``difference`` with Newcombe's
+        interval ``low``, ``high`` over these units, Fisher's exact ``p_cells``, and ``verdict``: whether the claim
+        holds, and whether the kernels have more or fewer such units than the cells.
 
     Examples
     --------
@@ -560,6 +560,8 @@ def ringach_claims(descriptors: xr.Dataset, *, level: float = 0.95) -> dict[str,
             "high": high,
             "p_cells": float(stats.fisher_exact(table)[1]),
             "verdict": f"{'yes' if found == expected else 'no'}: {found}" if clear else "not shown",
+            "n_units_a": n_cells,
+            "n_units_b": n_kernels,
         }
     return result
 

@@ -334,7 +334,7 @@ def published_table(network: Population, *, seed: int) -> pd.DataFrame:
 def claim_table(network: Population) -> pd.DataFrame:
     """What Ringach 2002 found of ICA and sparse coding, asked of a population, a row a claim."""
     claims = pd.DataFrame(ringach_claims(network.descriptors)).T.infer_objects().rename_axis("claim").reset_index()
-    return claims.assign(kind=network.kind)
+    return claims.assign(kind_a="measured", kind_b=network.kind)
 
 
 def named(table: pd.DataFrame, network: str, cortex: str | None = None) -> pd.DataFrame:
